@@ -1,0 +1,79 @@
+# The two commands are `make demo` and `make test`; both build .venv first where it is missing or stale.
+SHELL := /bin/sh
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+PYTHONS := python3.13 python3.12 python3.11 python3
+# `make setup PYTHON=/path/to/python3.12` decides by hand.
+PYTHON ?=
+
+# The scripts of a .venv name its path, so one that was moved or copied has to be built anew: the stamp tells
+# that it was, and pyvenv.cfg where it was built.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+$(STAMP): stale
+endif
+
+.PHONY: help
+help:  ## Show this list
+	@sed -n 's/^\([a-z]*\):.*  ## /  make \1\t/p' Makefile | expand -t 16
+
+.PHONY: setup
+setup: $(STAMP)  ## Build .venv, or renew it after a change of pyproject.toml or constraints.txt
+	@:
+
+.PHONY: stale
+stale:
+
+$(STAMP): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ] && $(BIN)/python -c '' 2>/dev/null \
+	    && grep -qsF " $(CURDIR)/.venv" .venv/pyvenv.cfg; then \
+	  echo "setup: .venv is older than pyproject.toml or constraints.txt; renewing it"; \
+	else \
+	  found=; \
+	  for each in $(or $(PYTHON),$(PYTHONS)); do \
+	    if $$each -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	      found=$$each; break; \
+	    fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "setup: no Python 3.11 or newer with venv runs here (tried: $(or $(PYTHON),$(PYTHONS)));" \
+	      "install one (Debian: python3 and python3-venv) or name it: make setup PYTHON=/path/to/python3" >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "setup: building .venv with $$($$found -V) ($$found); the first time takes a minute or two"; \
+	  $$found -m venv --clear .venv; \
+	fi
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --upgrade pip
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
+	  --build-constraint constraints.txt -e . --group dev
+	@printf '%s\n' "$(CURDIR)" > $(STAMP)
+	@echo "setup: .venv is ready"
+
+.PHONY: test
+test: setup  ## Run the whole test suite
+	@$(BIN)/python -m pytest
+
+.PHONY: static
+static: setup  ## Check format, lint, types and layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo --no-cache
+
+.PHONY: check
+check: static test  ## Check everything: static, then the tests
+
+.PHONY: demo
+demo: setup  ## Two releases on recorded outcomes: one is reverted, one is promoted
+	@$(BIN)/python -m examples.demo
+
+.PHONY: bench
+bench: setup  ## Measure speed, each figure beside its floor or peer
+	@$(BIN)/python -m pytest -m benchmark -s tests
+
+.PHONY: clean
+clean:  ## Remove .venv, builds and caches; stores of releases stay
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

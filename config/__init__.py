@@ -1,0 +1,1 @@
+"""Release policies and settings: pydantic models over YAML and environment variables."""

@@ -1,0 +1,162 @@
+"""The metrics that a guardrail can watch, and what a policy may leave out about them.
+
+Weights: STATISTICS.md section 3 (product owners' ranking of harms), shared out over the guardrails
+that a policy names. Margins: section 5, target 4; the two without a figure there (`lost`, `infra`)
+take the two points of completion.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TypeAlias
+
+#: keys and list positions that lead to a value of a policy
+Path: TypeAlias = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A proportion of bad runs that every run record can tell."""
+
+    #: name in a policy
+    name: str
+    #: column of the run record
+    column: str
+    #: the column's value that counts as bad
+    bad: bool
+    #: default weight in the family before renormalising
+    weight: float
+    #: default margin, in the words of a policy
+    margin: str
+
+
+#: in the order of reports
+METRICS = (
+    Metric("completion", "completed", bad=False, weight=0.22, margin="2 points"),
+    Metric("validation", "validated", bad=False, weight=0.22, margin="2 points"),
+    Metric("escalation", "escalated", bad=True, weight=0.08, margin="2 points"),
+    Metric("incidents", "incidents", bad=True, weight=0.15, margin="0.5 points"),
+    Metric("lost", "lost", bad=True, weight=0.05, margin="2 points"),
+    Metric("infra", "infra_failure", bad=True, weight=0.05, margin="2 points"),
+)
+KNOWN = {metric.name: metric for metric in METRICS}
+#: metrics that a one-sample rate trigger can count
+TRIGGERED = tuple(name for name in KNOWN if name != "infra")
+#: default weight of a team's own flag before renormalising: that of escalation
+OWN_WEIGHT = 0.08
+#: measures that are no proportions
+NOT_PROPORTIONS = frozenset(
+    {"cost", "cost_usd", "cost_tail", "spend", "edits", "operator_edits", "latency", "latency_s", "duration"}
+)
+#: columns of a run record that are no free flag
+_TAKEN = frozenset(
+    {metric.column for metric in METRICS}
+    | {"run_id", "unit", "arm", "stratum", "share", "eligible", "variant", "task_id"}
+    | {"cost_usd", "latency_s", "operator_edits"}
+)
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+#: how far given weights may be from 1 in sum
+WEIGHT_SLACK = 1e-6
+
+
+class Misplaced(ValueError):
+    """A value of a policy that can't be used, with the path to it below the key that was checked."""
+
+    def __init__(self, problem: str, *path: str | int) -> None:
+        super().__init__(problem)
+        self.path: Path = path
+
+
+def nearest(word: str, known: Mapping[str, object] | tuple[str, ...] | list[str]) -> str:
+    """`; did you mean 'x'?` where a known name is near, else a full stop."""
+    near = get_close_matches(word[:60], list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else "."
+
+
+def order(name: str) -> tuple[int, str]:
+    """Sort key: the known metrics in the order of reports, then a team's own by name."""
+    names = list(KNOWN)
+    return (names.index(name) if name in KNOWN else len(names), name)
+
+
+def fill(raw: Mapping[str, object], matures: str) -> dict[str, object]:
+    """Complete guardrails as written (name -> mapping or nothing) with columns, margins, weights, maturity.
+
+    Raises Misplaced for a metric that is unknown or no proportion, and for weights that are given for
+    some guardrails only. An entry that is no mapping stays as it is, for the models to refuse.
+    """
+    if not raw:
+        raise Misplaced(f"name at least one guardrail: {', '.join(KNOWN)}")
+    entries = {name: {} if entry is None else entry for name, entry in raw.items()}
+    weights = _weights({name: entry for name, entry in entries.items() if isinstance(entry, Mapping)})
+    return {
+        name: {**_column(name, entry), "matures": matures, "weight": weights[name], **entry}
+        if isinstance(entry, Mapping)
+        else entry
+        for name, entry in entries.items()
+    }
+
+
+def _weights(entries: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+    given = {name: entry["weight"] for name, entry in entries.items() if "weight" in entry}
+    if not given:
+        shares = {name: KNOWN[name].weight if name in KNOWN else OWN_WEIGHT for name in entries}
+        whole = math.fsum(shares.values())
+        return {name: weight / whole for name, weight in shares.items()}
+    bare = [name for name in entries if name not in given]
+    if bare:
+        raise Misplaced("has no weight while others have: give one to every guardrail or to none", bare[0])
+    return dict(given)
+
+
+def _column(name: str, entry: Mapping[str, object]) -> dict[str, object]:
+    if name in KNOWN:
+        return _known(KNOWN[name], entry)
+    if name in NOT_PROPORTIONS:
+        raise Misplaced(
+            f"is no proportion of bad runs, and only proportions are judged so far. {_choice()}", name
+        )
+    if "column" not in entry:
+        raise Misplaced(f"unknown metric{nearest(name, KNOWN)} {_choice()}", name)
+    if _NAME.fullmatch(name) is None:
+        raise Misplaced("a guardrail's name has lower-case letters, digits and '_', such as 'my_flag'", name)
+    column = entry["column"]
+    if not isinstance(column, str) or _NAME.fullmatch(column) is None:
+        raise Misplaced("a column has lower-case letters, digits and '_', such as 'my_flag'", name, "column")
+    if column in _TAKEN:
+        raise Misplaced(f"{column!r} is not a free flag of the run; name one that you report", name, "column")
+    return {}
+
+
+def _known(metric: Metric, entry: Mapping[str, object]) -> dict[str, object]:
+    for key, own in (("column", metric.column), ("bad", metric.bad)):
+        if entry.get(key, own) != own:
+            raise Misplaced(
+                f"{metric.name} counts {metric.column}: {str(metric.bad).lower()} as bad; leave {key!r} out, "
+                "or give the guardrail a name of its own",
+                metric.name,
+                key,
+            )
+    bare = entry.get("margin") is None and entry.get("margin_rel") is None
+    return {"column": metric.column, "bad": metric.bad} | ({"margin": metric.margin} if bare else {})
+
+
+def _choice() -> str:
+    return f"Known: {', '.join(KNOWN)}; or one of your own as {{column: my_flag, bad: true}}"
+
+
+__all__ = [
+    "KNOWN",
+    "METRICS",
+    "NOT_PROPORTIONS",
+    "TRIGGERED",
+    "WEIGHT_SLACK",
+    "Metric",
+    "Misplaced",
+    "Path",
+    "fill",
+    "nearest",
+    "order",
+]

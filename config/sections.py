@@ -1,0 +1,256 @@
+"""The sections of a policy: strict, frozen models whose titles and descriptions are shown in forms.
+
+Durations are held in microseconds and shares in basis points; written out, both read as people write
+them. A section's value for the layers below is built in `config.policy`.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from config.durations import Duration, between
+from config.metrics import TRIGGERED, Misplaced, nearest
+from config.quantities import Margin, Rate, RelativeMargin, Share, Weight
+from lastgood.errors import InvalidInput
+from lastgood.records import scrubber
+
+#: a level of risk; `low` < `medium` < `high`
+Risk = Literal["low", "medium", "high"]
+RISKS: tuple[Risk, ...] = ("low", "medium", "high")
+#: name of a kind of action or of an event
+Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+#: name of a slice
+SliceName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Positive = Annotated[float, Field(gt=0, le=1_000_000)]
+Count = Annotated[int, Field(ge=0, le=10_000_000)]
+
+
+class Section(BaseModel):
+    """Base of all: unknown keys, loose types and later changes are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, serialize_by_alias=True
+    )
+
+
+class StepSpec(Section):
+    """One step of a release: a share, and the gate to the next step."""
+
+    share: Share = Field(
+        title="Share", description="Part of the eligible runs that the candidate serves, 1% to 99%."
+    )
+    min_runs: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        title="Least runs",
+        description="Candidate runs to be scored on this step first.",
+    )
+    min_time: Annotated[Duration, between("0 s", "90 d")] = Field(
+        default="0 s",
+        validate_default=True,
+        title="Least time",
+        description="Time that this step lasts at least.",
+    )
+    rule_out: float | None = Field(
+        default=None,
+        gt=1,
+        le=20,
+        title="Harm to rule out",
+        description="Odds ratio of bad outcomes that the gate must rule out on every guardrail: 3 rules out "
+        "a three-fold harm. Empty on the last step, whose gate is each guardrail's margin.",
+    )
+
+
+class GuardrailSpec(Section):
+    """A proportion of bad runs with its margin, weight and maturity."""
+
+    column: str = Field(title="Column", description="Outcome of the run record that is counted.")
+    bad: bool = Field(title="Bad value", description="The column's value that counts as bad.")
+    margin: Margin | None = Field(
+        default=None,
+        title="Margin",
+        description="Worsening of the bad rate that is acceptable, such as '2 points'.",
+    )
+    margin_rel: RelativeMargin | None = Field(
+        default=None,
+        title="Relative margin",
+        description="The same as a part of the baseline's bad rate, such as 25%; of both the larger counts.",
+    )
+    weight: Weight = Field(
+        title="Weight", description="Part of the release's alpha that this harm may use; the sum is 1."
+    )
+    matures: Annotated[Duration, between("0.1 s", "30 d")] = Field(
+        title="Matures",
+        description="Time after the assignment at which a run is scored; default: lost_after.",
+    )
+
+    @model_validator(mode="after")
+    def _has_margin(self) -> Self:
+        if self.margin is None and self.margin_rel is None:
+            raise Misplaced("needs a margin: '2 points' (absolute) or margin_rel: 25%")
+        return self
+
+
+class CapsSpec(Section):
+    """Hard ceilings on what a candidate may do; null means no ceiling of that kind."""
+
+    spend_usd_per_hour: Positive | None = Field(
+        default=5.0,
+        title="Spend per hour",
+        description="US dollars of all candidate runs together in one clock hour.",
+    )
+    spend_usd_per_run: Positive | None = Field(
+        default=0.5,
+        title="Spend per run",
+        description="US dollars of one candidate run; reserved while it is under way.",
+    )
+    runs_per_hour: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        default=500, title="Runs per hour", description="Candidate runs that may start in one clock hour."
+    )
+    actions_per_run: dict[Word, Count] = Field(
+        default={"message": 3},
+        max_length=50,
+        title="Actions per run",
+        description="Actions of one run, by kind.",
+    )
+    actions_per_hour: dict[Word, Count] = Field(
+        default={"message": 100, "auto_approval": 20},
+        max_length=50,
+        title="Actions per hour",
+        description="Actions of all candidate runs together in one clock hour, by kind.",
+    )
+
+    @model_validator(mode="after")
+    def _affords_a_run(self) -> Self:
+        run, hour = self.spend_usd_per_run, self.spend_usd_per_hour
+        if run is not None and hour is not None and run > hour:
+            raise Misplaced(
+                f"one run reserves {run:g} US dollars, more than the {hour:g} of an hour: no run could start",
+                "spend_usd_per_run",
+            )
+        return self
+
+
+class RateSpec(Section):
+    """A tolerated rate of one bad outcome; the release is reverted when the candidate is proven above it."""
+
+    limit: Rate = Field(title="Limit", description="Tolerated share of bad runs, between 0 and 1.")
+    alpha: Annotated[float, Field(ge=1e-6, le=0.05)] = Field(
+        default=0.001,
+        title="Alpha",
+        description="Chance that a candidate exactly at the limit ever fires this.",
+    )
+
+
+class TriggersSpec(Section):
+    """Rules that revert at once, without a comparison of arms."""
+
+    zero_tolerance: Annotated[tuple[Word, ...], Field(strict=False, max_length=50)] = Field(
+        default=("data_leak", "wrong_action"),
+        title="Zero tolerance",
+        description="Names of events that revert on their first occurrence.",
+    )
+    rates: dict[str, RateSpec] = Field(
+        default={}, title="Rates", description="Tolerated rates of bad outcomes, by metric."
+    )
+
+    @field_validator("rates", mode="before")
+    @classmethod
+    def _known(cls, rates: object) -> object:
+        for name in rates if isinstance(rates, dict) else ():
+            if name not in TRIGGERED:
+                problem = f"unknown metric{nearest(str(name), TRIGGERED)} Known: {', '.join(TRIGGERED)}"
+                raise Misplaced(problem, str(name))
+        return rates
+
+
+class AlphaSpec(Section):
+    """How often the rules may be wrong."""
+
+    revert: Annotated[float, Field(ge=1e-4, le=0.2)] = Field(
+        default=0.05,
+        title="Revert",
+        description="Chance that an unchanged candidate is ever reverted by evidence.",
+    )
+    promote: Annotated[float, Field(ge=1e-4, le=0.2)] = Field(
+        default=0.05,
+        title="Promote",
+        description="Chance, per guardrail, that a candidate at its margin is ever promoted.",
+    )
+
+
+class BlockSpec(Section):
+    """The atom of evidence: consecutive eligible runs of one slice."""
+
+    size: int = Field(default=20, ge=2, le=1_000, title="Size", description="Runs in a block.")
+    time: Annotated[Duration, between("1 s", "7 d")] = Field(
+        default="1 h",
+        validate_default=True,
+        title="Time",
+        description="An open block is closed after this time.",
+    )
+
+
+class HorizonSpec(Section):
+    """Where an undecided release ends, whichever comes first."""
+
+    runs: int = Field(default=5_000, ge=10, le=10_000_000, title="Runs", description="Candidate runs.")
+    time: Annotated[Duration, between("1 s", "365 d")] = Field(
+        default="14 d", validate_default=True, title="Time", description="Time since the start."
+    )
+
+
+class WatchSpec(Section):
+    """The observation after a revert or a promotion."""
+
+    time: Annotated[Duration, between("30 min", "60 min")] = Field(
+        default="45 min", validate_default=True, title="Time", description="30 to 60 minutes."
+    )
+
+
+class RecordsSpec(Section):
+    """How the inputs and outputs of runs are kept."""
+
+    keep: Literal["inline", "reference", "none"] = Field(
+        default="inline",
+        title="Keep",
+        description="In the store, as a reference that the agent names, or not at all.",
+    )
+    redact: Annotated[tuple[str, ...], Field(strict=False, max_length=20)] = Field(
+        default=("email", "phone", "card"),
+        title="Redact",
+        description="What is taken out first: email, phone, card, or 'pattern:' and a regular expression.",
+    )
+    max_bytes: int = Field(
+        default=64_000,
+        ge=256,
+        le=10_000_000,
+        title="Most bytes",
+        description="Bytes that are kept of one input or output.",
+    )
+
+    @field_validator("redact")
+    @classmethod
+    def _compiles(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
+        for place, rule in enumerate(rules):
+            try:
+                scrubber((rule,))
+            except InvalidInput as error:
+                raise Misplaced(str(error), place) from error
+        return rules
+
+
+class PreflightSpec(Section):
+    """What must be true before a release starts."""
+
+    recent: Annotated[Duration, between("1 s", "90 d")] = Field(
+        default="24 h", validate_default=True, title="Recent", description="How far back runs are looked at."
+    )
+    min_eligible_runs: int = Field(
+        default=1,
+        ge=0,
+        le=1_000_000,
+        title="Least eligible runs",
+        description="Of these, runs that would be eligible.",
+    )

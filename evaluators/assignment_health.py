@@ -1,0 +1,106 @@
+"""Assignment health: does the recorded share explain how many runs each arm got?"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betaln
+
+from evaluators.blocks import WHOLE, BlockCounts, BlockTable, check_order
+from evaluators.mixture import FloatArray
+
+#: weight of the prior on the recorded share, in runs
+PRIOR_RUNS = 1_000.0
+#: chance that a healthy assignment is ever called a mismatch
+MISMATCH_ALPHA = 0.001
+
+
+def mismatch_log_e(
+    n_c: npt.ArrayLike, n_b: npt.ArrayLike, share: float, prior_runs: float = PRIOR_RUNS
+) -> FloatArray:
+    """Ln e-value against "each run goes to the candidate with chance `share`", shape of the counts.
+
+    lnB(kq + n_c, k(1-q) + n_b) - lnB(kq, k(1-q)) - n_c ln q - n_b ln(1-q), k = `prior_runs`.
+    Source: Lindon and Malek, "Anytime-valid inference for multinomial count data", the two-arm case.
+    """
+    canary, rest = np.asarray(n_c, dtype=np.float64), np.asarray(n_b, dtype=np.float64)
+    a, b = prior_runs * share, prior_runs * (1.0 - share)
+    moved = betaln(a + canary, b + rest) - betaln(a, b)
+    return np.asarray(moved - canary * np.log(share) - rest * np.log1p(-share), dtype=np.float64)
+
+
+def mismatch_log_e_over_shares(
+    counts: Iterable[tuple[float, int, int]], prior_runs: float = PRIOR_RUNS
+) -> float:
+    """The same over several shares, as (share, n_c, n_b): a product of e-processes is one."""
+    return float(sum(mismatch_log_e(n_c, n_b, share, prior_runs) for share, n_c, n_b in counts))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Assigned:
+    """Every run that was assigned, whatever any guardrail counts: additive, by share."""
+
+    #: candidate and baseline runs of closed blocks by share in basis points
+    shares: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    #: number of each stratum's last closed block
+    last: Mapping[str, int] = field(default_factory=dict)
+    #: each stratum's newest block while it is open
+    open: Mapping[str, BlockCounts] = field(default_factory=dict)
+
+    def add(self, table: BlockTable) -> "Assigned":
+        """The assignments with a table's blocks; InvalidEvidence where they are out of order."""
+        check_order("assigned", table, dict(self.last))
+        shares, last, pending = dict(self.shares), dict(self.last), dict(self.open)
+        closed = table.take(table.closed)
+        for share_bp in np.unique(closed.share_bp).tolist():
+            own = closed.counts[closed.share_bp == share_bp].sum(axis=0)
+            n_c, n_b = shares.get(share_bp, (0, 0))
+            shares[share_bp] = (n_c + int(own[0]), n_b + int(own[2]))
+        for stratum, block in zip(closed.stratum.tolist(), closed.block.tolist(), strict=True):
+            last[stratum] = block
+            pending.pop(stratum, None)
+        for row in np.flatnonzero(~table.closed):
+            pending[str(table.stratum[row])] = table.row(int(row))
+        return Assigned(shares, last, pending)
+
+    def path(self, closed: BlockTable) -> tuple[FloatArray, FloatArray]:
+        """After each closed block: ln mismatch, (blocks,), and candidate and baseline runs, (blocks, 2)."""
+        mismatch = np.zeros(len(closed))
+        arms = closed.counts[:, [0, 2]]
+        for share_bp in sorted({*self.shares, *closed.share_bp.tolist()}):
+            start = np.array(self.shares.get(share_bp, (0, 0)))
+            own = np.cumsum(np.where((closed.share_bp == share_bp)[:, None], arms, 0), axis=0) + start
+            mismatch += mismatch_log_e(own[:, 0], own[:, 1], share_bp / WHOLE)
+        start = np.sum([*self.shares.values(), (0, 0)], axis=0)
+        return mismatch, (np.cumsum(arms, axis=0) + start).astype(np.float64)
+
+    @property
+    def log_mismatch(self) -> float:
+        """Ln of the mismatch e-value, closed blocks."""
+        return mismatch_log_e_over_shares((bp / WHOLE, *pair) for bp, pair in sorted(self.shares.items()))
+
+    @property
+    def runs(self) -> tuple[int, int]:
+        """Candidate and baseline runs, open blocks included."""
+        pairs = [*self.shares.values(), *((block.n_c, block.n_b) for block in self.open.values())]
+        return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        return {
+            "shares": {str(share): list(pair) for share, pair in sorted(self.shares.items())},
+            "last": dict(self.last),
+            "open": [asdict(block) for _, block in sorted(self.open.items())],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        blocks = [BlockCounts(**block) for block in data["open"]]
+        return cls(
+            {int(share): (int(pair[0]), int(pair[1])) for share, pair in data["shares"].items()},
+            {str(name): int(block) for name, block in data["last"].items()},
+            {block.stratum: block for block in blocks},
+        )

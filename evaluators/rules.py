@@ -1,0 +1,101 @@
+"""The frozen rules that a verdict is made under; `config.policy` builds them from YAML.
+
+All values are plain so that a release can freeze them as JSON and a replay can rebuild them.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+#: microseconds of one second, minute, hour
+SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
+
+
+class Undecided(StrEnum):
+    """What happens to a release that is undecided at its horizon."""
+
+    REVERT = "revert"  #: put the baseline back (default)
+    ASK = "ask"  #: hold at share 0 and ask a person, who may promote it as vouched
+
+
+class Mode(StrEnum):
+    """Who switches traffic."""
+
+    ACT = "act"  #: the pipeline moves the control point
+    ADVISE = "advise"  #: the pipeline decides and records; a person moves the control point
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """A metric with a direction, a margin and a weight. Until issue B a proportion of bad runs."""
+
+    #: `completion`, `validation`, `escalation`, `incidents`, `lost`, `infra` or a custom name
+    name: str
+    #: column of the run record that holds the outcome (`completed`, `validated`, `escalated`, ...)
+    column: str
+    #: the column's value that counts as bad: False for `completed`, True for `escalated`
+    bad: bool
+    #: weight in the family, > 0; a policy's weights sum to 1
+    weight: float
+    #: absolute margin on the bad rate (0.02 = two points), or None
+    margin_abs: float | None
+    #: relative margin on the bad rate (0.25 = a quarter more), or None; the larger of the two counts
+    margin_rel: float | None
+    #: microseconds after the assignment at which a run is scored
+    maturity_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a release: a share and the gate to the next."""
+
+    #: basis points of eligible runs that go to the candidate, 1..9999
+    share_bp: int
+    #: candidate runs to be scored on this step before its gate may open
+    min_runs: int = 0
+    #: microseconds that this step lasts at least
+    min_time_us: int = 0
+    #: odds ratio of bad outcomes that this step's gate must rule out on every guardrail
+    #: (3.0 = three-fold harm); None on the last step, whose gate is each guardrail's margin
+    rule_out: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Everything that the evaluators need of a policy."""
+
+    guardrails: tuple[Guardrail, ...]
+    steps: tuple[Step, ...]
+    #: slices compared by themselves with their weights, sum 1; anything else is `other`. Empty: one stratum
+    strata: tuple[tuple[str, float], ...] = ()
+    #: declared rates of the bad outcome by guardrail name, 0..1, used where history is short
+    references: tuple[tuple[str, float], ...] = ()
+    #: chance that an unchanged candidate is ever reverted by evidence, over the whole release
+    alpha_revert: float = 0.05
+    #: chance, per guardrail, that a candidate at its margin is ever promoted
+    alpha_promote: float = 0.05
+    #: runs in a block
+    block_size: int = 20
+    #: microseconds after which an open block is closed by the clock
+    block_time_us: int = HOUR
+    #: runs of history that the baseline's predicted rate weighs at first
+    history_weight: int = 200
+    #: microseconds between looks
+    look_interval_us: int = MINUTE
+    #: candidate runs, and microseconds since the start, after which an undecided release ends
+    horizon_runs: int = 5_000
+    horizon_us: int = 14 * 24 * HOUR
+    on_undecided: Undecided = Undecided.REVERT
+    mode: Mode = Mode.ACT
+    #: microseconds that evidence may stay invalid before the share goes to 0
+    invalid_after_us: int = 30 * MINUTE
+
+    @property
+    def classes(self) -> dict[int, tuple[Guardrail, ...]]:
+        """Guardrails by maturity (microseconds): the families that are averaged together."""
+        found: dict[int, list[Guardrail]] = {}
+        for guardrail in self.guardrails:
+            found.setdefault(guardrail.maturity_us, []).append(guardrail)
+        return {maturity: tuple(members) for maturity, members in sorted(found.items())}
+
+
+__all__ = ["HOUR", "MINUTE", "SECOND", "Guardrail", "Mode", "Rules", "Step", "Undecided"]

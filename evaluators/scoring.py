@@ -1,0 +1,137 @@
+"""Scoring: recorded runs as bad or good, guardrail by guardrail.
+
+Who counts is decided here, once, for the history and for a release alike: a repeated unit counts by its
+first run, a lost run is a failure, an infrastructure failure is left out, a missing outcome is bad.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from evaluators.mixture import BoolArray, FloatArray
+from lastgood.errors import InvalidEvidence
+
+#: the column of runs that were assigned and never reported
+LOST = "lost"
+#: the column of runs that the host or the gateway, not the bundle, declared broken
+INFRA = "infra_failure"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flag:
+    """One outcome column of some runs."""
+
+    #: whether the outcome was reported, (runs,)
+    known: BoolArray
+    #: whether it was reported as true (or as a count above 0), (runs,)
+    true: BoolArray
+
+    def bad(self, lost: BoolArray, *, bad: bool) -> BoolArray:
+        """Runs that count as bad when `bad` is the bad value: a missing outcome or a lost run is bad."""
+        return np.asarray(~self.known | lost | (self.true == bad), dtype=np.bool_)
+
+
+def first_runs(runs: pd.DataFrame, seen: set[str]) -> tuple[BoolArray, list[str]]:
+    """Runs that are their unit's first, (runs,), and the units that they bring; no unit: a unit itself."""
+    if "unit" not in runs:
+        return np.ones(len(runs), dtype=np.bool_), []
+    units = runs["unit"].astype(object)
+    named = units.notna().to_numpy(dtype=np.bool_)
+    text = units.map(str)
+    first = ~(text.duplicated().to_numpy(dtype=np.bool_))
+    if seen:
+        first &= ~text.isin(seen).to_numpy(dtype=np.bool_)
+    fresh = text[first & named].tolist()
+    return np.asarray(first | ~named, dtype=np.bool_), [str(unit) for unit in fresh]
+
+
+def read_flag(runs: pd.DataFrame, column: str) -> Flag:
+    """A column of true/false, 0/1 or counts, missing values allowed; InvalidEvidence names run and column."""
+    series = runs[column]
+    if series.dtype == np.bool_:
+        return Flag(np.ones(len(series), dtype=np.bool_), series.to_numpy(dtype=np.bool_))
+    known = series.notna().to_numpy(dtype=np.bool_)
+    values = np.zeros(len(series))
+    try:
+        values[known] = series.to_numpy(dtype=object)[known].astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidEvidence(f"runs, column {column}: {error}; give true, false, 0, 1 or a count") from error
+    wrong = ~(np.isfinite(values) & (values >= 0) & (values == np.floor(values)))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise InvalidEvidence(
+            f"run {runs.index[row]} (row {row}), column {column}: {values[row]:g} is no true, false or count"
+        )
+    return Flag(known, values > 0)
+
+
+def read_arm(runs: pd.DataFrame) -> BoolArray:
+    """Whether each run was the candidate's, (runs,)."""
+    column = _required(runs, "arm", "baseline or candidate")
+    candidate = (column == "candidate").to_numpy(dtype=np.bool_, na_value=False)
+    baseline = (column == "baseline").to_numpy(dtype=np.bool_, na_value=False)
+    _refuse(runs, "arm", ~(candidate | baseline), "is neither 'baseline' nor 'candidate'")
+    return candidate
+
+
+def read_share(runs: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """The candidate's share when each run was assigned, basis points, (runs,)."""
+    column = pd.to_numeric(_required(runs, "share", "the candidate's share, 0..1"), errors="coerce")
+    share: FloatArray = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    with np.errstate(invalid="ignore"):
+        wrong = ~((share > 0) & (share < 1))
+    _refuse(runs, "share", wrong, "is not between 0 and 1")
+    points = np.rint(share * 10_000).astype(np.int64)
+    _refuse(runs, "share", (points < 1) | (points > 9_999), "is under a basis point from 0 or 1")
+    return points
+
+
+def read_modifiers(runs: pd.DataFrame) -> tuple[BoolArray, BoolArray]:
+    """Lost runs and infrastructure failures, (runs,) each.
+
+    A run whose `lost` is missing counts as lost; one whose `infra_failure` is missing was not asserted to
+    be one, so it stays in.
+    """
+    none = np.zeros(len(runs), dtype=np.bool_)
+    lost, infra = none, none
+    if LOST in runs and has_data(runs, LOST):
+        flag = read_flag(runs, LOST)
+        lost = ~flag.known | flag.true
+    if INFRA in runs:
+        infra = read_flag(runs, INFRA).true
+    return lost, infra
+
+
+def has_data(runs: pd.DataFrame, column: str) -> bool:
+    """Whether a column exists and any run reported it."""
+    return column in runs and bool(runs[column].notna().any())
+
+
+def counted_and_bad(
+    runs: pd.DataFrame, column: str, lost: BoolArray, infra: BoolArray, *, bad: bool
+) -> tuple[BoolArray, BoolArray]:
+    """Runs that count in a guardrail and those of them that are bad, (runs,) each.
+
+    `infra_failure` counts every run by what the host asserted; `lost` every run but those; any other
+    column too, and there a lost run is bad whatever it reported.
+    """
+    flag = read_flag(runs, column)
+    if column == INFRA:
+        return np.ones(len(runs), dtype=np.bool_), np.asarray(flag.known & (flag.true == bad))
+    counted = ~infra
+    return counted, np.asarray(flag.bad(lost, bad=bad) & counted, dtype=np.bool_)
+
+
+def _required(runs: pd.DataFrame, column: str, meaning: str) -> "pd.Series[str]":
+    if column not in runs:
+        raise InvalidEvidence(f"runs have no column {column}; it must hold {meaning}")
+    return runs[column]
+
+
+def _refuse(runs: pd.DataFrame, column: str, wrong: BoolArray, why: str) -> None:
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        value = runs[column].iloc[row]
+        raise InvalidEvidence(f"run {runs.index[row]} (row {row}), column {column}: {value!r} {why}")

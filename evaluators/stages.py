@@ -1,0 +1,220 @@
+"""The stage machine: where a release stands, what the evidence says, and so what comes next.
+
+A pure function, the same in production, in a backtest and in a property test. `TRANSITIONS` is the whole
+machine; docs/states.md draws it, and a test holds the drawing to the table.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from evaluators.rules import Mode, Rules, Undecided
+from evaluators.verdict import Decision, Verdict
+from lastgood.release import ReleaseState as State
+
+
+class Move(StrEnum):
+    """What happens to a release next."""
+
+    OPEN = "open"  #: serve the first step's share
+    ARM = "arm"  #: the ceilings were seen armed
+    COMPARE = "compare"  #: begin to look
+    HOLD = "hold"  #: nothing yet; renew the lease
+    RAMP = "ramp"  #: the gate opened: serve the next step's share
+    PAUSE = "pause"  #: the evidence stayed invalid: share 0
+    LAPSE = "lapse"  #: nobody renewed the lease: record what the routers do already
+    REOPEN = "reopen"  #: serve the step's share again, at a new epoch
+    ASK = "ask"  #: undecided at the horizon: share 0, a person decides
+    PROMOTE = "promote"  #: the candidate is the last known good now
+    REVERT = "revert"  #: put the last known good back
+
+
+_LIVE = tuple(state for state in State if state.live)
+_SERVING = (State.CANARY, State.CAP, State.COMPARE)
+#: every edge: (from, move, to)
+TRANSITIONS: frozenset[tuple[State, Move, State]] = frozenset(
+    {
+        (State.OPENED, Move.OPEN, State.CANARY),
+        (State.CANARY, Move.ARM, State.CAP),
+        (State.CAP, Move.COMPARE, State.COMPARE),
+        (State.COMPARE, Move.HOLD, State.COMPARE),
+        (State.COMPARE, Move.RAMP, State.CANARY),
+        (State.COMPARE, Move.PAUSE, State.COMPARE),
+        (State.COMPARE, Move.REOPEN, State.CANARY),
+        (State.COMPARE, Move.ASK, State.ASKING),
+        (State.LAPSED, Move.HOLD, State.LAPSED),
+        (State.LAPSED, Move.REOPEN, State.CANARY),
+        (State.LAPSED, Move.ASK, State.ASKING),
+        (State.ASKING, Move.HOLD, State.ASKING),
+        *((state, Move.LAPSE, State.LAPSED) for state in _SERVING),
+        *((state, Move.PROMOTE, State.PROMOTED) for state in _LIVE),
+        *((state, Move.REVERT, State.REVERTED) for state in _LIVE),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a release stands when it is decided what comes next."""
+
+    state: State
+    #: index of the step it is on
+    step: int
+    #: basis points that the control point serves now
+    share_bp: int
+    #: microseconds since the release started, and since its step began
+    age_us: int
+    step_age_us: int
+    #: candidate runs scored since the step began
+    step_runs: int
+    #: microseconds left of the lease; 0 or less has lapsed
+    lease_left_us: int
+    #: microseconds since the evidence became invalid; None while it is valid
+    invalid_us: int | None = None
+    #: whether the kill switch is on
+    killed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What comes next, and why."""
+
+    move: Move
+    to: State
+    step: int
+    #: basis points to serve from here on
+    share_bp: int
+    #: one sentence for people
+    reason: str
+    #: `evidence`, `undecided` or empty: what a revert is by
+    by: str = ""
+    #: guardrails at fault, worst first
+    culprits: tuple[str, ...] = ()
+    #: in mode `advise`: the move that the pipeline would have made
+    advice: Move | None = None
+
+
+#: moves that need a look before them
+LOOKING = frozenset({State.COMPARE, State.LAPSED, State.ASKING})
+
+
+def next_transition(standing: Standing, verdict: Verdict | None, rules: Rules) -> Transition:
+    """Return what comes next; `verdict` is a look completed just now, None where none was needed.
+
+    Absence is never a pass: without a verdict a looking state holds.
+    """
+    if standing.state is State.OPENED:
+        return _serve(Move.OPEN, 0, rules, "the release opens")
+    if standing.state in _SERVING and standing.share_bp and standing.lease_left_us <= 0:
+        reason = "nobody renewed the lease: the baseline has been serving since"
+        return Transition(Move.LAPSE, State.LAPSED, standing.step, 0, reason)
+    if standing.state is State.CANARY:
+        return _stay(Move.ARM, State.CAP, standing, "the ceilings are armed")
+    if standing.state is State.CAP:
+        return _stay(Move.COMPARE, State.COMPARE, standing, "both arms serve; the comparison begins")
+    return _advised(_judged(standing, verdict, rules), standing, rules)
+
+
+def _judged(standing: Standing, verdict: Verdict | None, rules: Rules) -> Transition:
+    if verdict is None:  # a look that failed proves nothing, and time goes on
+        late = standing.age_us >= rules.horizon_us and standing.state is not State.ASKING
+        return _undecided(standing, 0, rules) if late else _hold(standing, "no completed look")
+    if verdict.decision is Decision.REVERT:
+        return _end(Move.REVERT, State.REVERTED, standing, _harm(verdict), "evidence", verdict.culprits)
+    if standing.state is State.ASKING:
+        return _hold(standing, "undecided at the horizon: a person decides")
+    if _gate_opens(standing, verdict, rules) and standing.step == len(rules.steps) - 1:
+        reason = f"every guardrail is proven within its margin after {verdict.candidate_runs} candidate runs"
+        return _end(Move.PROMOTE, State.PROMOTED, standing, reason, "evidence", ())
+    if verdict.candidate_runs >= rules.horizon_runs or standing.age_us >= rules.horizon_us:
+        return _undecided(standing, verdict.candidate_runs, rules)
+    return _going_on(standing, verdict, rules)
+
+
+def _going_on(standing: Standing, verdict: Verdict, rules: Rules) -> Transition:
+    if standing.killed:
+        return _hold(standing, "the kill switch is on: no candidate run starts")
+    if not verdict.valid:
+        if standing.share_bp and (standing.invalid_us or 0) >= rules.invalid_after_us:
+            reason = f"the evidence stayed invalid: {verdict.invalid_reason}"
+            return Transition(Move.PAUSE, State.COMPARE, standing.step, 0, reason)
+        return _hold(standing, f"the evidence is invalid: {verdict.invalid_reason}")
+    if standing.share_bp == 0:
+        return _serve(Move.REOPEN, standing.step, rules, "a valid look reopens the canary")
+    if _gate_opens(standing, verdict, rules):
+        rule_out = rules.steps[standing.step].rule_out
+        return _serve(
+            Move.RAMP, standing.step + 1, rules, f"harm of {rule_out:g} times the odds is ruled out"
+        )
+    return _hold(standing, _waiting(standing, rules))
+
+
+def _gate_opens(standing: Standing, verdict: Verdict, rules: Rules) -> bool:
+    """Whether the step may end: enough runs and time at a served share, and the evidence for its gate."""
+    step = rules.steps[standing.step]
+    enough = standing.step_runs >= step.min_runs and standing.step_age_us >= step.min_time_us
+    proven = verdict.gates[standing.step] or verdict.decision is Decision.PROMOTE
+    return standing.state is State.COMPARE and verdict.valid and not standing.killed and enough and proven
+
+
+def _waiting(standing: Standing, rules: Rules) -> str:
+    step = rules.steps[standing.step]
+    if standing.step_runs < step.min_runs:
+        return f"{standing.step_runs} of at least {step.min_runs} candidate runs of this step are scored"
+    if standing.step_age_us < step.min_time_us:
+        minutes = (step.min_time_us - standing.step_age_us) / 60_000_000
+        return f"this step lasts another {minutes:.0f} min at least"
+    return "no harm proven, the gate's margin neither"
+
+
+def _undecided(standing: Standing, candidate_runs: int, rules: Rules) -> Transition:
+    days = standing.age_us / 86_400_000_000
+    reason = f"undecided at the horizon, after {candidate_runs} candidate runs and {days:.1f} days"
+    if rules.on_undecided is Undecided.ASK:
+        return _end(Move.ASK, State.ASKING, standing, reason, "undecided", ())
+    return _end(Move.REVERT, State.REVERTED, standing, reason, "undecided", ())
+
+
+def _harm(verdict: Verdict) -> str:
+    said = {g.name: g for g in verdict.guardrails}
+    parts = [
+        f"{name} is worse ({said[name].y_c} bad of {said[name].n_c} candidate runs, "
+        f"{said[name].y_b} of {said[name].n_b} baseline runs)"
+        for name in verdict.culprits
+    ]
+    return "; ".join(parts) or "the guardrails together prove harm"
+
+
+def _advised(transition: Transition, standing: Standing, rules: Rules) -> Transition:
+    """In mode `advise` a move by evidence becomes a hold that says what it would have been."""
+    keeps = {Move.HOLD, Move.REOPEN}
+    if rules.mode is Mode.ACT or transition.move in keeps:
+        return transition
+    reason = f"advice: {transition.move} ({transition.reason})"
+    held = _hold(standing, reason)
+    return Transition(
+        held.move,
+        held.to,
+        held.step,
+        held.share_bp,
+        reason,
+        culprits=transition.culprits,
+        advice=transition.move,
+    )
+
+
+def _serve(move: Move, step: int, rules: Rules, reason: str) -> Transition:
+    return Transition(move, State.CANARY, step, rules.steps[step].share_bp, reason)
+
+
+def _stay(move: Move, to: State, standing: Standing, reason: str) -> Transition:
+    return Transition(move, to, standing.step, standing.share_bp, reason)
+
+
+def _hold(standing: Standing, reason: str) -> Transition:
+    return _stay(Move.HOLD, standing.state, standing, reason)
+
+
+def _end(
+    move: Move, to: State, standing: Standing, reason: str, by: str, culprits: tuple[str, ...]
+) -> Transition:
+    return Transition(move, to, standing.step, 0, reason, by, culprits)

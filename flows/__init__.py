@@ -1,0 +1,1 @@
+"""Prefect flows: the stages of a release and their order, nothing else."""

@@ -1,0 +1,156 @@
+"""Assigning: the one committed row that ties a run to its bundle before the work starts.
+
+The control point is read, the decision made and the row written in one transaction, so that no decision
+begun after a switch has committed can serve what was switched away.
+"""
+
+from dataclasses import dataclass, replace
+
+from lastgood import reserving
+from lastgood.bundle import Bundle
+from lastgood.ids import new_id
+from lastgood.moves import ControlPoint
+from lastgood.release import Terms
+from lastgood.router import BASELINE, CANDIDATE, Decision, Reason, Router
+from lastgood.snapshot import Serving
+from lastgood.store import statements as sql
+from lastgood.store.connection import Row, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an agent says of a run before it starts."""
+
+    unit: str
+    task_type: str
+    risk: str | None
+    conversation: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A run's identity: written once, never changed."""
+
+    run_id: str
+    agent: str
+    environment: str
+    bundle: Bundle
+    decision: Decision
+    assigned_us: int
+    #: False where the store could not take the row: such a run is no evidence and records nothing
+    recorded: bool = True
+
+
+def assign(serving: Serving, request: Request) -> Assigned:
+    """Decide for one run and commit its row; raises `StoreUnavailable` when that can't be done."""
+    with serving.store.transaction() as txn:
+        router = serving.refresh(txn)
+        decision = router.route(request.unit, request.risk)
+        if request.conversation is not None:
+            decision = _kept(txn, serving, request.conversation, decision)
+        decision = _within_caps(txn, router, decision)
+        run_id = new_id("run_", txn.now_us)
+        _write(txn, serving, request, decision, run_id)
+        return Assigned(run_id, serving.agent, serving.environment, decision.bundle, decision, txn.now_us)
+
+
+def _kept(txn: Transaction, serving: Serving, conversation: str, decision: Decision) -> Decision:
+    """Hold a conversation to the bundle of its first turn, as long as that bundle may be served."""
+    key = {"agent": serving.agent, "environment": serving.environment, "conversation": conversation}
+    row = txn.one(sql.CONVERSATION, **key)
+    if row is None:
+        return decision
+    point = serving.router.snapshot.point
+    if _may_continue(txn, serving, row, decision):
+        arm = CANDIDATE if row["bundle_id"] == point.candidate else BASELINE
+        bundle = serving.bundle(txn, row["bundle_id"])
+        return replace(decision, arm=arm, bundle=bundle, eligible=False, reason=Reason.CONVERSATION)
+    return serving.router.refuse(Reason.CONVERSATION, decision.risk)
+
+
+def _may_continue(txn: Transaction, serving: Serving, row: Row, decision: Decision) -> bool:
+    point = serving.router.snapshot.point
+    if row["bundle_id"] == point.candidate:
+        blocked = {Reason.NO_RELEASE, Reason.KILLED, Reason.LAPSED, Reason.RUNTIME, Reason.RISK}
+        return row["release_id"] == point.release_id and decision.reason not in blocked
+    return row["bundle_id"] == point.baseline or _is_good(txn, point, row["bundle_id"])
+
+
+def _is_good(txn: Transaction, point: ControlPoint, bundle_id: str) -> bool:
+    good = txn.all(sql.GOOD_BUNDLES, agent=point.agent, environment=point.environment, now_us=txn.now_us)
+    return any(row["bundle_id"] == bundle_id for row in good)
+
+
+def _within_caps(txn: Transaction, router: Router, decision: Decision) -> Decision:
+    """Refuse the candidate, and both arms as evidence, where a ceiling leaves no headroom."""
+    if decision.release_id is None or not (decision.eligible or decision.arm == CANDIDATE):
+        return decision
+    claims = reserving.run_claims(router.snapshot.point.terms.caps)
+    if reserving.short_of(txn, decision.release_id, claims) is not None:
+        return router.refuse(Reason.CAP, decision.risk)
+    if decision.arm == CANDIDATE and not all(reserving.reserve(txn, decision.release_id, c) for c in claims):
+        return router.refuse(Reason.CAP, decision.risk)
+    return decision
+
+
+def _write(txn: Transaction, serving: Serving, request: Request, decision: Decision, run_id: str) -> None:
+    terms = serving.router.snapshot.point.terms
+    txn.insert(
+        "run",
+        {
+            "id": run_id,
+            "agent": serving.agent,
+            "environment": serving.environment,
+            "unit": request.unit,
+            "conversation": request.conversation,
+            "task_type": request.task_type,
+            "risk": decision.risk,
+            "bundle_id": decision.bundle.id,
+            "arm": decision.arm,
+            "epoch": decision.epoch,
+            "release_id": decision.release_id,
+            "eligible": decision.eligible,
+            "reason": decision.reason,
+            "share_bp": decision.share_bp,
+            "block": _block(txn, request, decision, terms),
+            "assigned_us": txn.now_us,
+        },
+    )
+    if request.conversation is not None:
+        _keep(txn, serving, request.conversation, decision)
+    if decision.arm == CANDIDATE and decision.release_id is not None:
+        for claim in reserving.run_claims(terms.caps):
+            if claim.held:
+                expires = txn.now_us + terms.lost_after_us
+                reserving.hold(txn, decision.release_id, run_id, claim, expires)
+
+
+def _keep(txn: Transaction, serving: Serving, conversation: str, decision: Decision) -> None:
+    txn.run(
+        sql.KEEP_CONVERSATION,
+        agent=serving.agent,
+        environment=serving.environment,
+        conversation=conversation,
+        bundle_id=decision.bundle.id,
+        release_id=decision.release_id,
+        arm=decision.arm,
+        since_us=txn.now_us,
+    )
+
+
+def _block(txn: Transaction, request: Request, decision: Decision, terms: Terms) -> int | None:
+    """Number the run into a block; a repeated unit counts by its first run and gets none."""
+    if not decision.eligible:
+        return None
+    if txn.run(sql.FIRST_OF_UNIT, release_id=decision.release_id, unit=request.unit) == 0:
+        return None
+    row = txn.one(
+        sql.NEXT_BLOCK,
+        release_id=decision.release_id,
+        stratum=terms.stratum(request.task_type),
+        epoch=decision.epoch,
+        now_us=txn.now_us,
+        size=terms.block_size,
+        time_us=terms.block_time_us,
+    )
+    return int(row["block"]) if row else None

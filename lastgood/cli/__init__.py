@@ -1,0 +1,99 @@
+"""The command line: `lastgood`.
+
+Each command module is loaded when its command is called, so that a rollback starts fast. Commands that need
+the pipeline come in through the entry-point group `lastgood.commands`.
+"""
+
+import importlib
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import click
+
+from lastgood.errors import LastgoodError
+
+#: command: module and attribute inside lastgood/cli
+_OWN = {
+    "init": ("setup", "init"),
+    "db": ("setup", "db"),
+    "bundle": ("bundles", "bundle"),
+    "adopt": ("control", "adopt"),
+    "rollback": ("control", "rollback"),
+    "kill": ("control", "kill"),
+    "clear": ("control", "clear"),
+    "promote": ("control", "promote"),
+    "readmit": ("control", "readmit"),
+    "status": ("show", "status"),
+    "run": ("show", "run"),
+}
+
+
+def _pipeline() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="lastgood.commands")}
+
+
+def _load(point: EntryPoint) -> click.Command:
+    """Load a pipeline command; outside a checkout say so in one line.
+
+    A stranger's package may be called `tasks` too: only the one beside this package counts.
+    """
+    root = Path(__file__).resolve().parents[2]
+    try:
+        if not (root / point.module.replace(".", "/")).with_suffix(".py").exists():
+            raise ModuleNotFoundError(point.module)  # noqa: TRY301  the same answer as a failed import
+        command = point.load()
+    except ModuleNotFoundError as error:
+        msg = (
+            f"`lastgood {point.name}` needs the pipeline ({error}): run it in a checkout of lastgood, after `make setup`"
+        )
+        raise click.ClickException(msg) from error
+    assert isinstance(command, click.Command)  # noqa: S101  our own entry points
+    return command
+
+
+class Commands(click.Group):
+    """The top group: our own commands, and the pipeline's where there is a checkout."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every command's name."""
+        del ctx
+        return sorted({*_OWN, *_pipeline()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command."""
+        del ctx
+        if cmd_name in _OWN:
+            module, attribute = _OWN[cmd_name]
+            command: click.Command = getattr(importlib.import_module(f"lastgood.cli.{module}"), attribute)
+            return command
+        point = _pipeline().get(cmd_name)
+        return _load(point) if point else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands; the pipeline's may be out of reach here."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._help(ctx, name)) for name in self.list_commands(ctx)])
+
+    def _help(self, ctx: click.Context, name: str) -> str:
+        try:
+            command = self.get_command(ctx, name)
+        except click.ClickException:
+            return "(needs a checkout of lastgood)"
+        return command.get_short_help_str(90) if command else ""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; an error of ours becomes one line."""
+        try:
+            return super().invoke(ctx)
+        except LastgoodError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="lastgood")
+def main() -> None:
+    """Release AI agents: canary, cap, compare, then promote or put the last known good back.
+
+    The store is named by LASTGOOD_DATABASE (default: .lastgood/lastgood.db here or above), the environment by
+    LASTGOOD_ENVIRONMENT (default: production).
+    """

@@ -1,0 +1,68 @@
+"""What the commands share: options, the store, and how things read."""
+
+import getpass
+import os
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from lastgood import agent
+from lastgood.store.connection import Store
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _person() -> str:
+    return os.environ.get("LASTGOOD_ACTOR") or getpass.getuser()
+
+
+def environment_option(command: Command) -> Command:
+    """`--environment`: which control point of the agent."""
+    option = click.option(
+        "--environment", "-e", default=agent.environment_name, show_default="production", help="Control point."
+    )
+    return option(command)
+
+
+def actor_option(command: Command) -> Command:
+    """`--actor`: who does it, for the ledger."""
+    option = click.option(
+        "--actor", default=_person, show_default="you", help="Who does it; goes into the ledger."
+    )
+    return option(command)
+
+
+def reason_option(command: Command) -> Command:
+    """`--reason`: why, for the ledger."""
+    return click.option("--reason", "-m", default="", help="Why; goes into the ledger.")(command)
+
+
+def store() -> Store:
+    """Return the store that the environment names."""
+    return agent.store()
+
+
+def short(bundle_id: str | None) -> str:
+    """Return the short form of a bundle's id."""
+    return f"b-{bundle_id[:8]}" if bundle_id else "-"
+
+
+def when(at_us: int | None) -> str:
+    """Return a time in UTC, for people."""
+    if at_us is None:
+        return "-"
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at_us / 1_000_000))
+
+
+def percent(basis_points: int) -> str:
+    """Return a share for people."""
+    return f"{basis_points / 100:g}%"
+
+
+def table(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> None:
+    """Print rows in columns under a header."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for row in [header, *rows]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

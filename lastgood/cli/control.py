@@ -1,0 +1,111 @@
+"""`lastgood adopt | rollback | kill | clear | promote | readmit`: one move of the control point each."""
+
+import click
+
+from lastgood import control, points, registry, releasing
+from lastgood.cli.common import actor_option, environment_option, percent, reason_option, short, store
+from lastgood.errors import NotFound
+from lastgood.moves import ControlPoint
+from lastgood.releasing import Ending
+from lastgood.store.connection import Store
+
+
+def _resolve(held: Store, reference: str) -> str:
+    with held.reading() as txn:
+        return registry.resolve(txn, reference)
+
+
+def _say(point: ControlPoint, done: str) -> None:
+    state = ", kill switch on" if point.killed else ""
+    served = f"baseline {short(point.baseline)} ({point.standing})"
+    candidate = f", {percent(point.share_bp)} to {short(point.candidate)}" if point.share_bp else ""
+    click.echo(f"{done}: {point.name} serves {served}{candidate}, epoch {point.epoch}{state}")
+
+
+@click.command()
+@click.argument("agent")
+@click.argument("bundle")
+@environment_option
+@actor_option
+@reason_option
+def adopt(agent: str, bundle: str, environment: str, actor: str, reason: str) -> None:
+    """Make a registered BUNDLE the first baseline of AGENT: you vouch for it."""
+    held = store()
+    point = control.adopt(held, agent, environment, _resolve(held, bundle), actor=actor, reason=reason)
+    _say(point, "adopted")
+
+
+@click.command()
+@click.argument("agent")
+@click.option("--to", default=None, metavar="BUNDLE", help="Go to this bundle instead of the newest other good one.")
+@environment_option
+@actor_option
+@reason_option
+def rollback(agent: str, to: str | None, environment: str, actor: str, reason: str) -> None:
+    """Put the last known good of AGENT back, in one action.
+
+    A live release is reverted; without one the newest other last known good bundle serves again. Needs nothing
+    but the store.
+    """
+    held = store()
+    target = _resolve(held, to) if to else None
+    point = control.rollback(held, agent, environment, actor=actor, reason=reason or "rolled back by hand", to=target)
+    _say(point, "rolled back")
+
+
+@click.command()
+@click.argument("agent")
+@environment_option
+@actor_option
+@reason_option
+def kill(agent: str, environment: str, actor: str, reason: str) -> None:
+    """Stop every new candidate run of AGENT at once; the release stays and gets no evidence."""
+    _say(control.kill(store(), agent, environment, actor=actor, reason=reason), "killed")
+
+
+@click.command()
+@click.argument("agent")
+@environment_option
+@actor_option
+@reason_option
+def clear(agent: str, environment: str, actor: str, reason: str) -> None:
+    """Turn the kill switch of AGENT off."""
+    _say(control.clear(store(), agent, environment, actor=actor, reason=reason), "cleared")
+
+
+@click.command()
+@click.argument("agent")
+@click.option("--vouch", is_flag=True, help="You answer for it: it will be shown as vouched, never as proven.")
+@environment_option
+@actor_option
+@reason_option
+def promote(agent: str, environment: str, actor: str, reason: str, *, vouch: bool) -> None:
+    """Promote the live candidate of AGENT by hand.
+
+    Evidence promotes by itself. A person promotes with --vouch and a reason.
+    """
+    if not vouch or not reason:
+        msg = "evidence promotes by itself; to promote by hand give --vouch and --reason: it will stand as vouched"
+        raise click.UsageError(msg)
+    held = store()
+    with held.reading() as txn:
+        release_id = points.read(txn, agent, environment).release_id
+    if release_id is None:
+        msg = f"{agent} in {environment} has no live release to promote"
+        raise NotFound(msg)
+    ending = Ending(actor, reason, by="hand")
+    _say(releasing.promote(held, release_id, proven=False, ending=ending, expect=None), "promoted")
+
+
+@click.command()
+@click.argument("agent")
+@click.argument("bundle")
+@environment_option
+@actor_option
+@click.option("--reason", "-m", required=True, help="What was reviewed; goes into the ledger.")
+def readmit(agent: str, bundle: str, environment: str, actor: str, reason: str) -> None:
+    """Lift the quarantine or cool-down of BUNDLE for AGENT."""
+    held = store()
+    bundle_id = _resolve(held, bundle)
+    control.readmit(held, agent, environment, bundle_id, actor=actor, reason=reason)
+    click.echo(f"re-admitted: {short(bundle_id)} may be a candidate of {agent} in {environment} again")

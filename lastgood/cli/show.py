@@ -1,0 +1,135 @@
+"""`lastgood status` and `lastgood run show`: who serves, and which exact bundle served a run."""
+
+import json
+from typing import Any
+
+import click
+
+from lastgood import ledger, points, recorder, registry
+from lastgood.cli.common import environment_option, percent, short, store, table, when
+from lastgood.errors import LastgoodError
+from lastgood.moves import ControlPoint
+from lastgood.store import statements as sql
+from lastgood.store.connection import Store, Transaction
+
+_RECENT = 8
+
+
+@click.command()
+@click.argument("agent", required=False)
+@environment_option
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def status(agent: str | None, environment: str, *, as_json: bool) -> None:
+    """Show who serves: every control point, or one AGENT with its release and recent moves."""
+    held = store()
+    if agent is None:
+        _overview(held, as_json=as_json)
+        return
+    with held.reading() as txn:
+        point = points.read(txn, agent, environment)
+        facts = _facts(held, txn, point)
+        moves = [dict(row) for row in txn.all(sql.LEDGER, agent=agent, environment=environment)]
+    rows, head = ledger.verify(held, agent, environment)
+    if as_json:
+        click.echo(json.dumps({**facts, "ledger": {"rows": rows, "head": head}}, indent=2))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name.replace('_', ' '):<12} {value}")
+    click.echo(f"{'ledger':<12} {rows} rows, sound, head {head[:12]}")
+    for row in moves[-_RECENT:]:
+        click.echo(f"  {when(row['at_us'])}  epoch {row['epoch']:<4} {row['action']:<9} {row['actor']}: {row['reason']}")
+
+
+def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "agent": point.agent,
+        "environment": point.environment,
+        "baseline": f"{short(point.baseline)} {_name(txn, point.baseline)} ({point.standing})",
+        "kill_switch": "on" if point.killed else "off",
+        "epoch": point.epoch,
+    }
+    if point.release_id is None:
+        return {**facts, "release": "none"}
+    release = txn.one(sql.RELEASE, id=point.release_id)
+    clock = held.clock
+    left = point.lease.left_us(now_us=txn.now_us, boot_id=clock.boot_id, boot_us=clock.boot_us())
+    return {
+        **facts,
+        "release": f"{point.release_id} ({release['state'] if release else 'row missing'})",
+        "candidate": f"{short(point.candidate)} {_name(txn, point.candidate or '')}",
+        "share": percent(point.share_bp),
+        "lease": f"{left / 1_000_000:.0f} s left" if left > 0 else "lapsed: the baseline serves",
+    }
+
+
+def _name(txn: Transaction, bundle_id: str) -> str:
+    row = txn.one(sql.BUNDLE, id=bundle_id)
+    return str(row["name"]) if row else "?"
+
+
+def _overview(held: Store, *, as_json: bool) -> None:
+    with held.reading() as txn:
+        found = [_summary(held, txn, row["agent"], row["environment"]) for row in txn.all(sql.POINTS)]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    elif not found:
+        click.echo("no agent yet: `lastgood bundle add bundle.yaml`, then `lastgood adopt AGENT BUNDLE`")
+    else:
+        columns = ("agent", "environment", "baseline", "release", "share", "kill_switch")
+        table([tuple(str(row.get(name, "-")) for name in columns) for row in found], columns)
+
+
+def _summary(held: Store, txn: Transaction, agent: str, environment: str) -> dict[str, Any]:
+    """A corrupt row must not hide the others: it is listed with what is wrong."""
+    try:
+        return _facts(held, txn, points.read(txn, agent, environment))
+    except LastgoodError as error:
+        return {"agent": agent, "environment": environment, "baseline": f"unusable: {error}"}
+
+
+@click.group()
+def run() -> None:
+    """Look at a single run."""
+
+
+@run.command("show")
+@click.argument("run_id", metavar="RUN")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def show(run_id: str, *, as_json: bool) -> None:
+    """Show which exact bundle served RUN, its arm, epoch and outcome."""
+    with store().reading() as txn:
+        facts = _run_facts(txn, run_id)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        text = json.dumps(value) if isinstance(value, dict | list) else value
+        click.echo(f"{name.replace('_', ' '):<13} {text}")
+
+
+def _run_facts(txn: Transaction, run_id: str) -> dict[str, Any]:
+    row = recorder.run_row(txn, run_id)
+    record = registry.read(txn, row["bundle_id"])
+    outcome = txn.one(sql.OUTCOME, run_id=run_id)
+    said = {k: v for k, v in dict(outcome).items() if v is not None and k != "run_id"} if outcome else "none yet"
+    return {
+        "run": run_id,
+        "agent": row["agent"],
+        "environment": row["environment"],
+        "bundle": f"{record.bundle.short} {record.name}",
+        "bundle_id": record.bundle.id,
+        "parts": {part.kind: f"{part.version} ({part.digest[:12]})" for part in record.bundle.parts},
+        "arm": row["arm"],
+        "epoch": row["epoch"],
+        "release": row["release_id"],
+        "eligible": bool(row["eligible"]),
+        "reason": row["reason"],
+        "unit": row["unit"],
+        "task_type": row["task_type"],
+        "risk": row["risk"],
+        "assigned": when(row["assigned_us"]),
+        "outcome": said,
+        "later": [json.loads(late["fields"]) for late in txn.all(sql.LATE_REPORTS, run_id=run_id)],
+        "events": [event["name"] for event in txn.all(sql.EVENTS, run_id=run_id)],
+        "actions": [f"{a['kind']} {a['target']} {a['state']}" for a in txn.all(sql.ACTIONS, run_id=run_id)],
+    }

@@ -1,0 +1,102 @@
+"""The control point's moves that need no release: adopt, roll back, kill, clear, re-admit.
+
+Each is one durable transaction that moves the row, appends to the ledger and asks nobody else.
+"""
+
+from lastgood import moves, points, registry, releasing, standing
+from lastgood.errors import InvalidMove, NotFound
+from lastgood.ledger import Entry
+from lastgood.moves import ControlPoint
+from lastgood.release import Terms
+from lastgood.store import statements as sql
+from lastgood.store.connection import Store, Transaction
+
+
+def adopt(store: Store, agent: str, environment: str, bundle_id: str, *, actor: str, reason: str) -> ControlPoint:
+    """Make a registered bundle the first, vouched baseline of an agent.
+
+    Raises `InvalidMove` when the agent has a baseline already.
+    """
+    with store.transaction(durable=True) as txn:
+        registry.read(txn, bundle_id)
+        if points.find(txn, agent, environment) is not None:
+            msg = (
+                f"{agent} in {environment} has a baseline already: change it by a release, "
+                f"or go back with `lastgood rollback {agent} --to BUNDLE`"
+            )
+            raise InvalidMove(msg)
+        point = ControlPoint(agent, environment, bundle_id, "vouched", terms=Terms())
+        points.create(txn, point, Entry("adopt", actor, reason))
+        standing.record_served(txn, point, None)
+        return point
+
+
+def readmit(store: Store, agent: str, environment: str, bundle_id: str, *, actor: str, reason: str) -> None:
+    """Lift a bundle's quarantine or cool-down; the ledger keeps who and why."""
+    with store.transaction(durable=True) as txn:
+        point = points.read(txn, agent, environment)
+        if txn.run(sql.READMIT, agent=agent, environment=environment, bundle_id=bundle_id) == 0:
+            msg = f"b-{bundle_id[:8]} is not quarantined for {agent} in {environment}"
+            raise NotFound(msg)
+        points.move(txn, point, point, Entry("readmit", actor, f"b-{bundle_id[:8]}: {reason}"))
+
+
+def kill(store: Store, agent: str, environment: str, *, actor: str, reason: str) -> ControlPoint:
+    """Turn the kill switch on: no candidate run starts from here on."""
+    with store.transaction(durable=True) as txn:
+        point = points.read_or_restore(txn, agent, environment)
+        return points.move(txn, point, moves.kill(point), Entry("kill", actor, reason, point.release_id))
+
+
+def clear(store: Store, agent: str, environment: str, *, actor: str, reason: str) -> ControlPoint:
+    """Turn the kill switch off."""
+    with store.transaction(durable=True) as txn:
+        point = points.read(txn, agent, environment)
+        return points.move(txn, point, moves.clear(point), Entry("clear", actor, reason, point.release_id))
+
+
+def rollback(
+    store: Store, agent: str, environment: str, *, actor: str, reason: str, to: str | None = None
+) -> ControlPoint:
+    """Go back in one action: revert a live release, else restore an earlier last known good.
+
+    `to` is a bundle's full id. Works from every state and with everything else down; a control point that
+    was edited by hand is restored from the ledger first.
+    """
+    with store.transaction(durable=True) as txn:
+        point = points.read_or_restore(txn, agent, environment)
+        if to is not None:
+            registry.read(txn, to)
+        if point.release_id is not None:
+            ending = releasing.Ending(actor=actor, reason=reason, by="hand")
+            point = releasing.revert_in(txn, point, ending)
+            if to is None or to == point.baseline:
+                return point
+        return _restore(txn, point, to or _newest_other(txn, point), Entry("rollback", actor, reason))
+
+
+def _newest_other(txn: Transaction, point: ControlPoint) -> str:
+    good = txn.all(sql.GOOD_BUNDLES, agent=point.agent, environment=point.environment, now_us=txn.now_us)
+    others: list[str] = [row["bundle_id"] for row in good if row["bundle_id"] != point.baseline]
+    if not others:
+        msg = (
+            f"{point.name} has no other last known good bundle to roll back to; "
+            f"name one with `lastgood rollback {point.agent} --to BUNDLE`"
+        )
+        raise InvalidMove(msg)
+    return others[0]
+
+
+def _restore(txn: Transaction, point: ControlPoint, bundle_id: str, entry: Entry) -> ControlPoint:
+    standing.refuse_quarantined(txn, point.agent, point.environment, bundle_id)
+    restored = moves.restore(point, bundle_id=bundle_id, standing="vouched")
+    txn.run(
+        sql.WITHDRAW,
+        agent=point.agent,
+        environment=point.environment,
+        bundle_id=point.baseline,
+        now_us=txn.now_us,
+    )
+    point = points.move(txn, point, restored, entry)
+    standing.record_served(txn, point, None)
+    return point

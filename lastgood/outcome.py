@@ -1,0 +1,82 @@
+"""Outcomes: what a run reports, checked before it is written."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lastgood.errors import InvalidInput
+
+_FLAGS = ("completed", "validated", "escalated", "infra_failure")
+_COUNTS = ("incidents", "operator_edits")
+_AMOUNTS = ("cost_usd", "latency_s")
+#: what `report` takes; anything else goes into `metrics`
+FIELDS = (*_FLAGS, *_COUNTS, *_AMOUNTS)
+#: short names that people use
+_ALIASES = {"edits": "operator_edits", "incident": "incidents", "cost": "cost_usd", "latency": "latency_s"}
+
+
+def checked(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return report fields by their stored names and types.
+
+    Raises `InvalidInput` naming the field that can't be one. Unknown names must be numbers or booleans;
+    they are kept as free metrics under `metrics`.
+    """
+    known: dict[str, Any] = {}
+    metrics: dict[str, float | bool] = {}
+    for given, value in fields.items():
+        name = _ALIASES.get(given, given)
+        if name in FIELDS:
+            known[name] = _value(given, name, value)
+        elif isinstance(value, bool) or (isinstance(value, int | float) and math.isfinite(value)):
+            metrics[name] = value
+        else:
+            msg = f"report: {given}={value!r} is neither a known outcome ({', '.join(FIELDS)}) nor a number"
+            raise InvalidInput(msg)
+    return {**known, "metrics": metrics} if metrics else known
+
+
+def _value(given: str, name: str, value: Any) -> Any:
+    if name in _FLAGS and isinstance(value, bool):
+        return value
+    if name in _COUNTS and isinstance(value, int) and value >= 0:
+        return int(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name in _AMOUNTS and number and math.isfinite(value) and value >= 0:
+        return float(value)
+    wanted = "True or False" if name in _FLAGS else "a count, 0 or more" if name in _COUNTS else "a number, 0 or more"
+    msg = f"report: {given}={value!r} is not {wanted}"
+    raise InvalidInput(msg)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run has reported so far."""
+
+    #: `ended`, `failed` (an exception) or `disconnected` (the client went away: no failure)
+    status: str = "ended"
+    completed: bool | None = None
+    validated: bool | None = None
+    escalated: bool | None = None
+    incidents: int | None = None
+    #: US dollars
+    cost_usd: float | None = None
+    operator_edits: int | None = None
+    #: seconds
+    latency_s: float | None = None
+    infra_failure: bool | None = None
+    #: type of the exception that ended the run
+    error: str | None = None
+    #: one entry a model call
+    usage: list[dict[str, Any]] = field(default_factory=list)
+    metrics: dict[str, float | bool] = field(default_factory=dict)
+
+    def take(self, fields: dict[str, Any]) -> None:
+        """Take report fields; the last word counts. Raises `InvalidInput`."""
+        values = checked(fields)
+        self.metrics.update(values.pop("metrics", {}))
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def columns(self) -> dict[str, Any]:
+        """Return the values by column of the store, `usage` and `metrics` still as objects."""
+        return asdict(self)

@@ -1,0 +1,132 @@
+"""Control points in the store: read with their seal checked, written with compare-and-set."""
+
+from dataclasses import dataclass
+
+from lastgood import ledger
+from lastgood.errors import CorruptRow, NotFound, StaleDriver
+from lastgood.moves import ControlPoint, Lease
+from lastgood.release import Terms
+from lastgood.store import statements as sql
+from lastgood.store.connection import Row, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """What a driver believes the control point to be; its commit is refused when that is no longer so."""
+
+    epoch: int
+    driver_term: int
+
+    @classmethod
+    def of(cls, point: ControlPoint) -> "Expect":
+        """Return the belief of somebody who has just read `point`."""
+        return cls(point.epoch, point.driver_term)
+
+
+def from_row(row: Row) -> ControlPoint:
+    """Build the point of a stored row; raises `CorruptRow` when the row does not match its seal."""
+    point = ControlPoint(
+        agent=row["agent"],
+        environment=row["environment"],
+        baseline=row["baseline"],
+        standing=row["standing"],
+        candidate=row["candidate"],
+        release_id=row["release_id"],
+        share_bp=row["share_bp"],
+        epoch=row["epoch"],
+        lease_seq=row["lease_seq"],
+        lease=Lease(row["lease_until_us"], row["lease_boot_id"], row["lease_boot_until_us"]),
+        driver_term=row["driver_term"],
+        killed=bool(row["killed"]),
+        terms=Terms.from_json(row["terms"]),
+    )
+    if point.seal != row["seal"]:
+        msg = (
+            f"the control point of {point.name} was changed behind the pipeline's back (its seal does not match); "
+            f"`lastgood rollback {point.agent}` restores it from the ledger"
+        )
+        raise CorruptRow(msg)
+    return point
+
+
+def _row(point: ControlPoint, now_us: int) -> dict[str, object]:
+    return {
+        "agent": point.agent,
+        "environment": point.environment,
+        "baseline": point.baseline,
+        "standing": point.standing,
+        "candidate": point.candidate,
+        "release_id": point.release_id,
+        "share_bp": point.share_bp,
+        "epoch": point.epoch,
+        "lease_seq": point.lease_seq,
+        "lease_until_us": point.lease.until_us,
+        "lease_boot_id": point.lease.boot_id,
+        "lease_boot_until_us": point.lease.boot_until_us,
+        "driver_term": point.driver_term,
+        "killed": point.killed,
+        "terms": point.terms.to_json(),
+        "changed_us": now_us,
+        "seal": point.seal,
+    }
+
+
+def find(txn: Transaction, agent: str, environment: str) -> ControlPoint | None:
+    """Return the control point, or None where the agent was never adopted."""
+    row = txn.one(sql.POINT, agent=agent, environment=environment)
+    return from_row(row) if row else None
+
+
+def read(txn: Transaction, agent: str, environment: str) -> ControlPoint:
+    """Return the control point; raises `NotFound` where the agent was never adopted."""
+    point = find(txn, agent, environment)
+    if point is None:
+        msg = (
+            f"no agent {agent!r} in {environment}: it has no baseline yet; "
+            f"register a bundle and `lastgood adopt {agent} BUNDLE`"
+        )
+        raise NotFound(msg)
+    return point
+
+
+def read_or_restore(txn: Transaction, agent: str, environment: str) -> ControlPoint:
+    """Return the control point; one that was edited by hand is restored from the ledger's last row."""
+    try:
+        return read(txn, agent, environment)
+    except CorruptRow:
+        tail = txn.one(sql.LEDGER_TAIL, agent=agent, environment=environment)
+        if tail is None or tail["hash"] != ledger.row_hash(dict(tail)):
+            raise
+        stored = txn.one(sql.POINT, agent=agent, environment=environment)
+        point = ControlPoint.from_json(tail["point"])
+        _update(txn, point, was_epoch=stored["epoch"] if stored else 0, was_term=stored["driver_term"] if stored else 0)
+        ledger.append(txn, point, ledger.Entry("restore", "lastgood", "the row did not match its seal"))
+        return point
+
+
+def create(txn: Transaction, point: ControlPoint, entry: ledger.Entry) -> None:
+    """Write an agent's first control point and its ledger row."""
+    txn.insert("control_point", _row(point, txn.now_us))
+    ledger.append(txn, point, entry)
+
+
+def move(
+    txn: Transaction, was: ControlPoint, now: ControlPoint, entry: ledger.Entry, expect: Expect | None = None
+) -> ControlPoint:
+    """Write one move and its ledger row; raises `StaleDriver` unless `expect` still holds."""
+    if expect is not None and expect != Expect.of(was):
+        msg = (
+            f"{was.name} moved on to epoch {was.epoch}, driver term {was.driver_term} since this driver looked "
+            f"(epoch {expect.epoch}, term {expect.driver_term}): its commit is refused"
+        )
+        raise StaleDriver(msg)
+    _update(txn, now, was_epoch=was.epoch, was_term=was.driver_term)
+    ledger.append(txn, now, entry)
+    return now
+
+
+def _update(txn: Transaction, point: ControlPoint, *, was_epoch: int, was_term: int) -> None:
+    values = _row(point, txn.now_us)
+    if txn.run(sql.MOVE_POINT, **values, was_epoch=was_epoch, was_term=was_term) != 1:
+        msg = f"{point.name} was moved by somebody else at the same moment; read it again"
+        raise StaleDriver(msg)

@@ -1,0 +1,87 @@
+"""A release's values: its states, and the terms that the agent side is held to."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from lastgood.caps import Caps
+from lastgood.errors import CorruptRow
+from lastgood.records import Records
+from lastgood.triggers import RateTrigger, Triggers
+
+#: risk tiers, lowest first
+RISKS = ("low", "medium", "high")
+#: the slice of every task type that the policy does not list
+OTHER = "other"
+_MINUTE = 60_000_000
+
+
+class ReleaseState(StrEnum):
+    """Where a release stands."""
+
+    OPENED = "opened"  #: recorded; no traffic yet
+    CANARY = "canary"  #: its step's share is set
+    CAP = "cap"  #: the ceilings were seen armed
+    COMPARE = "compare"  #: looks until the step's gate
+    LAPSED = "lapsed"  #: nobody renewed the lease: baseline serves until a valid look
+    ASKING = "asking"  #: undecided at the horizon, share 0: a person decides
+    PROMOTED = "promoted"  #: the candidate is the baseline now
+    REVERTED = "reverted"  #: the baseline was put back
+
+    @property
+    def live(self) -> bool:
+        """Whether the release still holds its control point."""
+        return self not in {ReleaseState.PROMOTED, ReleaseState.REVERTED}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the agent side needs of the policy: frozen onto the control point when a release opens."""
+
+    #: risk tiers whose runs may meet the candidate
+    eligible_risks: tuple[str, ...] = ("low",)
+    #: tier of a run that names none
+    risk_default: str = "low"
+    #: microseconds after which a silent run is lost
+    lost_after_us: int = 10 * _MINUTE
+    #: runs in a block, and microseconds after which an open block is closed
+    block_size: int = 20
+    block_time_us: int = 60 * _MINUTE
+    #: microseconds that a bundle reverted by hand, lapse or indecision rests
+    cooldown_us: int = 60 * _MINUTE
+    #: task types that are compared by themselves; every other one is `other`
+    strata: tuple[str, ...] = ()
+    caps: Caps = field(default_factory=Caps)
+    triggers: Triggers = field(default_factory=Triggers)
+    records: Records = field(default_factory=Records)
+
+    def stratum(self, task_type: str) -> str:
+        """Return the slice that runs of a task type are compared in."""
+        return task_type if task_type in self.strata else OTHER
+
+    def to_json(self) -> str:
+        """Return canonical JSON."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote; raises `CorruptRow`."""
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            caps, triggers, records = raw.pop("caps"), raw.pop("triggers"), raw.pop("records")
+            for name in ("actions_per_run", "actions_per_hour"):
+                caps[name] = tuple((kind, ceiling) for kind, ceiling in caps[name])
+            return cls(
+                eligible_risks=tuple(raw.pop("eligible_risks")),
+                strata=tuple(raw.pop("strata")),
+                caps=Caps(**caps),
+                triggers=Triggers(
+                    tuple(triggers["zero_tolerance"]), tuple(RateTrigger(**r) for r in triggers["rates"])
+                ),
+                records=Records(**{**records, "redact": tuple(records["redact"])}),
+                **raw,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            msg = f"the terms of a control point can't be read: {error!r}; restore it with `lastgood rollback`"
+            raise CorruptRow(msg) from error

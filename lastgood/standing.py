@@ -1,0 +1,42 @@
+"""A bundle's standing at a control point: served as last known good, or kept out."""
+
+from lastgood.errors import Quarantined
+from lastgood.moves import ControlPoint
+from lastgood.store import statements as sql
+from lastgood.store.connection import Transaction
+
+
+def record_served(txn: Transaction, point: ControlPoint, release_id: str | None) -> None:
+    """Remember that the point's baseline became the last known good."""
+    txn.insert(
+        "served",
+        {
+            "agent": point.agent,
+            "environment": point.environment,
+            "epoch": point.epoch,
+            "bundle_id": point.baseline,
+            "standing": point.standing,
+            "release_id": release_id,
+            "since_us": txn.now_us,
+        },
+    )
+
+
+def refuse_quarantined(txn: Transaction, agent: str, environment: str, bundle_id: str) -> None:
+    """Raise `Quarantined` when the bundle may not be a baseline or candidate here now."""
+    row = txn.one(sql.QUARANTINE, agent=agent, environment=environment, bundle_id=bundle_id, now_us=txn.now_us)
+    if row is None:
+        return
+    short = f"b-{bundle_id[:8]}"
+    if row["until_us"] is None:
+        msg = (
+            f"{short} is quarantined for {agent} in {environment} ({row['reason']}); "
+            f"after a review: `lastgood readmit {agent} {short} --reason ...`"
+        )
+    else:
+        minutes = -(-(row["until_us"] - txn.now_us) // 60_000_000)
+        msg = (
+            f"{short} cools down for {agent} in {environment} for another {minutes} min ({row['reason']}); "
+            f"wait, or `lastgood readmit {agent} {short} --reason ...`"
+        )
+    raise Quarantined(msg)

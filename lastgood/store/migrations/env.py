@@ -1,0 +1,22 @@
+"""Alembic's entry: runs the migrations on the store named in the configuration's attributes."""
+
+from alembic import context
+from sqlmodel import SQLModel
+
+from lastgood.store import engine, tables
+
+target_metadata = SQLModel.metadata
+assert tables.ControlPointRow.__tablename__ in target_metadata.tables  # noqa: S101  the import fills the metadata
+
+
+def _run() -> None:
+    source = engine.engine_for(context.config.attributes["url"])
+    with source.connect() as connection:
+        context.configure(connection=connection, target_metadata=target_metadata, render_as_batch=True)
+        with context.begin_transaction():
+            context.run_migrations()
+        connection.commit()
+    source.dispose()
+
+
+_run()

@@ -1,0 +1,1 @@
+"""The side effects of a release, one module a noun."""

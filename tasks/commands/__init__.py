@@ -1,0 +1,1 @@
+"""Commands of `lastgood` that need the pipeline; none of them imports Prefect."""

@@ -1,0 +1,122 @@
+"""`lastgood release start | status`: a release without Prefect, driven here or left to the schedule."""
+
+import time
+
+import click
+
+from lastgood import releasing
+from lastgood.cli.common import actor_option, environment_option, short, store, table, when
+from lastgood.errors import NotFound, StaleDriver
+from lastgood.store import statements as sql
+from lastgood.store.connection import Store
+from tasks import checkout, driving, preflight, report
+from tasks.driving import Driver, Due, StageName
+
+_MOST = 20
+
+
+@click.group()
+def release() -> None:
+    """Start releases and see where they stand."""
+
+
+@release.command("start")
+@click.argument("agent")
+@click.argument("candidate")
+@click.option("--policy", default="default", show_default=True, help="A stored or built-in policy.")
+@click.option("--approver", default="", help="Who approved it.")
+@click.option("--note", default="", help="Why; goes into the ledger.")
+@click.option("--detach", is_flag=True, help="Only start it; the scheduled evaluation drives it.")
+@environment_option
+@actor_option
+def start(  # noqa: PLR0913  one a parameter of the release
+    agent: str, candidate: str, policy: str, approver: str, note: str, environment: str, actor: str, *, detach: bool
+) -> None:
+    """Release CANDIDATE for AGENT and drive it here to its end, with no need of Prefect.
+
+    Another process takes over where this one stops: the scheduled evaluation, or `release drive`.
+    """
+    checkout.verify()
+    held = store()
+    wanted = preflight.Wanted(agent, candidate, policy, environment, actor, approver, note)
+    release_id = releasing.start(held, preflight.check(held, wanted))
+    click.echo(f"started {release_id}: {agent} in {environment}, policy {policy}")
+    if detach:
+        click.echo("the next scheduled evaluation drives it (`python -m flows` serves that)")
+        return
+    _drive(held, release_id, f"{actor}'s command line")
+
+
+@release.command("drive")
+@click.argument("agent")
+@environment_option
+@actor_option
+def drive(agent: str, environment: str, actor: str) -> None:
+    """Take AGENT's live release over and drive it here to its end."""
+    held = store()
+    with held.reading() as txn:
+        row = txn.one(sql.LIVE_RELEASE, agent=agent, environment=environment)
+    if row is None:
+        msg = f"{agent} in {environment} has no live release; `lastgood release start` starts one"
+        raise NotFound(msg)
+    _drive(held, row["id"], f"{actor}'s command line")
+
+
+def _drive(held: Store, release_id: str, name: str) -> None:
+    driver = driving.begin(held, release_id, name)
+    shown = ""
+    try:
+        due = driving.due(held, driver)
+        while due.stage not in {StageName.ENDED, StageName.ASKING}:
+            said = _said(due)
+            if said != shown:
+                click.echo(said)
+            shown = said
+            due = _step(held, driver, due)
+    except StaleDriver as error:
+        click.echo(str(error))
+    click.echo(report.build(held, release_id).headline)
+
+
+def _step(held: Store, driver: Driver, due: Due) -> Due:
+    driving.act(held, driver, due)
+    if due.waits:
+        time.sleep(due.interval_us / 1_000_000)
+    return driving.due(held, driver)
+
+
+def _said(due: Due) -> str:
+    reason = due.transition.reason if due.transition else ""
+    if due.look is None:
+        return f"{due.stage}: {reason}"
+    verdict = due.look.verdict
+    return (
+        f"{due.stage}: {verdict.candidate_runs} candidate runs of {verdict.assigned}, "
+        f"harm ln e {verdict.log_family:.2f} of {verdict.log_line:.2f}: {reason}"
+    )
+
+
+@release.command("status")
+@click.argument("agent")
+@click.option("--markdown", is_flag=True, help="The whole report of the newest release.")
+@environment_option
+def status(agent: str, environment: str, *, markdown: bool) -> None:
+    """Show AGENT's newest release with its guardrails, and the ones before it."""
+    held = store()
+    with held.reading() as txn:
+        rows = txn.all(sql.RELEASES, agent=agent, environment=environment, most=_MOST)
+    if not rows:
+        msg = f"{agent} in {environment} has had no release; `lastgood release start {agent} BUNDLE` starts one"
+        raise NotFound(msg)
+    made = report.build(held, rows[0]["id"])
+    if markdown:
+        click.echo(made.markdown, nl=False)
+        return
+    click.echo(made.headline)
+    for found in made.table:
+        click.echo(f"  {found['guardrail']:<12} {found['verdict']:<10} {found['reason']}")
+    cells = [
+        (r["id"], r["state"], short(r["baseline"]), short(r["candidate"]), r["policy_name"], when(r["started_us"]), r["reason"])
+        for r in rows
+    ]
+    table(cells, ("release", "state", "baseline", "candidate", "policy", "started", "why"))

@@ -1,0 +1,192 @@
+"""Driving: one release taken from where it stands to its next stage, by exactly one driver.
+
+A driver holds a term: a takeover raises it, and from then on the old driver's commits are refused. Nothing
+is kept between two calls, so whoever comes next goes on where the tables say the release stands.
+"""
+
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+
+from evaluators.stages import LOOKING, Move, Standing, Transition, next_transition
+from lastgood import points, releasing
+from lastgood.errors import LastgoodError, StaleDriver, StoreError
+from lastgood.moves import ControlPoint
+from lastgood.points import Expect
+from lastgood.release import ReleaseState
+from lastgood.store import statements as sql
+from lastgood.store.connection import Row, Store
+from tasks import comparison, limits, traffic
+from tasks.comparison import Frozen, Look
+
+log = logging.getLogger("lastgood")
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """Who drives a release, and since which takeover."""
+
+    release_id: str
+    #: shown to people: a flow run, a command
+    name: str
+    term: int
+
+
+class StageName(StrEnum):
+    """The stages that people see."""
+
+    CANARY = "canary"  #: set the share
+    CAP = "cap"  #: verify that the ceilings are armed
+    COMPARE = "compare"  #: look until the gate
+    PROMOTE = "promote"
+    REVERT = "revert"
+    ASKING = "asking"  #: a person decides; nobody needs to drive
+    ENDED = "ended"
+
+
+_STAGES = {
+    Move.OPEN: StageName.CANARY,
+    Move.RAMP: StageName.CANARY,
+    Move.REOPEN: StageName.CANARY,
+    Move.ARM: StageName.CAP,
+    Move.PROMOTE: StageName.PROMOTE,
+    Move.REVERT: StageName.REVERT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a release is due next, decided and not yet done."""
+
+    stage: StageName
+    #: None where it has ended
+    transition: Transition | None
+    #: the control point that the decision rests on
+    expect: Expect | None
+    #: the look that it rests on, where one was made
+    look: Look | None = None
+    #: microseconds that the policy leaves between two looks
+    interval_us: int = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is nothing to do until the next look."""
+        return self.transition is not None and self.transition.move is Move.HOLD
+
+
+ENDED = Due(StageName.ENDED, None, None)
+
+
+def begin(store: Store, release_id: str, name: str, reason: str = "a driver begins") -> Driver:
+    """Take a live release over; raises `InvalidMove` for one that ended, `NotFound`."""
+    point = releasing.take_over(store, release_id, driver=name, reason=reason)
+    return Driver(release_id, name, point.driver_term)
+
+
+def read(store: Store, release_id: str) -> tuple[Row, ControlPoint]:
+    """Return a release's row and its control point."""
+    with store.reading() as txn:
+        row = releasing.read(txn, release_id)
+        return row, points.read(txn, row["agent"], row["environment"])
+
+
+def due(store: Store, driver: Driver) -> Due:
+    """Decide what comes next, looking at the evidence where the stage looks; nothing is moved.
+
+    Raises `StaleDriver` when another driver took over. A look that fails proves nothing: it is logged, and
+    the lease is not renewed, so that the baseline serves again if it goes on failing.
+    """
+    row, point = read(store, driver.release_id)
+    if row["ended_us"] is not None:
+        return ENDED
+    if point.driver_term != driver.term:
+        msg = f"{driver.release_id} was taken over by {row['driver']}; {driver.name} stops driving it"
+        raise StaleDriver(msg)
+    rules = Frozen.of(row).policy.rules()
+    looking = ReleaseState(row["state"]) in LOOKING
+    made = _look(store, row, point) if looking else None
+    transition = next_transition(_standing(store, row, point, made), made.verdict if made else None, rules)
+    stage = _STAGES.get(transition.move, StageName.COMPARE)
+    if transition.to is ReleaseState.ASKING and transition.move is Move.HOLD:
+        stage = StageName.ASKING
+    return Due(stage, transition, Expect(point.epoch, driver.term), made, rules.look_interval_us)
+
+
+def act(store: Store, driver: Driver, what: Due) -> None:
+    """Make the move that is due; raises `StaleDriver` when the control point moved on meanwhile."""
+    if what.transition is None or what.expect is None:
+        return
+    if what.waits and what.look is None:
+        return  # the look failed: the lease runs out by itself
+    if what.transition.move is Move.ARM:
+        limits.verify(store, driver.release_id)
+    lease_us = Frozen.of(read(store, driver.release_id)[0]).policy.lease
+    traffic.carry_out(
+        store, driver.release_id, what.transition, lease_us=lease_us, driver=driver.name, expect=what.expect
+    )
+
+
+def evaluate(store: Store, release_id: str, name: str) -> tuple[Driver, Due] | None:
+    """Take a release over whose driver is gone and bring it up to date; None while its driver lives.
+
+    Stage follows stage until there is nothing to do but wait, so a backlog is caught up without a jump.
+    """
+    row, _ = read(store, release_id)
+    if row["ended_us"] is not None:
+        return None
+    silent_us = store.clock.now_us() - row["driver_seen_us"]
+    if row["driver"] not in {"", name} and silent_us < Frozen.of(row).policy.driver_timeout:
+        return None
+    driver = begin(store, release_id, name, _why(row, silent_us))
+    what = due(store, driver)
+    while what.stage is not StageName.ENDED and not what.waits:
+        act(store, driver, what)
+        what = due(store, driver)
+    act(store, driver, what)
+    return driver, what
+
+
+def _why(row: Row, silent_us: int) -> str:
+    return f"{row['driver']} was silent for {silent_us / 1e6:.0f} s" if row["driver"] else "nobody drives it yet"
+
+
+def live_releases(store: Store) -> list[str]:
+    """Return the ids of all live releases, oldest first."""
+    with store.reading() as txn:
+        return [row["id"] for row in txn.all(sql.LIVE_RELEASES)]
+
+
+def _look(store: Store, row: Row, point: ControlPoint) -> Look | None:
+    try:
+        made = comparison.look(store, row, point)
+    except StoreError:
+        raise
+    except (LastgoodError, ArithmeticError, ValueError, KeyError) as error:
+        log.error("the look at %s failed and proves nothing: %s", row["id"], error)  # noqa: TRY400  one line is enough
+        return None
+    _mark_validity(store, row, valid=made.verdict.valid)
+    return made
+
+
+def _mark_validity(store: Store, row: Row, *, valid: bool) -> None:
+    if valid != (row["invalid_since_us"] is None):
+        with store.transaction() as txn:
+            txn.run(sql.INVALID_SINCE, id=row["id"], since_us=None if valid else txn.now_us)
+
+
+def _standing(store: Store, row: Row, point: ControlPoint, made: Look | None) -> Standing:
+    clock = store.clock
+    now_us = clock.now_us()
+    step = Frozen.of(row).policy.rules().steps[row["step"]]
+    invalid = row["invalid_since_us"]
+    return Standing(
+        state=ReleaseState(row["state"]),
+        step=row["step"],
+        share_bp=point.share_bp,
+        age_us=now_us - row["started_us"],
+        step_age_us=now_us - row["step_since_us"],
+        step_runs=made.runs_by_share.get(step.share_bp, 0) if made else 0,
+        lease_left_us=point.lease.left_us(now_us=now_us, boot_id=clock.boot_id, boot_us=clock.boot_us()),
+        invalid_us=None if invalid is None else now_us - invalid,
+        killed=point.killed,
+    )

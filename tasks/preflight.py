@@ -1,0 +1,130 @@
+"""Preflight: everything that can refuse a release before anything is served differently."""
+
+import json
+from dataclasses import dataclass
+
+import pandas as pd
+
+from config.policy import Policy
+from evaluators import History, planning
+from evaluators.blocks import stratum_of
+from lastgood import points, registry, releasing, standing
+from lastgood.errors import InvalidMove, InvalidPolicy, NotFound
+from lastgood.moves import ControlPoint
+from lastgood.release import RISKS
+from lastgood.releasing import Start
+from lastgood.store import statements as sql
+from lastgood.store.connection import Store, Transaction
+from tasks import frames
+from tasks.comparison import terms_of
+
+#: newest baseline runs that a history is counted from
+HISTORY_RUNS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What somebody asks to release; references as people write them."""
+
+    agent: str
+    candidate: str
+    policy: str = "default"
+    environment: str = "production"
+    actor: str = ""
+    approver: str = ""
+    note: str = ""
+
+
+def find_policy(txn: Transaction, reference: str) -> Policy:
+    """Return a policy by the name or digest of a stored one, else by the name of a built-in one."""
+    row = txn.one(sql.POLICY_BY_NAME, name=reference) or txn.one(sql.POLICY, digest=reference)
+    if row is not None:
+        return Policy.from_json(row["body"], digest=row["digest"])
+    try:
+        return Policy.builtin(reference)
+    except InvalidPolicy as error:
+        msg = f"no policy {reference!r} is stored or built in; `lastgood policy list` shows them"
+        raise NotFound(msg) from error
+
+
+def check(store: Store, wanted: Wanted) -> Start:
+    """Return the release that would start, frozen; raises the first thing that refuses it.
+
+    `NotFound` (agent, bundle, policy), `LiveRelease`, `Quarantined`, `InvalidMove` (the candidate is the
+    baseline; no recent run would be eligible), `InvalidPolicy` (it can never decide), `CorruptRow`.
+    """
+    with store.reading() as txn:
+        point = points.read(txn, wanted.agent, wanted.environment)
+        registry.read(txn, point.baseline)
+        candidate = registry.read(txn, registry.resolve(txn, wanted.candidate)).bundle
+        policy = find_policy(txn, wanted.policy)
+        releasing.refuse_second(txn, wanted.agent, wanted.environment)
+        if candidate.id == point.baseline:
+            msg = f"{candidate.short} is the baseline of {point.name} already: there is nothing to release"
+            raise InvalidMove(msg)
+        standing.refuse_quarantined(txn, wanted.agent, wanted.environment, candidate.id)
+        _refuse_ineligible(txn, point, policy)
+        history = read_history(txn, point, policy)
+    problems = planning.can_decide(policy.rules(), history)
+    if problems:
+        msg = f"the policy {policy.name} can never decide a release of {point.name}: {'; '.join(problems)}"
+        raise InvalidPolicy(msg)
+    return Start(
+        agent=wanted.agent,
+        environment=wanted.environment,
+        candidate=candidate.id,
+        policy_name=policy.name,
+        policy_digest=policy.digest,
+        policy=policy.to_json(),
+        history=json.dumps(history.to_json(), sort_keys=True),
+        terms=terms_of(policy),
+        actor=wanted.actor,
+        approver=wanted.approver,
+        note=wanted.note,
+    )
+
+
+def _refuse_ineligible(txn: Transaction, point: ControlPoint, policy: Policy) -> None:
+    spec = policy.preflight
+    since = txn.now_us - spec.recent
+    rows = txn.all(sql.RECENT_RISKS, agent=point.agent, environment=point.environment, since=since)
+    seen = {row["risk"]: int(row["n"]) for row in rows}
+    eligible = sum(n for risk, n in seen.items() if risk in policy.eligible_risks)
+    if eligible >= spec.min_eligible_runs:
+        return
+    hours = spec.recent / 3_600_000_000
+    if not seen:
+        found = "there was none"
+    else:
+        found = ", ".join(f"{seen[risk]} of risk {risk}" for risk in RISKS if risk in seen)
+    msg = (
+        f"no release of {point.name} can start: its policy sends runs of risk {', '.join(policy.eligible_risks)} to a "
+        f"candidate and wants at least {spec.min_eligible_runs} of them in the last {hours:g} h; {found}. "
+        "Let the agent run, or change eligible_risks in the policy"
+    )
+    raise InvalidMove(msg)
+
+
+def read_history(txn: Transaction, point: ControlPoint, policy: Policy) -> History:
+    """Count the baseline's own matured, eligible runs: what margins and predictions are frozen from."""
+    rules = policy.rules()
+    maturity = max(rules.classes)
+    rows = txn.all(
+        sql.BASELINE_RUNS,
+        bundle_id=point.baseline,
+        agent=point.agent,
+        environment=point.environment,
+        before=txn.now_us - maturity,
+        most=HISTORY_RUNS,
+    )
+    key = {"bundle_id": point.baseline, "agent": point.agent, "environment": point.environment}
+    late = txn.all(sql.LATE_OF_BUNDLE, **key)
+    eligible = [row for row in reversed(rows) if row["risk"] in policy.eligible_risks]
+    runs = frames.frame(
+        eligible, late, rules.guardrails, lost_after_us=policy.lost_after, maturity_us=maturity
+    )
+    if runs.empty:
+        return History()
+    runs["stratum"] = [stratum_of(rules, task_type) for task_type in runs["task_type"]]
+    columns = {"unit", "stratum", "lost", "infra_failure", *(g.column for g in rules.guardrails)}
+    return History(pd.DataFrame(runs[[name for name in runs.columns if name in columns]]))

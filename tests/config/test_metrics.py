@@ -1,0 +1,78 @@
+"""Guardrails as written, completed with what a policy may leave out."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.metrics import KNOWN, Misplaced, fill, nearest, order
+
+
+@given(st.sets(st.sampled_from(sorted(KNOWN)), min_size=1))
+def test_default_weights_are_shared_out_over_the_guardrails_present(names):
+    filled = fill(dict.fromkeys(names), "10 min")
+    assert math.fsum(entry["weight"] for entry in filled.values()) == pytest.approx(1, abs=1e-12)
+    first, *others = names
+    for name in others:
+        ratio = filled[name]["weight"] / filled[first]["weight"]
+        assert ratio == pytest.approx(KNOWN[name].weight / KNOWN[first].weight)
+
+
+def test_an_empty_entry_takes_all_its_defaults():
+    assert fill({"completion": None}, "10 min") == {
+        "completion": {
+            "column": "completed",
+            "bad": False,
+            "margin": "2 points",
+            "matures": "10 min",
+            "weight": 1.0,
+        }
+    }
+
+
+def test_a_relative_margin_takes_the_place_of_the_default_one():
+    assert "margin" not in fill({"lost": {"margin_rel": "25%"}}, "10 min")["lost"]
+
+
+def test_a_flag_of_ones_own_weighs_as_much_as_escalation():
+    filled = fill({"rude": {"column": "rude", "bad": True}, "escalation": None}, "10 min")
+    assert filled["rude"]["weight"] == filled["escalation"]["weight"] == 0.5
+
+
+def test_given_weights_stay_as_given():
+    filled = fill({"lost": {"weight": 0.3}, "infra": {"weight": 0.6}}, "10 min")
+    assert (filled["lost"]["weight"], filled["infra"]["weight"]) == (0.3, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem", "path"),
+    [
+        ({}, "at least one guardrail: completion", ()),
+        ({"completon": {}}, "unknown metric; did you mean 'completion'", ("completon",)),
+        ({"zebra": {}}, r"unknown metric\. Known: completion, .*of your own as \{column", ("zebra",)),
+        ({"cost": {"column": "cost_usd"}}, "is no proportion .*only proportions are judged", ("cost",)),
+        ({"latency": None}, "is no proportion .*Known: completion, validation", ("latency",)),
+        ({"My Flag": {"column": "rude"}}, "lower-case letters", ("My Flag",)),
+        ({"rude": {"column": "Rude!"}}, "a column has lower-case", ("rude", "column")),
+        ({"rude": {"column": 3}}, "a column has lower-case", ("rude", "column")),
+        ({"done": {"column": "completed"}}, "'completed' is not a free flag", ("done", "column")),
+        ({"slow": {"column": "latency_s"}}, "'latency_s' is not a free flag", ("slow", "column")),
+        ({"lost": {"bad": False}}, "counts lost: true as bad; leave 'bad' out", ("lost", "bad")),
+        ({"lost": {"column": "gone"}}, "leave 'column' out", ("lost", "column")),
+        ({"lost": {"weight": 1.0}, "infra": {}}, "has no weight while others have", ("infra",)),
+    ],
+)
+def test_a_guardrail_that_can_not_be_judged_is_refused_at_its_place(raw, problem, path):
+    with pytest.raises(Misplaced, match=problem) as refused:
+        fill(raw, "10 min")
+    assert refused.value.path == path
+
+
+def test_reports_list_the_known_metrics_before_ones_own():
+    assert sorted(["zeal", "lost", "aim", "completion"], key=order) == ["completion", "lost", "aim", "zeal"]
+
+
+@pytest.mark.parametrize(("word", "said"), [("shre", "; did you mean 'share'?"), ("xyz", ".")])
+def test_the_nearest_name_is_said_where_there_is_one(word, said):
+    assert nearest(word, ["share", "min_runs"]) == said
