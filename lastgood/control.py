@@ -4,7 +4,8 @@ Each is one durable transaction that moves the row, appends to the ledger and as
 """
 
 from lastgood import moves, points, registry, releasing, standing
-from lastgood.errors import InvalidMove, NotFound
+from lastgood.bundle import check_name
+from lastgood.errors import CorruptRow, InvalidMove, NotFound
 from lastgood.ledger import Entry
 from lastgood.moves import ControlPoint
 from lastgood.release import Terms
@@ -17,6 +18,8 @@ def adopt(store: Store, agent: str, environment: str, bundle_id: str, *, actor: 
 
     Raises `InvalidMove` when the agent has a baseline already.
     """
+    check_name(agent, "the agent")
+    check_name(environment, "the environment")
     with store.transaction(durable=True) as txn:
         registry.read(txn, bundle_id)
         if points.find(txn, agent, environment) is not None:
@@ -44,7 +47,7 @@ def readmit(store: Store, agent: str, environment: str, bundle_id: str, *, actor
 def kill(store: Store, agent: str, environment: str, *, actor: str, reason: str) -> ControlPoint:
     """Turn the kill switch on: no candidate run starts from here on."""
     with store.transaction(durable=True) as txn:
-        point = points.read_or_restore(txn, agent, environment)
+        point, _ = points.read_or_restore(txn, agent, environment)
         return points.move(txn, point, moves.kill(point), Entry("kill", actor, reason, point.release_id))
 
 
@@ -60,13 +63,21 @@ def rollback(
 ) -> ControlPoint:
     """Go back in one action: revert a live release, else restore an earlier last known good.
 
-    `to` is a bundle's full id. Works from every state and with everything else down; a control point that
-    was edited by hand is restored from the ledger first.
+    `to` is a bundle's full id. Works from every state and with everything else down. A control point that was
+    edited by hand is restored from the ledger; without a live release that is all that is done.
     """
     with store.transaction(durable=True) as txn:
-        point = points.read_or_restore(txn, agent, environment)
+        point, restored = points.read_or_restore(txn, agent, environment)
         if to is not None:
             registry.read(txn, to)
+        if to is not None and to == point.candidate:
+            msg = (
+                f"b-{to[:8]} is the live candidate of {point.name}: a rollback goes away from it; leave --to out, "
+                f"or serve it with `lastgood promote {agent} --vouch --reason ...`"
+            )
+            raise InvalidMove(msg)
+        if restored and point.release_id is None and to in {None, point.baseline}:
+            return point
         if point.release_id is not None:
             ending = releasing.Ending(actor=actor, reason=reason, by="hand")
             point = releasing.revert_in(txn, point, ending)
@@ -77,14 +88,22 @@ def rollback(
 
 def _newest_other(txn: Transaction, point: ControlPoint) -> str:
     good = txn.all(sql.GOOD_BUNDLES, agent=point.agent, environment=point.environment, now_us=txn.now_us)
-    others: list[str] = [row["bundle_id"] for row in good if row["bundle_id"] != point.baseline]
-    if not others:
-        msg = (
-            f"{point.name} has no other last known good bundle to roll back to; "
-            f"name one with `lastgood rollback {point.agent} --to BUNDLE`"
-        )
-        raise InvalidMove(msg)
-    return others[0]
+    for row in good:
+        if row["bundle_id"] != point.baseline and _is_sound(txn, row["bundle_id"]):
+            return str(row["bundle_id"])
+    msg = (
+        f"{point.name} has no other last known good bundle to roll back to; "
+        f"name one with `lastgood rollback {point.agent} --to BUNDLE`"
+    )
+    raise InvalidMove(msg)
+
+
+def _is_sound(txn: Transaction, bundle_id: str) -> bool:
+    try:
+        registry.read(txn, bundle_id)
+    except CorruptRow:
+        return False
+    return True
 
 
 def _restore(txn: Transaction, point: ControlPoint, bundle_id: str, entry: Entry) -> ControlPoint:

@@ -29,7 +29,8 @@ class Entry:
 
 def row_hash(row: dict[str, Any]) -> str:
     """Return the hash that chains a row to the one before it."""
-    text = json.dumps([row[name] for name in _HASHED], separators=(",", ":"), ensure_ascii=False)
+    # `repr`: a row edited by hand may hold bytes, and must not match
+    text = json.dumps([row[name] for name in _HASHED], separators=(",", ":"), ensure_ascii=False, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

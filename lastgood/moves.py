@@ -129,6 +129,9 @@ def take_over(point: ControlPoint, *, release_id: str) -> ControlPoint:
 def promote(point: ControlPoint, *, release_id: str, standing: str) -> ControlPoint:
     """Make the candidate the last known good."""
     _needs_release(point, release_id, "promote")
+    if point.killed:
+        msg = f"can't promote {release_id}: the kill switch of {point.name} is on; `lastgood clear {point.agent}` first"
+        raise InvalidMove(msg)
     if point.candidate is None:
         msg = f"can't promote {release_id}: {point.name} has no candidate"
         raise InvalidMove(msg)

@@ -40,13 +40,20 @@ def from_row(row: Row) -> ControlPoint:
         killed=bool(row["killed"]),
         terms=Terms.from_json(row["terms"]),
     )
-    if point.seal != row["seal"]:
-        msg = (
-            f"the control point of {point.name} was changed behind the pipeline's back (its seal does not match); "
-            f"`lastgood rollback {point.agent}` restores it from the ledger"
-        )
-        raise CorruptRow(msg)
+    try:
+        sealed = point.seal == row["seal"]
+    except TypeError:  # bytes, where only a hand can have put them
+        sealed = False
+    if not sealed:
+        raise _changed(row["agent"], row["environment"], "its seal does not match")
     return point
+
+
+def _changed(agent: str, environment: str, how: str) -> CorruptRow:
+    return CorruptRow(
+        f"the control point of {agent} in {environment} was changed behind the pipeline's back ({how}); "
+        f"`lastgood rollback {agent}` restores it from the ledger"
+    )
 
 
 def _row(point: ControlPoint, now_us: int) -> dict[str, object]:
@@ -72,8 +79,10 @@ def _row(point: ControlPoint, now_us: int) -> dict[str, object]:
 
 
 def find(txn: Transaction, agent: str, environment: str) -> ControlPoint | None:
-    """Return the control point, or None where the agent was never adopted."""
+    """Return the control point, or None where the agent was never adopted; raises `CorruptRow`."""
     row = txn.one(sql.POINT, agent=agent, environment=environment)
+    if row is None and txn.one(sql.LEDGER_TAIL, agent=agent, environment=environment) is not None:
+        raise _changed(agent, environment, "its row is gone")
     return from_row(row) if row else None
 
 
@@ -89,19 +98,23 @@ def read(txn: Transaction, agent: str, environment: str) -> ControlPoint:
     return point
 
 
-def read_or_restore(txn: Transaction, agent: str, environment: str) -> ControlPoint:
-    """Return the control point; one that was edited by hand is restored from the ledger's last row."""
+def read_or_restore(txn: Transaction, agent: str, environment: str) -> tuple[ControlPoint, bool]:
+    """Return the control point, and whether a hand had edited it: it is then restored from the ledger's tail."""
     try:
-        return read(txn, agent, environment)
-    except CorruptRow:
+        return read(txn, agent, environment), False
+    except CorruptRow as error:
         tail = txn.one(sql.LEDGER_TAIL, agent=agent, environment=environment)
         if tail is None or tail["hash"] != ledger.row_hash(dict(tail)):
-            raise
-        stored = txn.one(sql.POINT, agent=agent, environment=environment)
+            msg = f"{error}, but the ledger's last row was changed too: restore the store from a backup"
+            raise CorruptRow(msg) from error
         point = ControlPoint.from_json(tail["point"])
-        _update(txn, point, was_epoch=stored["epoch"] if stored else 0, was_term=stored["driver_term"] if stored else 0)
-        ledger.append(txn, point, ledger.Entry("restore", "lastgood", "the row did not match its seal"))
-        return point
+        stored = txn.one(sql.POINT, agent=agent, environment=environment)
+        if stored is None:
+            txn.insert("control_point", _row(point, txn.now_us))
+        else:
+            _update(txn, point, was_epoch=stored["epoch"], was_term=stored["driver_term"])
+        ledger.append(txn, point, ledger.Entry("restore", "lastgood", str(error).split(";", maxsplit=1)[0]))
+        return point, True
 
 
 def create(txn: Transaction, point: ControlPoint, entry: ledger.Entry) -> None:

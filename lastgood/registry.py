@@ -6,7 +6,7 @@ import json
 from lastgood.bundle import KINDS, Bundle, BundleRecord, Part, check_name, readable_name
 from lastgood.errors import CorruptRow, InvalidBundle, NotFound
 from lastgood.store import statements as sql
-from lastgood.store.connection import Store, Transaction
+from lastgood.store.connection import Row, Store, Transaction
 
 _SHORTEST = 4
 
@@ -14,7 +14,8 @@ _SHORTEST = 4
 def _seal(values: dict[str, object], bundle: Bundle) -> str:
     parts = [[kind, bundle[kind].version, bundle[kind].digest] for kind in KINDS]
     fields = [values[name] for name in ("id", "name", "agent", "author", "approver", "parent", "created_us")]
-    return hashlib.sha256(json.dumps([fields, parts], separators=(",", ":")).encode()).hexdigest()
+    # `repr`: a row edited by hand may hold bytes, and must not match
+    return hashlib.sha256(json.dumps([fields, parts], separators=(",", ":"), default=repr).encode()).hexdigest()
 
 
 def _free_name(txn: Transaction, agent: str) -> str:
@@ -77,11 +78,7 @@ def read(txn: Transaction, bundle_id: str) -> BundleRecord:
     if row is None:
         msg = f"no bundle {bundle_id[:12]}; register it with `lastgood bundle add bundle.yaml`"
         raise NotFound(msg)
-    parts = [
-        Part.from_body(part["kind"], part["version"], part["body"] or b"", part["digest"])
-        for part in txn.all(sql.BUNDLE_PARTS, id=bundle_id)
-    ]
-    bundle = Bundle.verified(parts, bundle_id)
+    bundle = Bundle.verified([_part(row) for row in txn.all(sql.BUNDLE_PARTS, id=bundle_id)], bundle_id)
     if _seal(dict(row), bundle) != row["seal"]:
         msg = (
             f"what stands beside bundle {bundle.short} ({row['name']}) was changed behind lastgood's back: the row does "
@@ -97,6 +94,13 @@ def read(txn: Transaction, bundle_id: str) -> BundleRecord:
         parent=row["parent"] or None,
         created_us=row["created_us"],
     )
+
+
+def _part(row: Row) -> Part:
+    """Check a stored part; a hand may have left text in place of bytes, or bytes in place of text."""
+    body = row["body"]
+    content = body if isinstance(body, bytes) else str(body or "").encode()
+    return Part.from_body(str(row["kind"]), str(row["version"]), content, str(row["digest"]))
 
 
 def resolve(txn: Transaction, reference: str) -> str:

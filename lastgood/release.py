@@ -82,6 +82,6 @@ class Terms:
                 records=Records(**{**records, "redact": tuple(records["redact"])}),
                 **raw,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             msg = f"the terms of a control point can't be read: {error!r}; restore it with `lastgood rollback`"
             raise CorruptRow(msg) from error

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 
 from lastgood import moves, points, registry, standing
-from lastgood.errors import InvalidMove, LiveRelease, NotFound
+from lastgood.errors import InvalidMove, LiveRelease, NotFound, StaleDriver
 from lastgood.ids import new_id
 from lastgood.ledger import Entry
 from lastgood.moves import ControlPoint, Lease
@@ -144,8 +144,17 @@ class Stage:
     step: int
 
 
-def _done(txn: Transaction, release_id: str, stage: Stage) -> bool:
-    return txn.one(sql.STAGE, release_id=release_id, key=stage.key) is not None
+def _done(txn: Transaction, release_id: str, stage: Stage, point: ControlPoint, expect: Expect) -> bool:
+    """Whether the stage was entered before; what another driver entered is no retry of this one's."""
+    if txn.one(sql.STAGE, release_id=release_id, key=stage.key) is None:
+        return False
+    if expect.driver_term != point.driver_term:
+        msg = (
+            f"{release_id} was taken over (driver term {point.driver_term}, this driver holds {expect.driver_term}): "
+            "its commit is refused"
+        )
+        raise StaleDriver(msg)
+    return True
 
 
 def _enter(txn: Transaction, row: Row, stage: Stage, point: ControlPoint, detail: str) -> None:
@@ -163,7 +172,7 @@ def set_share(
     """Serve the candidate to `share_bp` basis points under a lease of `lease_us`; once per stage key."""
     with store.transaction(durable=True) as txn:
         row, point = _live(txn, release_id, "set the share of")
-        if _done(txn, release_id, stage):
+        if _done(txn, release_id, stage, point, expect):
             return point
         lease = new_lease(store, txn.now_us, lease_us)
         served = moves.share(point, release_id=release_id, share_bp=share_bp, lease=lease)
@@ -176,7 +185,7 @@ def enter(store: Store, release_id: str, stage: Stage, *, entry: Entry, expect: 
     """Move a release on without changing who is served; once per stage key."""
     with store.transaction(durable=True) as txn:
         row, point = _live(txn, release_id, "move")
-        if not _done(txn, release_id, stage):
+        if not _done(txn, release_id, stage, point, expect):
             points.move(txn, point, point, entry, expect)
             _enter(txn, row, stage, point, detail)
 
@@ -184,10 +193,18 @@ def enter(store: Store, release_id: str, stage: Stage, *, entry: Entry, expect: 
 def renew(
     store: Store, release_id: str, *, lease_us: int, driver: str, reason: str, expect: Expect
 ) -> ControlPoint:
-    """Renew the lease after a completed look, and show that its driver lives."""
+    """Renew the lease after a completed look, and show that its driver lives.
+
+    A lease that lapsed while the look was made stays as it is: the baseline serves already, and the candidate
+    comes back by a new share, at a new epoch.
+    """
     with store.transaction(durable=True) as txn:
         _, point = _live(txn, release_id, "renew the lease of")
-        renewed = moves.renew(point, release_id=release_id, lease=new_lease(store, txn.now_us, lease_us))
+        clock = store.clock
+        left_us = point.lease.left_us(now_us=txn.now_us, boot_id=clock.boot_id, boot_us=clock.boot_us())
+        lapsed = point.share_bp > 0 and left_us <= 0
+        lease = point.lease if lapsed else new_lease(store, txn.now_us, lease_us)
+        renewed = moves.renew(point, release_id=release_id, lease=lease)
         txn.run(sql.DRIVE_RELEASE, id=release_id, driver=driver, now_us=txn.now_us)
         return points.move(txn, point, renewed, Entry("renew", driver, reason, release_id), expect)
 
@@ -222,6 +239,7 @@ def promote(store: Store, release_id: str, *, proven: bool, ending: Ending, expe
     with store.transaction(durable=True) as txn:
         row, point = _live(txn, release_id, "promote")
         standing.refuse_quarantined(txn, point.agent, point.environment, row["candidate"])
+        registry.read(txn, row["candidate"])
         promoted = moves.promote(point, release_id=release_id, standing="proven" if proven else "vouched")
         point = points.move(txn, point, promoted, Entry("promote", ending.actor, ending.reason, release_id), expect)
         _end(txn, release_id, ReleaseState.PROMOTED, ending, point.epoch)

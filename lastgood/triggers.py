@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 _POINTS = 24
 #: log rate ratios that the alternative puts its mass on, geometric from .05 to 5
-_THETAS = tuple(0.05 * 100 ** (j / (_POINTS - 1)) for j in range(_POINTS))
+_THETAS = tuple(0.05 * math.exp(math.log(100.0) * j / (_POINTS - 1)) for j in range(_POINTS))
 _BUMPS = tuple(math.exp(-0.5 * (math.log(theta / 0.8) / 0.9) ** 2) for theta in _THETAS)
 _PRIOR = tuple(bump / sum(_BUMPS) for bump in _BUMPS)
 

@@ -1,13 +1,18 @@
 """The store as an agent process sees it: sqlite3 connections, transactions, a clock.
 
-One connection a thread and a process (a forked child opens its own). A transaction is
-`BEGIN IMMEDIATE`: what it read can't change before it commits. Control moves commit with
-`synchronous=FULL`, run telemetry with `NORMAL`, both on the same write-ahead log.
+One connection a thread and a process. A transaction is `BEGIN IMMEDIATE`: what it read can't change before
+it commits. Control moves commit with `synchronous=FULL`, run telemetry with `NORMAL`, both on the same
+write-ahead log.
+
+Connections are closed before a fork and opened anew by whoever needs one. A child that inherits an open one
+believes to hold file locks that it does not hold; another process then removes the log under it, and what it
+commits is lost (https://www.sqlite.org/howtocorrupt.html, section 2.6).
 """
 
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +27,9 @@ SCHEMA = "0001"
 #: seconds that a transaction waits for another writer
 BUSY_S = 5.0
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"})
+
+#: statements that break a constraint or lack a value are our mistakes, not the store's
+_OUR_FAULT = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
 
 Row = sqlite3.Row
 Values = Mapping[str, Any]
@@ -43,9 +51,75 @@ def _file_system(path: Path) -> str:
     except OSError:
         return ""
     absolute = str(path.resolve())
-    fields = [line.split() for line in mounts]
-    holding = [f for f in fields if absolute == f[1] or absolute.startswith(f[1].rstrip("/") + "/")]
-    return max(holding, key=lambda f: len(f[1]))[2] if holding else ""
+    # of two mounts on one place the later one is what is seen
+    found = [(f[1].replace("\\040", " ").rstrip("/") + "/", f[2]) for f in map(str.split, reversed(mounts))]
+    holding = [(place, kind) for place, kind in found if f"{absolute}/".startswith(place)]
+    return max(holding, key=lambda place: len(place[0]))[1] if holding else ""
+
+
+def refuse_network(path: Path) -> None:
+    """Raise `StoreUnavailable` where `path` lies on a file system whose locks can't be trusted."""
+    if (kind := _file_system(path)) in _NETWORK:
+        msg = (
+            f"the store {path} is on a network file system ({kind}), where locks can't be trusted: "
+            "set LASTGOOD_DATABASE to a file on a local disk"
+        )
+        raise StoreUnavailable(msg)
+
+
+class _Slot:
+    """One thread's connection, and the lock that a fork waits for."""
+
+    def __init__(self) -> None:
+        self.connection: sqlite3.Connection | None = None
+        #: device and inode of the file that is open
+        self.file: tuple[int, int] | None = None
+        #: whether it commits with `synchronous=FULL`; None before it was ever said
+        self.durable: bool | None = None
+        self.busy = threading.RLock()
+        self.forking = False
+        with _slots_lock:
+            _slots.add(self)
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self.connection is not None:
+            self.connection.close()
+        self.connection, self.file, self.durable = None, None, None
+
+    def __del__(self) -> None:
+        self.close()
+
+    def before_fork(self) -> None:
+        """Close it, unless the forking thread is inside a transaction itself."""
+        self.forking = self.busy.acquire(timeout=BUSY_S)
+        if self.forking and self.connection is not None and not self.connection.in_transaction:
+            self.close()
+
+    def after_fork(self) -> None:
+        """Let its thread go on."""
+        if self.forking:
+            self.forking = False
+            self.busy.release()
+
+
+_slots: weakref.WeakSet[_Slot] = weakref.WeakSet()
+_slots_lock = threading.Lock()
+
+
+def _before_fork() -> None:
+    _slots_lock.acquire()
+    for slot in _slots:
+        slot.before_fork()
+
+
+def _after_fork() -> None:
+    for slot in _slots:
+        slot.after_fork()
+    _slots_lock.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 class Transaction:
@@ -81,36 +155,54 @@ class Store:
 
     def __init__(self, url: str, clock: Clock | None = None) -> None:
         self.url = url
-        self.path = sqlite_path(url)
+        self.path = sqlite_path(url).absolute()
         self.clock: Clock = clock or SystemClock()
         self._local = threading.local()
 
     def __repr__(self) -> str:
         return f"Store({self.url!r})"
 
-    def _open(self) -> sqlite3.Connection:
-        if not self.path.exists():
-            msg = f"there is no store at {self.path}: create it with `lastgood db upgrade`, or set LASTGOOD_DATABASE"
-            raise StoreUnavailable(msg)
-        if (kind := _file_system(self.path)) in _NETWORK:
-            msg = f"the store {self.path} is on a network file system ({kind}), where locks can't be trusted"
-            raise StoreUnavailable(msg)
-        connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, cached_statements=256)
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA foreign_keys=ON")
-        return connection
+    @contextmanager
+    def _connected(self) -> Iterator[_Slot]:
+        """This thread's connection, to the file that is at the path now."""
+        slot: _Slot | None = getattr(self._local, "slot", None)
+        if slot is None:
+            slot = self._local.slot = _Slot()
+        with slot.busy:
+            file = self._file()
+            if slot.file != file and not (slot.connection and slot.connection.in_transaction):
+                slot.close()  # the path holds another file: a backup was put back, for example
+                slot.connection, slot.file = self._open(), file
+            yield slot
 
-    def _connection(self) -> sqlite3.Connection:
-        if getattr(self._local, "pid", None) == os.getpid():
-            connection: sqlite3.Connection = self._local.connection
-            return connection
+    def _file(self) -> tuple[int, int]:
         try:
-            connection = self._open()
-            self._check(connection)
+            found = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            msg = f"there is no store at {self.path}: create it with `lastgood db upgrade`, or set LASTGOOD_DATABASE"
+            raise StoreUnavailable(msg) from error
+        except OSError as error:
+            raise self._unavailable(error) from error
+        return found.st_dev, found.st_ino
+
+    def _open(self) -> sqlite3.Connection:
+        refuse_network(self.path)
+        try:
+            # a slot is used under its lock: by its thread, and by the thread that forks
+            connection = sqlite3.connect(
+                self.path, timeout=BUSY_S, isolation_level=None, cached_statements=256, check_same_thread=False
+            )
         except sqlite3.Error as error:
             raise self._unavailable(error) from error
-        # a connection inherited over a fork is left alone: closing it would drop the parent's locks
-        self._local.connection, self._local.pid, self._local.durable = connection, os.getpid(), None
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA foreign_keys=ON")
+            self._check(connection)
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise self._unavailable(error) from error
+            raise
         return connection
 
     def _check(self, connection: sqlite3.Connection) -> None:
@@ -128,59 +220,65 @@ class Store:
             raise SchemaMismatch(msg)
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
-        return StoreUnavailable(f"the store {self.path} can't be used: {error}; nothing was written")
+        return StoreUnavailable(
+            f"the store {self.path} can't be used: {error}; nothing was written. Check that it is a file which "
+            "this process may write, on a disk with room, and that nobody holds it locked"
+        )
 
     def check_schema(self) -> None:
         """Raise `SchemaMismatch` or `StoreUnavailable` unless the store can be used as it is."""
-        self._connection()
+        with self._connected():
+            pass
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[Transaction]:
         """A write transaction: all of it commits, or none.
 
         `durable` waits for the disk (control moves, ledger, actions). Raises `StoreUnavailable` when
-        the store is locked for longer than `BUSY_S`, read-only or full.
+        the store is locked for longer than `BUSY_S`, read-only, full or damaged.
         """
-        connection = self._connection()
-        try:
-            self._set_durable(connection, durable=durable)
+        with self._connected() as slot, self._guarded(slot) as connection:
+            if slot.durable is not durable:
+                connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                slot.durable = durable
             connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
-        try:
             yield Transaction(connection, self.clock.now_us())
             connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            self._roll_back(connection)
-            raise self._unavailable(error) from error
-        except BaseException:
-            self._roll_back(connection)
-            raise
-
-    @staticmethod
-    def _roll_back(connection: sqlite3.Connection) -> None:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-    def _set_durable(self, connection: sqlite3.Connection, *, durable: bool) -> None:
-        if self._local.durable is not durable:
-            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-            self._local.durable = durable
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """A consistent read; writers are not held up."""
-        connection = self._connection()
-        try:
+        with self._connected() as slot, self._guarded(slot) as connection:
             connection.execute("BEGIN")
             yield Transaction(connection, self.clock.now_us())
-        except sqlite3.OperationalError as error:
+
+    @contextmanager
+    def _guarded(self, slot: _Slot) -> Iterator[sqlite3.Connection]:
+        """Leave no transaction behind, and turn what the file or the disk refuses into `StoreUnavailable`."""
+        assert slot.connection is not None  # noqa: S101  `_connected` opened it
+        if slot.connection.in_transaction:
+            msg = f"a transaction on {self.path} is open in this thread already; end it first"
+            raise StoreUnavailable(msg)
+        try:
+            yield slot.connection
+        except _OUR_FAULT:
+            raise
+        except sqlite3.Error as error:
             raise self._unavailable(error) from error
         finally:
-            self._roll_back(connection)
+            self._roll_back(slot)
+
+    @staticmethod
+    def _roll_back(slot: _Slot) -> None:
+        try:
+            if slot.connection is not None and slot.connection.in_transaction:
+                slot.connection.execute("ROLLBACK")
+        except sqlite3.Error:  # closing it rolls back too
+            slot.close()
 
     def close(self) -> None:
         """Close this thread's connection."""
-        if getattr(self._local, "pid", None) == os.getpid():
-            self._local.connection.close()
-        self._local.pid = None
+        slot: _Slot | None = getattr(self._local, "slot", None)
+        if slot is not None:
+            with slot.busy:
+                slot.close()
