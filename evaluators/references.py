@@ -103,9 +103,9 @@ def gates(guardrail: Guardrail, rules: Rules, history: History) -> tuple[Gate, .
     """One gate a step, the last one the margin itself.
 
     An early gate rules out its odds ratio, or the margin where that is looser: a step is never stricter
-    than the release. Where the reference (else the history's upper rate) is under half of the rate to rule out,
-    hardly any run will be bad and the conditional test learns nothing from blocks without failures; there the
-    one-sample test gets half of the weight.
+    than the release. Where the reference (else the history's upper rate) is under half of the rate to rule
+    out, hardly any run will be bad and the conditional test learns nothing from blocks without failures;
+    there the one-sample test gets half of the weight.
     """
     final = margin(guardrail, rules, history)
     n, bad = history.of(guardrail)

@@ -63,7 +63,7 @@ def test_blocks_of_a_stratum_out_of_order_are_refused(block, numbers):
 
 def test_two_open_blocks_of_a_stratum_are_refused(block):
     table = BlockTable.of([block(number, 1, 0, 1, 0, closed=False) for number in (1, 2)])
-    with pytest.raises(InvalidEvidence, match="block 2 .*column closed"):
+    with pytest.raises(InvalidEvidence, match=r"block 2 .*column closed"):
         check_order("g", table, {})
 
 
@@ -80,5 +80,5 @@ def test_a_run_counts_in_its_listed_stratum_or_in_other(make_rules):
 def test_an_unlisted_stratum_is_refused(make_rules, block):
     rules = make_rules(strata=(("faq", 1.0),))
     table = BlockTable.of([block(5, 1, 0, 1, 0, stratum="refund")])
-    with pytest.raises(InvalidEvidence, match="block 5, column stratum: 'refund'"):
+    with pytest.raises(InvalidEvidence, match=r"block 5, column stratum: 'refund'"):
         check_strata(rules, "g", table)

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ def test_chunks_of_runs_are_bit_for_bit_all_runs_at_once(make_rules, draw, cuts,
         runs.loc[300:, "share"] = 0.5
     edges = [0, *sorted(cuts), 600]
     whole = watched(rules, runs)
-    parts = watched(rules, *(runs.iloc[a:b] for a, b in zip(edges, edges[1:], strict=False)))
+    parts = watched(rules, *(runs.iloc[a:b] for a, b in pairwise(edges)))
     assert parts.to_json() == whole.to_json()
     pd.testing.assert_frame_equal(parts.path(), whole.path())
 

@@ -69,7 +69,7 @@ def test_classes_of_maturity_do_not_lend_each_other_evidence(rules):
 
 def test_culprits_are_all_that_decide_alone_the_strongest_first(rules):
     alone = revert_line(rules) - np.log([g.weight for g in rules.guardrails])
-    assert culprits(rules, alone + [0.1, 0.5, -0.1]) == ("validation", "completion")
+    assert culprits(rules, alone + np.array([0.1, 0.5, -0.1])) == ("validation", "completion")
 
 
 def test_the_reason_names_what_makes_evidence_invalid(rules):

@@ -82,8 +82,13 @@ def test_swapping_the_arms_of_a_proven_harm_is_no_harm(blocks):
         replace(b, n_c=b.n_b, y_c=b.y_b, n_b=b.n_c, y_b=b.y_c, share_bp=10_000 - b.share_bp) for b in blocks
     ]
     ours, theirs = fresh().add(blocks), fresh().add(swapped)
-    assert min(ours.log_e_conditional, theirs.log_e_conditional) <= 0.0
-    assert min(ours.log_e_harm, theirs.log_e_harm) < np.log(20.0)
+    assert min(ours.log_e_conditional, theirs.log_e_conditional) <= 1e-9
+
+
+def test_an_improvement_of_the_size_of_a_proven_harm_is_no_harm(block):
+    harm, gain = fresh().add([block(0, 20, 12, 180, 14)]), fresh().add([block(0, 20, 0, 180, 40)])
+    assert harm.log_e_harm > np.log(20.0)
+    assert gain.log_e_harm < 0.0
 
 
 @pytest.mark.parametrize("rules", [PLAIN, SLICED])

@@ -21,43 +21,38 @@ LONG = History.from_counts(
 )
 
 
-def released(rules, runs):
-    comparison = Comparison(rules, LONG)
+def watched(fresh, runs):
+    comparison = fresh.copy()
     comparison.observe(runs)
-    return comparison.verdict()
+    return comparison
 
 
 @pytest.mark.parametrize(("wave", "seed"), [(0.0, 10_000), (0.8, 20_000)])
 def test_an_unchanged_candidate_is_reverted_at_most_alpha_often(make_rules, draw, wave, seed):
-    rules = make_rules()
-    verdicts = [released(rules, draw(4_000, seed + i, wave=wave)) for i in range(RELEASES)]
-    assert sum(v.decision == "revert" for v in verdicts) <= BOUND
+    fresh = Comparison(make_rules(), LONG)
+    reverted = sum(watched(fresh, draw(4_000, seed + i, wave=wave)).ended for i in range(RELEASES))
+    assert reverted <= BOUND
 
 
 def test_a_candidate_as_good_as_its_margin_is_rarely_promoted(make_rules, draw):
     """Exactly two points worse in completion, the only guardrail: promoted at most alpha often."""
-    rules = make_rules("completion", alpha_revert=1e-6)
+    fresh = Comparison(make_rules("completion", alpha_revert=1e-6), LONG)
     runs = (draw(8_000, 30_000 + i, share=0.5, harm={"completed": 0.10}) for i in range(150))
-    promoted = sum("promote" in set(path_of(rules, r)["decision"]) for r in runs)
+    promoted = sum("promote" in set(watched(fresh, r).path()["decision"]) for r in runs)
     assert promoted <= int(binom.ppf(0.99, 150, 0.05))
 
 
-def path_of(rules, runs):
-    comparison = Comparison(rules, LONG)
-    comparison.observe(runs)
-    return comparison.path()
-
-
 def test_a_drop_of_thirty_in_a_hundred_is_found_in_25_candidate_runs(make_rules, draw):
-    rules = make_rules()
-    found = [released(rules, draw(2_000, 40_000 + i, harm={"completed": 0.36})) for i in range(200)]
+    fresh = Comparison(make_rules(), LONG)
+    runs = (draw(1_200, 40_000 + i, harm={"completed": 0.36}) for i in range(200))
+    found = [watched(fresh, r).verdict() for r in runs]
     assert all(v.decision == "revert" for v in found)
     assert np.median([v.candidate_runs for v in found]) <= 25
     assert np.mean([v.culprits[0] == "completion" for v in found]) >= 0.94
 
 
 def test_an_improvement_is_promoted(make_rules, draw):
-    rules = make_rules("completion", "validation", "escalation", "lost", "infra")
+    fresh = Comparison(make_rules("completion", "validation", "escalation", "lost", "infra"), LONG)
     better = {"completed": 0.04, "validated": 0.01, "escalated": 0.03}
-    found = [path_of(rules, draw(15_000, 50_000 + i, harm=better))["decision"] for i in range(30)]
+    found = [watched(fresh, draw(15_000, 50_000 + i, harm=better)).path()["decision"] for i in range(30)]
     assert np.mean(["promote" in set(words) for words in found]) >= 0.9
