@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / ".demo"
 #: tasks a second that the agent serves, and baseline runs that are its history
-PACE, HISTORY = 120, 700
+PACE, HISTORY = 250, 700
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +32,11 @@ class Story:
 
 
 STORIES = (
-    Story("coder", "claude-45sonnet", "gpt-4o-paper", "Reverted", "a catastrophe: 44% of tasks solved, then 6%"),
+    Story(
+        "coder", "claude-45sonnet", "gpt-4o-paper", "Reverted", "a catastrophe: 44% of tasks solved, then 6%"
+    ),
     Story("fixer", "gpt-5-250-turns", "claude-45sonnet", "Promoted", "an improvement: 36% solved, then 44%"),
 )
-
-
-def say(text: str = "") -> None:
-    """Print at once."""
-    print(text, flush=True)
 
 
 def environment() -> None:
@@ -87,7 +83,9 @@ def prepare(story: Story) -> str:
     for name in (story.baseline, story.candidate):
         path = f"examples/swebench/{name}.yaml"
         short[name] = next(
-            word for word in command("bundle", "add", path, "--agent", story.agent).split() if word.startswith("b-")
+            word
+            for word in command("bundle", "add", path, "--agent", story.agent).split()
+            if word.startswith("b-")
         )
     command("adopt", story.agent, short[story.baseline], "--reason", "the bundle that serves today")
     return short[story.candidate]
@@ -95,94 +93,66 @@ def prepare(story: Story) -> str:
 
 def gather_history(agent: str) -> None:
     """Wait until the baseline has served enough runs for a frozen reference."""
+    from examples.watching import say
     from lastgood.agent import store
 
+    say(f"    the baseline serves {HISTORY} tasks first: its history")
     seen = 0
     while seen < HISTORY:
         time.sleep(0.5)
         with store().reading() as txn:
             row = txn.one("SELECT count(*) AS n FROM run WHERE agent = :agent", agent=agent)
         seen = row["n"] if row else 0
-        say(f"    history: {seen} baseline runs")
     time.sleep(1.5)  # the newest mature
 
 
 def release(story: Story, candidate: str) -> None:
-    """Run the release flow, showing where it stands while it works, and check how it ended."""
+    """Run the release flow, showing where it stands while it works; say how it ended and why."""
+    from examples.watching import newest_release, say, shown
     from flows.release import release as release_flow
+    from lastgood.agent import store
     from tasks import report
 
-    watched = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(story.agent, watched))
-    watcher.start()
-    try:
-        state = release_flow(story.agent, candidate, policy="swebench-demo", note=story.about, return_state=True)
-    finally:
-        watched.set()
-        watcher.join()
-    from lastgood.agent import store
-
-    with store().reading() as txn:
-        row = txn.one("SELECT id FROM release WHERE agent = :agent", agent=story.agent)
-    assert row is not None  # noqa: S101  the flow has just ended it
-    made = report.build(store(), row["id"])
+    with shown(story.agent):
+        state = release_flow(
+            story.agent, candidate, policy="swebench-demo", note=story.about, return_state=True
+        )
+    release_id = newest_release(story.agent)
+    if release_id is None:
+        say(f"  the release was refused: {state.message}")
+        raise SystemExit(1)
+    made = report.build(store(), release_id)
     path = PLACE / f"report-{story.agent}.md"
     path.write_text(made.markdown, encoding="utf-8")
     say(f"  {made.headline}")
     for found in made.table:
-        say(f"    {found['guardrail']}: {found['verdict']}: baseline {found['baseline']}, candidate {found['candidate']}")
-        say(f"    {found['reason']}")
-    say(f"  report: {path.relative_to(ROOT)}; in Prefect: flow run state {state.name}, artifact {made.key}")
+        say(f"    {found['guardrail']}: {found['verdict']}: {found['reason']}")
+    say(f"  report: {path.relative_to(ROOT)}; in Prefect: flow run {state.name}, artifact {made.key}")
     if state.name != story.ends_as:
-        say(f"  EXPECTED {story.ends_as.upper()}: a release may end otherwise by chance, rarely; run the demo again")
+        say(f"  expected {story.ends_as}: by chance a release ends otherwise, rarely; run the demo again")
         raise SystemExit(1)
-
-
-def _watch(agent: str, ended: threading.Event) -> None:
-    """Print where the release stands, once a second, when it has changed."""
-    import json
-
-    from lastgood.agent import store
-
-    shown = ""
-    while not ended.wait(1.0):
-        with store().reading() as txn:
-            row = txn.one(
-                "SELECT release.state, point.share_bp, look.verdict FROM release JOIN control_point AS point "
-                "ON point.agent = release.agent LEFT JOIN look ON look.release_id = release.id "
-                "WHERE release.agent = :agent ORDER BY look.seq DESC LIMIT 1",
-                agent=agent,
-            )
-        if row is None:
-            continue
-        said = f"    {row['state']:<8} {row['share_bp'] / 100:g}%"
-        if row["verdict"]:
-            v = json.loads(row["verdict"])
-            said += (
-                f"  {v['assigned']} eligible runs, {v['candidate_runs']} on the candidate, harm e^{v['log_family']:.2f}"
-                f" of e^{v['log_line']:.2f}, promote e^{v['guardrails'][0]['log_e_promote']:.2f} of e^3.00"
-            )
-        if said != shown:
-            say(said)
-        shown = said
 
 
 def main() -> None:
     """Tell both stories."""
     began = time.monotonic()
     environment()
-    say("lastgood demo: real outcomes of coding agents on SWE-bench Pro, released under the Prefect flow")
-    command("db", "upgrade")
-    say(f"  store: {(PLACE / 'lastgood.db').relative_to(ROOT)}; {command('policy', 'add', 'examples/swebench/policy.yaml')}")
-    candidates = {story.agent: prepare(story) for story in STORIES}
+    from examples.watching import say
+
+    say("lastgood: real outcomes of coding agents on SWE-bench Pro, released under the Prefect flow")
+    say(f"  {command('db', 'upgrade')}")
+    say(f"  {command('policy', 'add', 'examples/swebench/policy.yaml')}")
     for number, story in enumerate(STORIES, start=1):
         say(f"\n{number}. {story.baseline} -> {story.candidate}: {story.about}")
+        candidate = prepare(story)
         with serving(story.agent):
             gather_history(story.agent)
-            say("    the release flow starts (a first start of Prefect takes some seconds)")
-            release(story, candidates[story.agent])
-    say(f"\ndone in {time.monotonic() - began:.0f} s. To look at the flows and artifacts:")
-    say(f"  PREFECT_HOME={PLACE.relative_to(ROOT)}/prefect .venv/bin/prefect server start")
+            if number == 1:
+                say("    the release flow starts; a first start of Prefect takes 15 s or so")
+            release(story, candidate)
+    say(f"\ndone in {time.monotonic() - began:.0f} s; the store and the reports are in {PLACE.name}/")
+    say("to look at the flows and their artifacts in the Prefect UI:")
+    say(f"  PREFECT_HOME={PLACE.name}/prefect .venv/bin/prefect server start")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The scheduled look at every live release: takes over those whose driver is gone."""
 
 from prefect import flow
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from lastgood.agent import store
 from tasks import checkout, driving, stages

@@ -1,7 +1,8 @@
 """The release flow: preflight, then canary, cap and compare step by step, then promote or revert."""
 
 from prefect import flow
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from tasks import stages
 from tasks.driving import StageName

@@ -1,7 +1,8 @@
 """The rollback flow: one action back to the last known good."""
 
 from prefect import flow
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from tasks import stages
 

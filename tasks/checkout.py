@@ -15,7 +15,7 @@ def verify(package: Path | None = None) -> None:
     found = (package or Path(lastgood.__file__)).resolve().parents[1]
     if found != root:
         msg = (
-            f"the pipeline of {root} imports lastgood {lastgood.__version__} from {found}: two versions must not mix; "
-            "uninstall that one, or run inside the checkout's .venv (`make setup`)"
+            f"the pipeline of {root} imports lastgood {lastgood.__version__} from {found}: two versions "
+            "must not mix; uninstall that one, or run inside the checkout's .venv (`make setup`)"
         )
         raise SchemaMismatch(msg)

@@ -69,6 +69,14 @@ class Due:
     interval_us: int = 0
 
     @property
+    def label(self) -> str:
+        """Name of the stage and the share it is about, for people."""
+        share = (
+            f" {self.transition.share_bp / 100:g}%" if self.transition and self.transition.share_bp else ""
+        )
+        return f"{self.stage}{share}"
+
+    @property
     def waits(self) -> bool:
         """Whether there is nothing to do until the next look."""
         return self.transition is not None and self.transition.move is Move.HOLD
@@ -147,7 +155,9 @@ def evaluate(store: Store, release_id: str, name: str) -> tuple[Driver, Due] | N
 
 
 def _why(row: Row, silent_us: int) -> str:
-    return f"{row['driver']} was silent for {silent_us / 1e6:.0f} s" if row["driver"] else "nobody drives it yet"
+    return (
+        f"{row['driver']} was silent for {silent_us / 1e6:.0f} s" if row["driver"] else "nobody drives it yet"
+    )
 
 
 def live_releases(store: Store) -> list[str]:

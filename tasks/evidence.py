@@ -47,7 +47,10 @@ def read_progress(text: str) -> dict[str, Progress]:
 def write_progress(progress: Mapping[str, Progress]) -> str:
     """Return canonical JSON."""
     return frames.plain(
-        {m: {"after": p.after, "sealed": dict(p.sealed), "reporting": list(p.reporting)} for m, p in progress.items()}
+        {
+            m: {"after": p.after, "sealed": dict(p.sealed), "reporting": list(p.reporting)}
+            for m, p in progress.items()
+        }
     )
 
 
@@ -78,7 +81,7 @@ def gather(
     after: dict[str, Progress] = {}
     for place, (maturity, members) in enumerate(rules.classes.items()):
         was = progress.get(str(maturity), Progress())
-        runs = _runs(txn, release_id, was, rules, members, terms, maturity)
+        runs = _runs(txn, release_id, was, rules, terms, maturity)
         found, after[str(maturity)] = _count(runs, was, members, history, filling, with_assigned=place == 0)
         blocks |= found
     return blocks, after
@@ -89,13 +92,13 @@ def _runs(
     release_id: str,
     was: Progress,
     rules: Rules,
-    members: tuple[Guardrail, ...],
     terms: Terms,
     maturity: int,
 ) -> pd.DataFrame:
     """Runs that no sealed block holds, with their stratum and whether they are matured."""
     rows = txn.all(sql.SCORED_RUNS, release_id=release_id, after=was.after)
     late = txn.all(sql.LATE_OF_RELEASE, release_id=release_id, after=was.after)
+    members = rules.classes[maturity]
     runs = frames.frame(rows, late, members, lost_after_us=terms.lost_after_us, maturity_us=maturity)
     if runs.empty:
         return runs.assign(stratum=[], matured=[])
@@ -173,5 +176,6 @@ def _four(name: str, candidate: Any, counted: Any, bad: Any) -> dict[str, Any]:
 
 
 def _block(key: Any, row: "pd.Series[Any]", name: str) -> BlockCounts:
-    counts = (int(row[f"{name}:{column}"]) for column in ("n_c", "y_c", "n_b", "y_b"))
-    return BlockCounts(str(key[0]), int(key[1]), int(row["share_bp"]), *counts, closed=bool(row["closed"]))
+    n_c, y_c, n_b, y_b = (int(row[f"{name}:{column}"]) for column in ("n_c", "y_c", "n_b", "y_b"))
+    share_bp, closed = int(row["share_bp"]), bool(row["closed"])
+    return BlockCounts(str(key[0]), int(key[1]), share_bp, n_c, y_c, n_b, y_b, closed)

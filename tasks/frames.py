@@ -31,7 +31,8 @@ def frame(
     for row in late:
         reports.setdefault(row["run_id"], []).append(row)
     records = [
-        _record(dict(row), reports.get(row["run_id"], []), guardrails, lost_after_us, maturity_us) for row in rows
+        _record(dict(row), reports.get(row["run_id"], []), guardrails, lost_after_us, maturity_us)
+        for row in rows
     ]
     columns = ["seq", "task_type", "block", "arm", "share_bp", "assigned_us", "run_id", "lost", *_OUTCOMES]
     return pd.DataFrame(records, columns=None if records else columns)

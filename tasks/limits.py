@@ -36,7 +36,9 @@ def describe(caps: Caps, used: dict[str, float]) -> tuple[str, ...]:
     """Return one sentence a ceiling: its level and how much of this hour's is taken."""
     lines = []
     if caps.spend_usd_per_hour is not None:
-        lines.append(f"spend ${used.get(reserving.SPEND, 0.0):.2f} of ${caps.spend_usd_per_hour:.2f} this hour")
+        lines.append(
+            f"spend ${used.get(reserving.SPEND, 0.0):.2f} of ${caps.spend_usd_per_hour:.2f} this hour"
+        )
     if caps.spend_usd_per_run is not None:
         lines.append(f"spend of one run at most ${caps.spend_usd_per_run:.2f}")
     if caps.runs_per_hour is not None:

@@ -98,8 +98,9 @@ def _refuse_ineligible(txn: Transaction, point: ControlPoint, policy: Policy) ->
     else:
         found = ", ".join(f"{seen[risk]} of risk {risk}" for risk in RISKS if risk in seen)
     msg = (
-        f"no release of {point.name} can start: its policy sends runs of risk {', '.join(policy.eligible_risks)} to a "
-        f"candidate and wants at least {spec.min_eligible_runs} of them in the last {hours:g} h; {found}. "
+        f"no release of {point.name} can start: its policy sends runs of risk "
+        f"{', '.join(policy.eligible_risks)} to a candidate and wants at least {spec.min_eligible_runs} of them "
+        f"in the last {hours:g} h; {found}. "
         "Let the agent run, or change eligible_risks in the policy"
     )
     raise InvalidMove(msg)

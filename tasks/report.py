@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from lastgood import points, releasing, reserving
@@ -53,7 +54,13 @@ def build(store: Store, release_id: str) -> Report:
             _next(row, txn),
         ]
         key = f"release-{release_id.replace('_', '-').lower()}"
-        return Report(key, row["state"].capitalize(), _headline(row, verdict), "\n\n".join(part for part in sections if part) + "\n", rows)
+        return Report(
+            key,
+            row["state"].capitalize(),
+            _headline(row, verdict),
+            "\n\n".join(part for part in sections if part) + "\n",
+            rows,
+        )
 
 
 def _title(txn: Transaction, row: Row) -> str:
@@ -68,7 +75,8 @@ def _headline(row: Row, verdict: dict[str, Any] | None) -> str:
         return f"{state.upper()}: {row['reason']}"
     if verdict is None:
         return f"{state.upper()}: no look yet"
-    return f"{state.upper()}: {verdict['candidate_runs']} candidate runs, the evidence says {verdict['decision']}"
+    seen = f"{verdict['candidate_runs']} candidate runs"
+    return f"{state.upper()}: {seen}, the evidence says {verdict['decision']}"
 
 
 def _evidence(verdict: dict[str, Any] | None, look: Row | None) -> str:
@@ -76,7 +84,8 @@ def _evidence(verdict: dict[str, Any] | None, look: Row | None) -> str:
         return "No look yet."
     validity = "" if verdict["valid"] else f" The evidence is **invalid**: {verdict['invalid_reason']}."
     return (
-        f"Look {look['seq']}: {verdict['assigned']} eligible runs, {verdict['candidate_runs']} of them the candidate's. "
+        f"Look {look['seq']}: {verdict['assigned']} eligible runs, "
+        f"{verdict['candidate_runs']} of them the candidate's. "
         f"Harm e-value of all guardrails together: e^{verdict['log_family']:.2f}; it reverts at "
         f"e^{verdict['log_line']:.2f}.{validity}"
     )
@@ -106,15 +115,21 @@ def _table(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
     lines = [
-        "| guardrail | verdict | baseline | candidate | difference, points (confidence sequence) | margin | why |",
+        "| guardrail | verdict | baseline | candidate | difference, points (confidence) | margin | why |",
         "|---|---|---|---|---|---|---|",
     ]
     for r in rows:
         difference = f"{r['difference_points']:+.1f} ({r['low_points']:+.1f} to {r['high_points']:+.1f})"
         margin = "none" if r["margin_points"] is None else f"+{r['margin_points']:.1f}"
         cells = (
-            r["guardrail"], _WORDS[r["verdict"]], r["baseline"], r["candidate"], difference, margin, r["reason"]
-        )  # fmt: skip
+            r["guardrail"],
+            _WORDS[r["verdict"]],
+            r["baseline"],
+            r["candidate"],
+            difference,
+            margin,
+            r["reason"],
+        )
         lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
     return "\n".join(lines)
 
@@ -147,8 +162,6 @@ def _timeline(txn: Transaction, row: Row) -> str:
 
 
 def _when(at_us: int) -> str:
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(at_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

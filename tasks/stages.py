@@ -5,11 +5,10 @@ Each does what is due and returns what is due next. Nothing of a release is kept
 
 import time
 from dataclasses import replace
-from typing import Any
 
 from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from lastgood import agent, control, releasing
@@ -28,7 +27,7 @@ def _name() -> str:
 
 @task(name="preflight", cache_policy=NO_CACHE)
 def start(wanted: preflight.Wanted) -> Driver:
-    """Refuse what must be refused, then record the release; a retry of the same flow run goes on with its own."""
+    """Refuse what must be refused, then record the release; a retry of a flow run goes on with its own."""
     checkout.verify()
     store, name = agent.store(), _name()
     mine = _mine(store, wanted, name)
@@ -67,26 +66,19 @@ def _do(driver: Driver, what: Due) -> Due:
     return due(driver)
 
 
-def _step(parameters: dict[str, Any]) -> str:
-    """Name of a task run: its stage and the share it is about."""
-    what: Due = parameters["what"]
-    share = f" {what.transition.share_bp / 100:g}%" if what.transition and what.transition.share_bp else ""
-    return f"{what.stage}{share}"
-
-
-@task(name="canary", task_run_name=_step, cache_policy=NO_CACHE)
+@task(name="canary", task_run_name="{what.label}", cache_policy=NO_CACHE)
 def canary(driver: Driver, what: Due) -> Due:
     """Set the share of the step."""
     return _do(driver, what)
 
 
-@task(name="cap", task_run_name=_step, cache_policy=NO_CACHE)
+@task(name="cap", task_run_name="{what.label}", cache_policy=NO_CACHE)
 def cap(driver: Driver, what: Due) -> Due:
     """Verify that the ceilings are armed."""
     return _do(driver, what)
 
 
-@task(name="compare", task_run_name=_step, cache_policy=NO_CACHE)
+@task(name="compare", task_run_name="{what.label}", cache_policy=NO_CACHE)
 def compare(driver: Driver, what: Due) -> Due:
     """Look until the step's gate opens, harm is proven, or the horizon ends it."""
     while what.stage is StageName.COMPARE:
@@ -106,20 +98,25 @@ def _do_and_wait(driver: Driver, what: Due, pause_us: int) -> Due:
     if what.look is not None and what.transition is not None:
         verdict = what.look.verdict
         get_run_logger().info(
-            "look %d: %d candidate runs of %d, harm ln e %.2f of %.2f: %s", what.look.seq, verdict.candidate_runs,
-            verdict.assigned, verdict.log_family, verdict.log_line, what.transition.reason,
-        )  # fmt: skip
+            "look %d: %d candidate runs of %d, harm ln e %.2f of %.2f: %s",
+            what.look.seq,
+            verdict.candidate_runs,
+            verdict.assigned,
+            verdict.log_family,
+            verdict.log_line,
+            what.transition.reason,
+        )
     time.sleep(pause_us / _SECOND)
     return due(driver)
 
 
-@task(name="promote", task_run_name=_step, cache_policy=NO_CACHE)
+@task(name="promote", task_run_name="{what.label}", cache_policy=NO_CACHE)
 def promote(driver: Driver, what: Due) -> Due:
     """Make the candidate the last known good."""
     return _do(driver, what)
 
 
-@task(name="revert", task_run_name=_step, cache_policy=NO_CACHE)
+@task(name="revert", task_run_name="{what.label}", cache_policy=NO_CACHE)
 def revert(driver: Driver, what: Due) -> Due:
     """Put the last known good back."""
     return _do(driver, what)

@@ -43,12 +43,17 @@ def main(agent: str, runs_per_second: float) -> None:
     variants = {name: outcomes[name] for name in outcomes if len(outcomes[name]) > 0}
     tasks = sorted(set.intersection(*(set(variants[name]) for name in _served(agent))))
     closed = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), closed.set()), daemon=True).start()
+    threading.Thread(target=_wait_for_close, args=(closed,), daemon=True).start()
     draw, due = random.Random(agent), time.monotonic()
     while not closed.is_set():
         serve_one(agent, draw.choice(tasks), outcomes)
         due = max(due + 1 / runs_per_second, time.monotonic() - 1)
         time.sleep(max(0.0, due - time.monotonic()))
+
+
+def _wait_for_close(closed: threading.Event) -> None:
+    sys.stdin.read()
+    closed.set()
 
 
 def _served(agent: str) -> set[str]:

@@ -25,7 +25,12 @@ def add(path: Path, actor: str) -> None:
     if found.name in _builtin():
         msg = f"{path}: the name {found.name} is a built-in policy's; give yours another name"
         raise InvalidPolicy(msg)
-    values = {"digest": found.digest, "name": found.name, "body": found.to_json(), "author": actor}
+    values: dict[str, object] = {
+        "digest": found.digest,
+        "name": found.name,
+        "body": found.to_json(),
+        "author": actor,
+    }
     with store().transaction(durable=True) as txn:
         values["created_us"] = txn.now_us
         new = txn.run(sql.insert_new("policy", tuple(values)), **values)
@@ -42,7 +47,8 @@ def list_() -> None:
     rows = [(name, "-", "built in", "-") for name in _builtin()]
     with store().reading() as txn:
         rows += [
-            (row["name"], row["digest"][:12], when(row["created_us"]), row["author"]) for row in txn.all(sql.POLICIES)
+            (row["name"], row["digest"][:12], when(row["created_us"]), row["author"])
+            for row in txn.all(sql.POLICIES)
         ]
     table(rows, ("name", "digest", "stored", "author"))
 
@@ -59,4 +65,7 @@ def show(reference: str) -> None:
         with store().reading() as txn:
             found = preflight.find_policy(txn, reference)
     click.echo(f"# policy {found.name}, digest {found.digest}")
-    click.echo(yaml.safe_dump(found.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True), nl=False)
+    click.echo(
+        yaml.safe_dump(found.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True),
+        nl=False,
+    )

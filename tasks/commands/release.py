@@ -29,8 +29,16 @@ def release() -> None:
 @click.option("--detach", is_flag=True, help="Only start it; the scheduled evaluation drives it.")
 @environment_option
 @actor_option
-def start(  # noqa: PLR0913  one a parameter of the release
-    agent: str, candidate: str, policy: str, approver: str, note: str, environment: str, actor: str, *, detach: bool
+def start(
+    agent: str,
+    candidate: str,
+    policy: str,
+    approver: str,
+    note: str,
+    environment: str,
+    actor: str,
+    *,
+    detach: bool,
 ) -> None:
     """Release CANDIDATE for AGENT and drive it here to its end, with no need of Prefect.
 
@@ -106,7 +114,9 @@ def status(agent: str, environment: str, *, markdown: bool) -> None:
     with held.reading() as txn:
         rows = txn.all(sql.RELEASES, agent=agent, environment=environment, most=_MOST)
     if not rows:
-        msg = f"{agent} in {environment} has had no release; `lastgood release start {agent} BUNDLE` starts one"
+        msg = (
+            f"{agent} in {environment} has had no release; `lastgood release start {agent} BUNDLE` starts one"
+        )
         raise NotFound(msg)
     made = report.build(held, rows[0]["id"])
     if markdown:
@@ -116,7 +126,15 @@ def status(agent: str, environment: str, *, markdown: bool) -> None:
     for found in made.table:
         click.echo(f"  {found['guardrail']:<12} {found['verdict']:<10} {found['reason']}")
     cells = [
-        (r["id"], r["state"], short(r["baseline"]), short(r["candidate"]), r["policy_name"], when(r["started_us"]), r["reason"])
+        (
+            r["id"],
+            r["state"],
+            short(r["baseline"]),
+            short(r["candidate"]),
+            r["policy_name"],
+            when(r["started_us"]),
+            r["reason"],
+        )
         for r in rows
     ]
     table(cells, ("release", "state", "baseline", "candidate", "policy", "started", "why"))
