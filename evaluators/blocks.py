@@ -14,12 +14,10 @@ import numpy.typing as npt
 
 from evaluators.mixture import BoolArray, IntArray
 from evaluators.rules import Rules
+from lastgood import release
 from lastgood.errors import InvalidEvidence
+from lastgood.release import ALL, OTHER
 
-#: the stratum of runs that no listed stratum covers
-OTHER = "other"
-#: the stratum of every run where a policy lists none
-ALL = "all"
 #: basis points of a whole
 WHOLE = 10_000
 #: the columns of a block that hold counts
@@ -154,9 +152,7 @@ def check_order(name: str, table: BlockTable, last: dict[str, int]) -> None:
 
 def stratum_of(rules: Rules, task_type: str | None) -> str:
     """The stratum that a run of a task type counts in: a listed one, `other`, or `all` where none is."""
-    if not rules.strata:
-        return ALL
-    return task_type if task_type in dict(rules.strata) and task_type is not None else OTHER
+    return release.stratum_of(dict(rules.strata), task_type)
 
 
 def check_strata(rules: Rules, name: str, table: BlockTable) -> None:
@@ -170,3 +166,16 @@ def check_strata(rules: Rules, name: str, table: BlockTable) -> None:
                 f"guardrail {name}: block {block}, column stratum: {stratum!r} is not listed in the policy;"
                 f" count such runs in {OTHER!r}"
             )
+
+
+__all__ = [
+    "ALL",
+    "COUNTS",
+    "OTHER",
+    "WHOLE",
+    "BlockCounts",
+    "BlockTable",
+    "check_order",
+    "check_strata",
+    "stratum_of",
+]

@@ -15,7 +15,7 @@ from evaluators.history import History
 from evaluators.mixture import BET_PRIOR, DISTANCES, THETAS, FloatArray, log_mean_exp, log_sum_exp
 from evaluators.proportions import PARTS, bet_increments
 from evaluators.references import Gate, gates, margin, predicted
-from evaluators.rules import HOUR, Guardrail, Rules
+from evaluators.rules import HOUR, Guardrail, Rules, Undecided
 
 #: no plan looks further, candidate runs
 FAR = 1e9
@@ -77,7 +77,8 @@ def can_decide(rules: Rules, history: History) -> list[str]:
     """
     found = [*_too_long(rules)]
     for guardrail in rules.guardrails:
-        found += _promotion(rules, history, guardrail)
+        if rules.on_undecided is Undecided.REVERT:  # else a person may promote what evidence can't prove
+            found += _promotion(rules, history, guardrail)
         found += _collapse(rules, history, guardrail)
     return found
 

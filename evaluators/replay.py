@@ -6,32 +6,23 @@ its stratum behind), blocks close by count and never by the clock, and every gua
 policy's longest maturity except where a quicker one proves harm: that revert comes at its own time.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from evaluators.blocks import WHOLE
 from evaluators.comparison import Comparison
 from evaluators.decision import revert_line
-from evaluators.history import History
-from evaluators.mixture import BoolArray, FloatArray, IntArray
+from evaluators.drawing import Case, Open, Stream, closings
+from evaluators.mixture import BoolArray, IntArray
 from evaluators.rules import Rules
 from evaluators.stages import Move, Standing, Transition, next_transition
 from evaluators.verdict import Decision, Verdict
-from lastgood.assignment import bucketer
 from lastgood.release import ReleaseState as State
-from lastgood.triggers import RateTrigger
 
-#: runs whose buckets and draws are made at once
-BATCH = 2_048
 #: runs that are looked ahead at first, and at most
 AHEAD, FAR_AHEAD = 1_024, 16_384
-ARMS = ("baseline", "candidate")
 
 
 class Ending(StrEnum):
@@ -41,35 +32,6 @@ class Ending(StrEnum):
     REVERTED = "reverted"  #: harm was proven, or a trigger fired
     UNDECIDED = "undecided"  #: the horizon came first
     INVALID = "invalid"  #: the evidence could not be used: share 0, or the horizon came first
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pool:
-    """Recorded runs of one arm, to draw from with replacement."""
-
-    #: recorded runs
-    size: int
-    #: outcome columns by name, (size,) each
-    outcomes: Mapping[str, npt.NDArray[Any]]
-    #: place of each run's stratum in `Case.strata`, -1 for none of them, (size,)
-    strata: IntArray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Case:
-    """What all replays of a backtest share."""
-
-    #: its mode is always `act`
-    rules: Rules
-    history: History
-    baseline: Pool
-    candidate: Pool
-    #: names that `Pool.strata` counts in
-    strata: tuple[str, ...]
-    #: microseconds from one eligible run to the next
-    interval_us: int
-    seed: int
-    triggers: tuple[RateTrigger, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,78 +51,8 @@ class Replay:
     culprits: tuple[str, ...] = ()
     #: slices that would have proven it alone, as "guardrail/stratum"
     slices: tuple[str, ...] = ()
-
-
-class Stream:
-    """The runs of one replay in the order of assignment, the same however many are asked for at once."""
-
-    def __init__(self, case: Case, salt: str, entropy: tuple[int, ...]) -> None:
-        """Draw for one release; `salt` stands for its id."""
-        self._case = case
-        self._bucket = bucketer(salt)
-        self._random = np.random.default_rng(entropy)
-        self._buckets: IntArray = np.empty(0, dtype=np.int64)
-        self._draws: FloatArray = np.empty(0)
-
-    def candidate(self, first: int, share_bp: IntArray) -> BoolArray:
-        """Whether each run from `first` on is the candidate's at these shares, (runs,)."""
-        end = first + len(share_bp)
-        while len(self._buckets) < end:
-            start = len(self._buckets)
-            fresh = (self._bucket(f"run-{number}") for number in range(start, start + BATCH))
-            self._buckets = np.append(self._buckets, np.fromiter(fresh, dtype=np.int64, count=BATCH))
-            self._draws = np.append(self._draws, self._random.random(BATCH))
-        return np.asarray(self._buckets[first:end] < share_bp)
-
-    def runs(self, first: int, share_bp: IntArray) -> pd.DataFrame:
-        """The runs from `first` on as `Comparison.observe` takes them, with `code`, their stratum's place."""
-        case, candidate = self._case, self.candidate(first, share_bp)
-        draws = self._draws[first : first + len(share_bp)]
-        rows = [(draws * pool.size).astype(np.int64) for pool in (case.baseline, case.candidate)]
-
-        def mixed(baseline: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            return np.asarray(np.where(candidate, other[rows[1]], baseline[rows[0]]))
-
-        codes = mixed(case.baseline.strata, case.candidate.strata)
-        columns: dict[str, Any] = {
-            "arm": pd.Categorical.from_codes(candidate.astype(np.int8), list(ARMS)),
-            "share": share_bp / WHOLE,
-            "code": codes,
-        }
-        if case.strata:
-            columns["stratum"] = pd.Categorical.from_codes(codes, list(case.strata))
-        for name, outcome in case.baseline.outcomes.items():
-            columns[name] = mixed(outcome, case.candidate.outcomes[name])
-        return pd.DataFrame(columns)
-
-
-#: runs in a stratum's open block, and the block's share in basis points, by the stratum's place
-Open = dict[int, tuple[int, int]]
-
-
-def closings(codes: IntArray, share_bp: IntArray, size: int, held: Open) -> tuple[IntArray, IntArray, Open]:
-    """Where blocks close: place of the run that closes each, its share, (blocks,) both, and what stays open.
-
-    The order is that of `Comparison.path`: a full block closes with its last run, one that the share
-    outgrew with its stratum's next run.
-    """
-    at, shares, after = [np.empty(0)], [np.empty(0, dtype=np.int64)], dict(held)
-    for code in np.unique(codes).tolist():
-        places = np.flatnonzero(codes == code)
-        own = share_bp[places]
-        count, share = held.get(code, (0, int(own[0])))
-        starts = np.flatnonzero(np.append(share, own[:-1]) != own)
-        position = count + np.arange(len(own))
-        for start in starts.tolist():
-            position[start:] -= position[start]
-        full = position % size == size - 1
-        cut = starts[np.append(count, position[:-1] + 1)[starts] % size != 0]
-        at += [places[full].astype(np.float64), places[cut] - 0.5]
-        shares += [own[full], np.append(share, own[:-1])[cut]]
-        after[code] = (int(position[-1] + 1) % size, int(own[-1]))
-    order = np.argsort(np.concatenate(at), kind="stable")
-    places = np.ceil(np.concatenate(at)[order]).astype(np.int64)
-    return places, np.concatenate(shares)[order].astype(np.int64), after
+    #: whether a rate trigger ended it, not the comparison
+    triggered: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,6 +95,9 @@ class Release:
         self.shares = [(0, self.standing.share_bp)]
         self.since_us, self.step_runs, self.invalid_since = 0, 0, -1
         self.held: Open = {}
+        #: the first run that no trigger has counted; candidate runs and bad ones before it, by metric
+        self.watched = 0
+        self.counted = {watch.trigger.metric: (0, 0) for watch in case.watches}
 
     def replay(self) -> Replay:
         """Run it to its end."""
@@ -210,6 +105,9 @@ class Release:
         while True:
             ahead = self._look_ahead(self.first + size)
             found = self._moved(ahead)
+            fired = self._fired(self._until(ahead, found)) if self.case.watches else None
+            if fired is not None:
+                return fired
             if found is None:
                 self._take(ahead, len(ahead.run))
                 size = min(2 * size, FAR_AHEAD)
@@ -263,9 +161,11 @@ class Release:
         size = self.rules.block_size
         at, of_share, held = closings(runs["code"].to_numpy(), share_bp, size, self.held)
         at, of_share = at[: len(path)], of_share[: len(path)]
-        scored = self.scored + np.cumsum(runs["arm"].cat.codes.to_numpy(dtype=np.int64))
-        runs_of = np.diff(path["candidate"].to_numpy(dtype=np.int64), prepend=self._closed_runs())
-        step = self.step_runs + np.cumsum(np.where(of_share == self.standing.share_bp, runs_of, 0))
+        scored = self.scored + _running(runs["arm"].cat.codes.to_numpy(dtype=np.int64))
+        runs_of = np.diff(path["candidate"].to_numpy(dtype=np.int64), prepend=self._closed_runs()).astype(
+            np.int64
+        )
+        step = self.step_runs + _running(np.where(of_share == self.standing.share_bp, runs_of, 0))
         age = self._look_us(self.first + at, self.maturity_us)
         invalid = self._invalid_us(path["valid"].to_numpy(dtype=np.bool_), age)
         return _Ahead(ahead, path, self.first + at, age, scored[at], step, invalid, held, end)
@@ -294,17 +194,22 @@ class Release:
                 return int(look), transition, verdict
         if ahead.end < self._last_run():
             return None
-        standing = replace(self.standing, age_us=self.rules.horizon_us, step_age_us=0)
-        verdict = ahead.comparison.verdict()
-        return len(ahead.run), next_transition(standing, verdict, self.rules), verdict
+        last = len(ahead.run)
+        arms = self.stream.candidate(0, self._shares_of(0, ahead.end))
+        verdict = replace(ahead.comparison.verdict(), candidate_runs=int(arms.sum()))
+        return last, next_transition(self._standing_at(ahead, last), verdict, self.rules), verdict
 
     def _standing_at(self, ahead: _Ahead, look: int) -> Standing:
-        age, invalid = int(ahead.age_us[look]), int(ahead.invalid_us[look])
+        """Where the release stands at a look; one past the last is the horizon's time."""
+        late = look == len(ahead.run)
+        age = self.rules.horizon_us if late else int(ahead.age_us[look])
+        steps = np.append(self.step_runs, ahead.step_runs)
+        invalid = -1 if late else int(ahead.invalid_us[look])
         return replace(
             self.standing,
             age_us=age,
             step_age_us=age - self.since_us,
-            step_runs=int(ahead.step_runs[look]),
+            step_runs=int(steps[-1] if late else ahead.step_runs[look]),
             invalid_us=None if invalid < 0 else invalid,
         )
 
@@ -340,15 +245,47 @@ class Release:
         self.standing = self._entered(transition, self.standing)
         self.shares.append((self._runs_by(self.since_us, 0), self.standing.share_bp))
 
+    def _until(self, ahead: _Ahead, found: tuple[int, Transition, Verdict] | None) -> int:
+        """The run after the last one that is assigned by the time of a move, or of the last look."""
+        if found is None:
+            age = int(self._look_us(np.array([ahead.end - 1]), self.maturity_us)[0])
+        else:
+            age = self._age(ahead, found[0], found[1])
+        return self._runs_by(age, 0)
+
+    def _fired(self, end: int) -> Replay | None:
+        """How the release ends if a trigger fires among the runs before `end`, in order of assignment."""
+        first, self.watched = self.watched, max(end, self.watched)
+        runs = self.stream.runs(first, self._shares_of(first, self.watched))
+        places = np.flatnonzero(runs["arm"].cat.codes.to_numpy() == 1)
+        firings = []
+        for watch in self.case.watches:
+            outcomes = runs[watch.column].to_numpy(dtype=np.bool_)[places]
+            n, bad = self.counted[watch.trigger.metric]
+            hit = watch.fires(outcomes, (n, bad))
+            if hit is not None:
+                firings.append((int(places[hit]), n + hit + 1, watch.trigger.metric))
+            self.counted[watch.trigger.metric] = n + len(places), bad + int((outcomes == watch.bad).sum())
+        if not firings:
+            return None
+        place, served, metric = min(firings)
+        age = (first + place) * self.case.interval_us
+        return Replay(Ending.REVERTED, served, served, age, self.standing.step, (metric,), triggered=True)
+
+    def _age(self, ahead: _Ahead, look: int, transition: Transition) -> int:
+        """When a move at a look is made, microseconds since the start."""
+        if look == len(ahead.run):
+            return self.rules.horizon_us
+        if transition.culprits:
+            return self._harm_us(int(ahead.run[look]), transition.culprits)
+        return int(ahead.age_us[look])
+
     def _ended(self, ahead: _Ahead, look: int, transition: Transition, verdict: Verdict) -> Replay:
-        late = look == len(ahead.run)
-        age = self.rules.horizon_us if late else int(ahead.age_us[look])
-        if transition.culprits and not late:
-            age = self._harm_us(int(ahead.run[look]), transition.culprits)
+        age = self._age(ahead, look, transition)
         ending = _ending(transition, valid=verdict.valid)
         slices = slices_of(verdict, self.rules) if ending is Ending.REVERTED else ()
-        served = self._served(self._runs_by(age, 0))
-        return Replay(ending, verdict.candidate_runs, served, age, self.standing.step, transition.culprits, slices)
+        served, step = self._served(self._runs_by(age, 0)), self.standing.step
+        return Replay(ending, verdict.candidate_runs, served, age, step, transition.culprits, slices)
 
     def _harm_us(self, run: int, culprits: tuple[str, ...]) -> int:
         """When harm that a run proved is seen: at the maturity of the guardrail that proved it."""
@@ -383,6 +320,11 @@ def slices_of(verdict: Verdict, rules: Rules) -> tuple[str, ...]:
             if np.log(weights[name] * strata[stratum] / 2.0) + log_e >= revert_line(rules):
                 found.append(f"{name}/{stratum}")
     return tuple(found)
+
+
+def _running(counts: IntArray) -> IntArray:
+    """Running sums, shape of the counts."""
+    return np.asarray(np.cumsum(counts), dtype=np.int64)
 
 
 def _ending(transition: Transition, *, valid: bool) -> Ending:

@@ -1,12 +1,13 @@
 """Actions: external effects of a run, fenced and counted before, settled after."""
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from lastgood import points, recorder, reserving
-from lastgood.errors import CapReached, Refused
+from lastgood.errors import CapReached, Refused, StoreError
 from lastgood.ids import new_id
 from lastgood.moves import ControlPoint
 from lastgood.release import ReleaseState
@@ -14,6 +15,8 @@ from lastgood.reserving import Claim
 from lastgood.router import CANDIDATE
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
+
+log = logging.getLogger("lastgood")
 
 
 @contextmanager
@@ -84,5 +87,9 @@ def _count(txn: Transaction, run: Row, point: ControlPoint, kind: str) -> None:
 
 
 def _settle(store: Store, action_id: str, state: str) -> None:
-    with store.transaction(durable=True) as txn:
-        txn.run(sql.SETTLE_ACTION, id=action_id, state=state, now_us=txn.now_us)
+    """Settle it; an error here must not make the agent repeat an effect that has happened."""
+    try:
+        with store.transaction(durable=True) as txn:
+            txn.run(sql.SETTLE_ACTION, id=action_id, state=state, now_us=txn.now_us)
+    except StoreError as error:
+        log.warning("the action %s is %s, and stays `reserved` in the store: %s", action_id, state, error)

@@ -11,9 +11,10 @@ from typing import Any
 
 from lastgood import recorder
 from lastgood.assigning import Assigned, Request, assign
-from lastgood.errors import InvalidInput, InvalidMove, StoreUnavailable
+from lastgood.errors import InvalidInput, InvalidMove, NotFound, Refused, StoreError
 from lastgood.ids import new_id
-from lastgood.router import Decision, Reason
+from lastgood.outcome import checked, is_outcome
+from lastgood.router import Decision, Reason, risk_of
 from lastgood.running import Pending, Run
 from lastgood.snapshot import Serving
 from lastgood.store import statements as sql
@@ -25,6 +26,8 @@ _lock = threading.Lock()
 _stores: dict[str, Store] = {}
 _serving: dict[tuple[str, str, str], Serving] = {}
 _configured: dict[str, str] = {}
+# a child must not inherit the lock from a thread that it does not have
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def configure(*, database: str | None = None, environment: str | None = None) -> None:
@@ -82,6 +85,8 @@ def run(
         if not value:
             msg = f"lastgood.run needs a {what} that is not empty"
             raise InvalidInput(msg)
+    for what, text in (("unit", unit), ("conversation", conversation), ("task_type", task_type)):
+        _check_text(what, text)
 
     def begin() -> Run:
         served = serving(agent, environment)
@@ -92,16 +97,29 @@ def run(
     return Pending(begin)
 
 
+def _check_text(what: str, value: object) -> None:
+    if value is not None and not (isinstance(value, str) and _is_utf8(value)):
+        msg = f"lastgood.run: {what}={value!r} is no text; give a str, for example {what}=str(...)"
+        raise InvalidInput(msg)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return True
+
+
 def _assigned(served: Serving, request: Request) -> Assigned:
     try:
         return assign(served, request)
-    except StoreUnavailable as error:
+    except (StoreError, NotFound) as error:
         if not served.known:
             raise
         log.warning("the run of %s is served the baseline and not recorded: %s", served.agent, error)
         router = served.router
-        tier = request.risk or router.snapshot.point.terms.risk_default
-        decision = router.refuse(Reason.STORE, tier)
+        decision = router.refuse(Reason.STORE, risk_of(router.snapshot.point, request.risk))
         now_us = served.store.clock.now_us()
         run_id = new_id("run_", now_us)
         return Assigned(
@@ -112,7 +130,8 @@ def _assigned(served: Serving, request: Request) -> Assigned:
 def resume(run_id: str) -> Pending:
     """Go on with a run that `run.suspend()` left open, in this or another process; same bundle, same arm.
 
-    Raises `NotFound` for an unknown run and `InvalidMove` for one that has ended.
+    What was reported before is kept. Raises `NotFound` for an unknown run, `InvalidMove` for one that has
+    ended, and `Refused` where this process does not announce the runtime of its bundle.
     """
 
     def begin() -> Run:
@@ -124,13 +143,19 @@ def resume(run_id: str) -> Pending:
                 raise InvalidMove(msg)
             served = serving(row["agent"], row["environment"])
             bundle = served.bundle(txn, row["bundle_id"])
+            before = recorder.suspended(txn, run_id)
+        if not served.announces(bundle):
+            msg = (
+                f"run {run_id} is on {bundle.short}, which needs {', '.join(sorted(bundle.runtimes))}; "
+                "resume it in a process that announces this runtime in LASTGOOD_RUNTIME"
+            )
+            raise Refused(msg)
         decision = Decision(
             row["arm"], bundle, bool(row["eligible"]), Reason(row["reason"]), row["share_bp"], row["epoch"],
             row["release_id"], row["risk"],
         )  # fmt: skip
-        return Run(
-            held, Assigned(run_id, row["agent"], row["environment"], bundle, decision, row["assigned_us"])
-        )
+        assigned = Assigned(run_id, row["agent"], row["environment"], bundle, decision, row["assigned_us"])
+        return Run(held, assigned, before)
 
     return Pending(begin)
 
@@ -138,9 +163,14 @@ def resume(run_id: str) -> Pending:
 def report(run_id: str, *, event: str | None = None, **fields: Any) -> None:
     """Report what comes after a run: `lastgood.report(run_id, edits=3)`, `event="data_leak"`.
 
-    Raises `NotFound` for an unknown run, `InvalidInput` for a value that can't be.
+    With an event, fields that name no outcome are its details. Raises `NotFound` for an unknown run,
+    `InvalidInput` for a value that can't be; nothing is written then.
     """
-    if event is not None:
-        recorder.record_event(store(), run_id, event, dict(fields))
-    if fields or event is None:
+    if event is None:
         recorder.record_late(store(), run_id, fields)
+        return
+    outcomes = {name: value for name, value in fields.items() if is_outcome(name)}
+    checked(outcomes)
+    recorder.record_event(store(), run_id, event, fields)
+    if outcomes:
+        recorder.record_late(store(), run_id, outcomes)

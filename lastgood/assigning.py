@@ -73,7 +73,10 @@ def _may_continue(txn: Transaction, serving: Serving, row: Row, decision: Decisi
     if row["bundle_id"] == point.candidate:
         blocked = {Reason.NO_RELEASE, Reason.KILLED, Reason.LAPSED, Reason.RUNTIME, Reason.RISK}
         return row["release_id"] == point.release_id and decision.reason not in blocked
-    return row["bundle_id"] == point.baseline or _is_good(txn, point, row["bundle_id"])
+    if row["bundle_id"] == point.baseline:
+        return True
+    good = _is_good(txn, point, row["bundle_id"])
+    return good and serving.announces(serving.bundle(txn, row["bundle_id"]))
 
 
 def _is_good(txn: Transaction, point: ControlPoint, bundle_id: str) -> bool:

@@ -15,6 +15,11 @@ FIELDS = (*_FLAGS, *_COUNTS, *_AMOUNTS)
 _ALIASES = {"edits": "operator_edits", "incident": "incidents", "cost": "cost_usd", "latency": "latency_s"}
 
 
+def is_outcome(name: str) -> bool:
+    """Whether the name is an outcome, and no free metric."""
+    return _ALIASES.get(name, name) in FIELDS
+
+
 def checked(fields: dict[str, Any]) -> dict[str, Any]:
     """Return report fields by their stored names and types.
 
@@ -76,6 +81,15 @@ class Outcome:
         self.metrics.update(values.pop("metrics", {}))
         for name, value in values.items():
             setattr(self, name, value)
+
+    def settle_cost(self) -> None:
+        """Sum up what the model calls cost; one call of unknown price makes the run's cost unknown.
+
+        A cost that was reported counts instead.
+        """
+        costs = [call["cost_usd"] for call in self.usage]
+        if self.cost_usd is None and costs and None not in costs:
+            self.cost_usd = float(sum(costs))
 
     def columns(self) -> dict[str, Any]:
         """Return the values by column of the store, `usage` and `metrics` still as objects."""

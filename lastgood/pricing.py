@@ -15,7 +15,8 @@ def price_usd(bundle: Bundle, model: str, tokens_in: int, tokens_out: int) -> fl
         data = bundle.model.data
     except InvalidBundle:  # several files, or text: it holds no prices
         return None
-    price = data.get("prices", {}).get(model) if isinstance(data, dict) else None
+    prices = data.get("prices") if isinstance(data, dict) else None
+    price = prices.get(model) if isinstance(prices, dict) else None
     if not isinstance(price, dict):
         return None
     try:

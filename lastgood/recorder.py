@@ -49,6 +49,51 @@ def run_row(txn: Transaction, run_id: str) -> Row:
     return row
 
 
+#: the event that keeps what a run reported before it was suspended
+_SUSPENDED = "suspended"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a run had when it was suspended: another process goes on with it."""
+
+    outcome: Outcome
+    #: seconds that it had been worked on
+    worked_s: float
+    input: Any = None
+    output: Any = None
+
+
+def suspend(store: Store, run_id: str, held: Held) -> None:
+    """Keep what a run reported so far; it stays open."""
+    with store.transaction() as txn:
+        run = run_row(txn, run_id)
+        records = points.read(txn, run["agent"], run["environment"]).terms.records
+        detail = {
+            "outcome": held.outcome.columns(),
+            "worked_s": held.worked_s,
+            "input": kept(held.input, records),
+            "output": kept(held.output, records),
+        }
+        values = {"run_id": run_id, "name": _SUSPENDED, "at_us": txn.now_us, "detail": json.dumps(detail)}
+        txn.insert("event", values)
+
+
+def suspended(txn: Transaction, run_id: str) -> Held | None:
+    """Return what a run had when it was last suspended."""
+    found = [row for row in txn.all(sql.EVENTS, run_id=run_id) if row["name"] == _SUSPENDED]
+    if not found:
+        return None
+    detail = json.loads(found[-1]["detail"])
+    given, made = _thawed(detail["input"]), _thawed(detail["output"])
+    return Held(Outcome(**detail["outcome"]), detail["worked_s"], given, made)
+
+
+def _thawed(text: str | None) -> Any:
+    value = None if text is None else json.loads(text)
+    return Ref(value["ref"]) if isinstance(value, dict) and set(value) == {"ref"} else value
+
+
 def record(store: Store, run_id: str, arm: str, outcome: Outcome, given: Any, made: Any) -> bool:
     """Write a run's outcome, once; return False where it had one already.
 
@@ -76,8 +121,8 @@ def record(store: Store, run_id: str, arm: str, outcome: Outcome, given: Any, ma
 
 def _settle(txn: Transaction, run: Row, point: ControlPoint, outcome: Outcome) -> None:
     most = point.terms.caps.spend_usd_per_run
-    # a run that does not say what it spent counts as having spent what it reserved
-    spent = outcome.cost_usd if outcome.cost_usd is not None else reserving.held_usd(txn, run["id"])
+    # a run that does not say what it spent counts as having spent the most that it may
+    spent = reserving.most_usd(point.terms.caps) if outcome.cost_usd is None else outcome.cost_usd
     if run["release_id"] is not None:
         reserving.settle(txn, run["release_id"], run["id"], spent)
     if most is not None and spent > most:

@@ -1,6 +1,7 @@
 """A release's values: its states, and the terms that the agent side is held to."""
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
@@ -12,9 +13,18 @@ from lastgood.triggers import RateTrigger, Triggers
 
 #: risk tiers, lowest first
 RISKS = ("low", "medium", "high")
-#: the slice of every task type that the policy does not list
+#: the slice of every task type that a policy's slices do not list
 OTHER = "other"
+#: the slice of every run where a policy lists none
+ALL = "all"
 _MINUTE = 60_000_000
+
+
+def stratum_of(listed: Collection[str], task_type: str | None) -> str:
+    """Return the slice that a run of a task type counts in: a listed one, `other`, or `all` where none is."""
+    if not listed:
+        return ALL
+    return task_type if task_type is not None and task_type in listed else OTHER
 
 
 class ReleaseState(StrEnum):
@@ -58,7 +68,7 @@ class Terms:
 
     def stratum(self, task_type: str) -> str:
         """Return the slice that runs of a task type are compared in."""
-        return task_type if task_type in self.strata else OTHER
+        return stratum_of(self.strata, task_type)
 
     def to_json(self) -> str:
         """Return canonical JSON."""

@@ -37,10 +37,14 @@ def run_claims(caps: Caps) -> tuple[Claim, ...]:
     if caps.runs_per_hour is not None:
         claims.append(Claim(RUNS, 1, caps.runs_per_hour, held=False))
     if caps.spend_usd_per_hour is not None:
-        # a run without a ceiling of its own could spend all: it needs the whole hour's budget free
-        most = caps.spend_usd_per_hour if caps.spend_usd_per_run is None else caps.spend_usd_per_run
-        claims.append(Claim(SPEND, most, caps.spend_usd_per_hour, held=True))
+        claims.append(Claim(SPEND, most_usd(caps), caps.spend_usd_per_hour, held=True))
     return tuple(claims)
+
+
+def most_usd(caps: Caps) -> float:
+    """US dollars that one run may spend; without a ceiling of its own it could spend the whole hour's."""
+    most = caps.spend_usd_per_hour if caps.spend_usd_per_run is None else caps.spend_usd_per_run
+    return most or 0.0
 
 
 def short_of(txn: Transaction, release_id: str, claims: tuple[Claim, ...]) -> Claim | None:
@@ -88,12 +92,6 @@ def hold(txn: Transaction, release_id: str, run_id: str, claim: Claim, expires_u
             "expires_us": expires_us,
         },
     )
-
-
-def held_usd(txn: Transaction, run_id: str) -> float:
-    """Return the US dollars that a run has reserved and not settled."""
-    held = txn.all(sql.RESERVATIONS_OF_RUN, run_id=run_id)
-    return float(sum(row["amount"] for row in held if row["cap"] == SPEND))
 
 
 def settle(txn: Transaction, release_id: str, run_id: str, spent_usd: float) -> None:

@@ -73,7 +73,7 @@ def risk_of(point: ControlPoint, risk: str | None) -> str:
 class Router:
     """Routes the runs of one agent in one environment."""
 
-    __slots__ = ("_bucket", "_clock", "_held", "_runtimes", "snapshot")
+    __slots__ = ("_clock", "_now", "_runtimes")
 
     def __init__(self, snapshot: Snapshot, clock: Clock, runtimes: frozenset[str] = frozenset()) -> None:
         self._clock = clock
@@ -82,9 +82,14 @@ class Router:
 
     def update(self, snapshot: Snapshot) -> None:
         """Route by a newer snapshot from here on."""
-        self._bucket: Callable[[str], int] = assignment.bucketer(snapshot.point.release_id or "")
-        self._held = self._standing_reason(snapshot)
-        self.snapshot = snapshot
+        bucket: Callable[[str], int] = assignment.bucketer(snapshot.point.release_id or "")
+        # one assignment: a thread that routes meanwhile sees the old state or the new one, never a mixture
+        self._now = (snapshot, bucket, self._standing_reason(snapshot))
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What it routes by now."""
+        return self._now[0]
 
     def _standing_reason(self, snapshot: Snapshot) -> Reason | None:
         """Reason that keeps the candidate from every run until the next switch, if there is one."""
@@ -98,24 +103,26 @@ class Router:
 
     def route(self, unit: str, risk: str | None = None) -> Decision:
         """Decide for one run; microseconds, no I/O."""
-        snapshot = self.snapshot
+        snapshot, bucket, held = self._now
         point = snapshot.point
         tier = risk_of(point, risk)
-        if self._held is not None:
-            return self.refuse(self._held, tier)
+        if held is not None:
+            return _refused(snapshot, held, tier)
         if self._clock.boot_us() >= snapshot.lease_deadline_us:
-            return self.refuse(Reason.LAPSED, tier)
+            return _refused(snapshot, Reason.LAPSED, tier)
         if tier not in point.terms.eligible_risks:
-            return self.refuse(Reason.RISK, tier)
-        drawn = self._bucket(unit) < point.share_bp
+            return _refused(snapshot, Reason.RISK, tier)
+        drawn = bucket(unit) < point.share_bp
         bundle = snapshot.candidate if drawn else snapshot.baseline
-        assert bundle is not None  # noqa: S101  `_held` said so
+        assert bundle is not None  # noqa: S101  `held` said so
         arm = CANDIDATE if drawn else BASELINE
         return Decision(arm, bundle, True, Reason.SPLIT, point.share_bp, point.epoch, point.release_id, tier)
 
     def refuse(self, reason: Reason, risk: str) -> Decision:
         """Return the baseline, for a reason that makes the run ineligible in either arm."""
-        point = self.snapshot.point
-        return Decision(
-            BASELINE, self.snapshot.baseline, False, reason, point.share_bp, point.epoch, point.release_id, risk
-        )
+        return _refused(self.snapshot, reason, risk)
+
+
+def _refused(snapshot: Snapshot, reason: Reason, risk: str) -> Decision:
+    point = snapshot.point
+    return Decision(BASELINE, snapshot.baseline, False, reason, point.share_bp, point.epoch, point.release_id, risk)

@@ -3,15 +3,18 @@
 import asyncio
 import logging
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, Self
 
 from lastgood import acting, pricing, recorder
 from lastgood.assigning import Assigned
 from lastgood.bundle import Bundle
-from lastgood.errors import InvalidMove, StoreError
+from lastgood.errors import InvalidInput, InvalidMove, LastgoodError
+from lastgood.ids import new_id
 from lastgood.outcome import Outcome
+from lastgood.recorder import Held
 from lastgood.router import Reason
 from lastgood.store.connection import Store
 
@@ -31,15 +34,17 @@ class Run:
     Leaving the block records the outcome: completed, unless an exception passed or `report` said otherwise.
     """
 
-    def __init__(self, store: Store, assigned: Assigned) -> None:
+    def __init__(self, store: Store, assigned: Assigned, before: Held | None = None) -> None:
+        held = before or Held(Outcome(), 0.0)
         self._store = store
         self._assigned = assigned
-        self._outcome = Outcome()
-        self._began = time.monotonic()
+        self._outcome = held.outcome
+        self._began = time.monotonic() - held.worked_s
         self._open = assigned.recorded
+        self._suspended = False
         #: what the run was given and what it made; kept as the policy's `records` say
-        self.input: Any = None
-        self.output: Any = None
+        self.input: Any = held.input
+        self.output: Any = held.output
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of {self._assigned.agent} on {self.bundle.short}>"
@@ -70,13 +75,16 @@ class Run:
         return self._assigned.recorded
 
     def usage(self, model: str, *, tokens_in: int, tokens_out: int) -> float | None:
-        """Add one model call; return its price in US dollars by the model part, None where it names none."""
+        """Add one model call; return its price in US dollars by the model part, None where it names none.
+
+        Raises `InvalidInput` for a number of tokens that can't be.
+        """
+        _check_tokens(model, tokens_in)
+        _check_tokens(model, tokens_out)
         cost = pricing.price_usd(self.bundle, model, tokens_in, tokens_out)
         self._outcome.usage.append(
             {"model": model, "tokens_in": tokens_in, "tokens_out": tokens_out, "cost_usd": cost}
         )
-        if cost is not None:
-            self._outcome.cost_usd = (self._outcome.cost_usd or 0.0) + cost
         return cost
 
     def report(self, **fields: Any) -> None:
@@ -94,13 +102,17 @@ class Run:
     ) -> AbstractContextManager[str]:
         """Hold an external action open: `with run.action("message", "c-17"): send()`.
 
-        Raises `Refused` or `CapReached` before the effect; `undo` says what undoes it.
+        Raises `Refused` or `CapReached` before the effect; `undo` says what undoes it. A run that could not
+        be recorded is on the baseline, which has no ceilings: its actions go through, unrecorded too.
         """
+        if not self.recorded:
+            log.warning("%s %s of run %s is not recorded, as the run is not", kind, target, self.id)
+            return nullcontext(new_id("act_", self._store.clock.now_us()))
         return acting.action(self._store, self.id, kind, target, undo)
 
     def suspend(self) -> None:
         """Leave the run open when the block ends: another process goes on with `lastgood.resume(run.id)`."""
-        self._open = False
+        self._suspended = True
 
     def __enter__(self) -> Self:
         return self
@@ -123,7 +135,10 @@ class Run:
             await asyncio.shield(asyncio.to_thread(self._end, error))
 
     def _end(self, error: BaseException | None) -> None:
-        outcome = self._outcome
+        outcome, worked_s = self._outcome, time.monotonic() - self._began
+        if self._suspended:
+            self._tell(lambda: recorder.suspend(self._store, self.id, self._held(worked_s)))
+            return
         if isinstance(error, _GONE):
             outcome.status = "disconnected"
         elif error is not None:
@@ -131,11 +146,25 @@ class Run:
         elif outcome.completed is None:
             outcome.completed = True
         if outcome.latency_s is None:
-            outcome.latency_s = time.monotonic() - self._began
+            outcome.latency_s = worked_s
+        outcome.settle_cost()
+        self._tell(lambda: recorder.record(self._store, self.id, self.arm, outcome, self.input, self.output))
+
+    def _held(self, worked_s: float) -> Held:
+        return Held(self._outcome, worked_s, self.input, self.output)
+
+    def _tell(self, write: Callable[[], object]) -> None:
+        """The agent's work is done and must not fail now: a run that can't report counts as lost."""
         try:
-            recorder.record(self._store, self.id, self.arm, outcome, self.input, self.output)
-        except StoreError as refused:  # the agent's work is done: a run that can't report counts as lost
+            write()
+        except LastgoodError as refused:
             log.warning("the outcome of %s could not be recorded and counts as lost: %s", self.id, refused)
+
+
+def _check_tokens(model: str, tokens: object) -> None:
+    if not isinstance(tokens, int) or tokens < 0:
+        msg = f"run.usage({model!r}): {tokens!r} is no number of tokens; give an int, 0 or more"
+        raise InvalidInput(msg)
 
 
 class Pending:
@@ -155,7 +184,15 @@ class Pending:
         self._started.__exit__(kind, error, trace)
 
     async def __aenter__(self) -> Run:
-        self._run = await asyncio.to_thread(self._start)
+        starting = asyncio.ensure_future(asyncio.to_thread(self._start))
+        try:
+            self._run = await asyncio.shield(starting)
+        except asyncio.CancelledError as gone:
+            # the thread assigns the run all the same: end it, or it would count as lost
+            with suppress(LastgoodError):
+                run = await starting
+                await run.__aexit__(type(gone), gone, None)
+            raise
         return self._run
 
     async def __aexit__(

@@ -1,14 +1,17 @@
 """Snapshots: a control point with its bundles loaded and checked, as one process holds it."""
 
+import logging
 import os
 from dataclasses import dataclass, field
 
 from lastgood import points, registry
 from lastgood.bundle import Bundle
-from lastgood.errors import Refused
+from lastgood.errors import CorruptRow, Refused
 from lastgood.moves import ControlPoint
 from lastgood.router import Router, Snapshot
 from lastgood.store.connection import Store, Transaction
+
+log = logging.getLogger("lastgood")
 
 
 def announced_runtimes() -> frozenset[str]:
@@ -63,12 +66,25 @@ class Serving:
         boot_us = clock.boot_us()
         left = point.lease.left_us(now_us=txn.now_us, boot_id=clock.boot_id, boot_us=boot_us)
         baseline = self.bundle(txn, point.baseline)
-        if not baseline.runtimes <= self.runtimes:
+        if not self.announces(baseline):
             needed = ", ".join(sorted(baseline.runtimes - self.runtimes))
             msg = (
                 f"the baseline {baseline.short} of {point.name} needs the runtime {needed}, which this process does not "
                 "announce: start it with LASTGOOD_RUNTIME set to what it is"
             )
             raise Refused(msg)
-        candidate = self.bundle(txn, point.candidate) if point.candidate and point.share_bp else None
-        return Snapshot(point, baseline, candidate, boot_us + left)
+        return Snapshot(point, baseline, self._candidate(txn, point), boot_us + left)
+
+    def _candidate(self, txn: Transaction, point: ControlPoint) -> Bundle | None:
+        """A candidate that was changed behind lastgood's back is not served; the baseline goes on."""
+        if not point.candidate or not point.share_bp:
+            return None
+        try:
+            return self.bundle(txn, point.candidate)
+        except CorruptRow as error:
+            log.error("the candidate of %s is not served: %s", point.name, error)  # noqa: TRY400  one line is enough
+            return None
+
+    def announces(self, bundle: Bundle) -> bool:
+        """Whether this process is every runtime that the bundle needs."""
+        return bundle.runtimes <= self.runtimes

@@ -67,7 +67,10 @@ def check(store: Store, wanted: Wanted) -> Start:
         history = read_history(txn, point, policy)
     problems = planning.can_decide(policy.rules(), history)
     if problems:
-        msg = f"the policy {policy.name} can never decide a release of {point.name}: {'; '.join(problems)}"
+        msg = (
+            f"the policy {policy.name} can never decide a release of {point.name}: {'; '.join(problems)}. "
+            "With `on_undecided: ask` harm is tested all the same and a person may promote as vouched"
+        )
         raise InvalidPolicy(msg)
     return Start(
         agent=wanted.agent,

@@ -15,7 +15,15 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _person() -> str:
-    return os.environ.get("LASTGOOD_ACTOR") or getpass.getuser()
+    try:
+        return os.environ.get("LASTGOOD_ACTOR") or getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name, and must still be able to roll back
+        return f"uid {os.getuid()}"
+
+
+def _plain(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    """A byte of the terminal that is no UTF-8 must not stop a rollback."""
+    return value.encode("utf-8", "replace").decode()
 
 
 def environment_option(command: Command) -> Command:
@@ -29,14 +37,19 @@ def environment_option(command: Command) -> Command:
 def actor_option(command: Command) -> Command:
     """`--actor`: who does it, for the ledger."""
     option = click.option(
-        "--actor", default=_person, show_default="you", help="Who does it; goes into the ledger."
+        "--actor",
+        default=_person,
+        show_default="you",
+        callback=_plain,
+        help="Who does it; goes into the ledger.",
     )
     return option(command)
 
 
 def reason_option(command: Command) -> Command:
     """`--reason`: why, for the ledger."""
-    return click.option("--reason", "-m", default="", help="Why; goes into the ledger.")(command)
+    option = click.option("--reason", "-m", default="", callback=_plain, help="Why; goes into the ledger.")
+    return option(command)
 
 
 def store() -> Store:

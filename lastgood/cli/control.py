@@ -102,9 +102,12 @@ def promote(agent: str, environment: str, actor: str, reason: str, *, vouch: boo
 @click.argument("bundle")
 @environment_option
 @actor_option
-@click.option("--reason", "-m", required=True, help="What was reviewed; goes into the ledger.")
+@reason_option
 def readmit(agent: str, bundle: str, environment: str, actor: str, reason: str) -> None:
-    """Lift the quarantine or cool-down of BUNDLE for AGENT."""
+    """Lift the quarantine or cool-down of BUNDLE for AGENT; --reason says what was reviewed."""
+    if not reason:
+        msg = "a re-admission is recorded: say with --reason what was reviewed"
+        raise click.UsageError(msg)
     held = store()
     bundle_id = _resolve(held, bundle)
     control.readmit(held, agent, environment, bundle_id, actor=actor, reason=reason)

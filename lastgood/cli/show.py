@@ -107,11 +107,22 @@ def show(run_id: str, *, as_json: bool) -> None:
         click.echo(f"{name.replace('_', ' '):<13} {text}")
 
 
+_TEXTS = ("usage", "metrics", "input", "output")
+_FLAGS = ("completed", "validated", "escalated", "infra_failure")
+
+
+def _outcome(row: dict[str, Any]) -> dict[str, Any]:
+    """What the run reported, as it reported it; what it did not report is left out."""
+    said = {name: value for name, value in row.items() if value is not None and name != "run_id"}
+    said |= {name: json.loads(said[name]) for name in _TEXTS if name in said}
+    said |= {name: bool(said[name]) for name in _FLAGS if name in said}
+    return {**said, "received_us": when(said["received_us"])}
+
+
 def _run_facts(txn: Transaction, run_id: str) -> dict[str, Any]:
     row = recorder.run_row(txn, run_id)
     record = registry.read(txn, row["bundle_id"])
     outcome = txn.one(sql.OUTCOME, run_id=run_id)
-    said = {k: v for k, v in dict(outcome).items() if v is not None and k != "run_id"} if outcome else "none yet"
     return {
         "run": run_id,
         "agent": row["agent"],
@@ -128,7 +139,7 @@ def _run_facts(txn: Transaction, run_id: str) -> dict[str, Any]:
         "task_type": row["task_type"],
         "risk": row["risk"],
         "assigned": when(row["assigned_us"]),
-        "outcome": said,
+        "outcome": _outcome(dict(outcome)) if outcome else "none yet",
         "later": [json.loads(late["fields"]) for late in txn.all(sql.LATE_REPORTS, run_id=run_id)],
         "events": [event["name"] for event in txn.all(sql.EVENTS, run_id=run_id)],
         "actions": [f"{a['kind']} {a['target']} {a['state']}" for a in txn.all(sql.ACTIONS, run_id=run_id)],

@@ -1,18 +1,12 @@
 """The store as an agent process sees it: sqlite3 connections, transactions, a clock.
 
-One connection a thread and a process. A transaction is `BEGIN IMMEDIATE`: what it read can't change before
+One connection a thread and a process (see `lastgood.store.slots`). A transaction is `BEGIN IMMEDIATE`: what it read can't change before
 it commits. Control moves commit with `synchronous=FULL`, run telemetry with `NORMAL`, both on the same
 write-ahead log.
-
-Connections are closed before a fork and opened anew by whoever needs one. A child that inherits an open one
-believes to hold file locks that it does not hold; another process then removes the log under it, and what it
-commits is lost (https://www.sqlite.org/howtocorrupt.html, section 2.6).
 """
 
-import os
 import sqlite3
 import threading
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +15,7 @@ from typing import Any
 from lastgood.clock import Clock, SystemClock
 from lastgood.errors import SchemaMismatch, StoreUnavailable
 from lastgood.store import statements as sql
+from lastgood.store.slots import Slot
 
 #: the migration that this version of the code is written for
 SCHEMA = "0001"
@@ -67,61 +62,6 @@ def refuse_network(path: Path) -> None:
         raise StoreUnavailable(msg)
 
 
-class _Slot:
-    """One thread's connection, and the lock that a fork waits for."""
-
-    def __init__(self) -> None:
-        self.connection: sqlite3.Connection | None = None
-        #: device and inode of the file that is open
-        self.file: tuple[int, int] | None = None
-        #: whether it commits with `synchronous=FULL`; None before it was ever said
-        self.durable: bool | None = None
-        self.busy = threading.RLock()
-        self.forking = False
-        with _slots_lock:
-            _slots.add(self)
-
-    def close(self) -> None:
-        """Close the connection, if there is one."""
-        if self.connection is not None:
-            self.connection.close()
-        self.connection, self.file, self.durable = None, None, None
-
-    def __del__(self) -> None:
-        self.close()
-
-    def before_fork(self) -> None:
-        """Close it, unless the forking thread is inside a transaction itself."""
-        self.forking = self.busy.acquire(timeout=BUSY_S)
-        if self.forking and self.connection is not None and not self.connection.in_transaction:
-            self.close()
-
-    def after_fork(self) -> None:
-        """Let its thread go on."""
-        if self.forking:
-            self.forking = False
-            self.busy.release()
-
-
-_slots: weakref.WeakSet[_Slot] = weakref.WeakSet()
-_slots_lock = threading.Lock()
-
-
-def _before_fork() -> None:
-    _slots_lock.acquire()
-    for slot in _slots:
-        slot.before_fork()
-
-
-def _after_fork() -> None:
-    for slot in _slots:
-        slot.after_fork()
-    _slots_lock.release()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
-
-
 class Transaction:
     """One open transaction: named statements in, rows out."""
 
@@ -163,11 +103,11 @@ class Store:
         return f"Store({self.url!r})"
 
     @contextmanager
-    def _connected(self) -> Iterator[_Slot]:
+    def _connected(self) -> Iterator[Slot]:
         """This thread's connection, to the file that is at the path now."""
-        slot: _Slot | None = getattr(self._local, "slot", None)
+        slot: Slot | None = getattr(self._local, "slot", None)
         if slot is None:
-            slot = self._local.slot = _Slot()
+            slot = self._local.slot = Slot()
         with slot.busy:
             file = self._file()
             if slot.file != file and not (slot.connection and slot.connection.in_transaction):
@@ -190,7 +130,11 @@ class Store:
         try:
             # a slot is used under its lock: by its thread, and by the thread that forks
             connection = sqlite3.connect(
-                self.path, timeout=BUSY_S, isolation_level=None, cached_statements=256, check_same_thread=False
+                self.path,
+                timeout=BUSY_S,
+                isolation_level=None,
+                cached_statements=256,
+                check_same_thread=False,
             )
         except sqlite3.Error as error:
             raise self._unavailable(error) from error
@@ -253,7 +197,7 @@ class Store:
             yield Transaction(connection, self.clock.now_us())
 
     @contextmanager
-    def _guarded(self, slot: _Slot) -> Iterator[sqlite3.Connection]:
+    def _guarded(self, slot: Slot) -> Iterator[sqlite3.Connection]:
         """Leave no transaction behind, and turn what the file or the disk refuses into `StoreUnavailable`."""
         assert slot.connection is not None  # noqa: S101  `_connected` opened it
         if slot.connection.in_transaction:
@@ -269,7 +213,7 @@ class Store:
             self._roll_back(slot)
 
     @staticmethod
-    def _roll_back(slot: _Slot) -> None:
+    def _roll_back(slot: Slot) -> None:
         try:
             if slot.connection is not None and slot.connection.in_transaction:
                 slot.connection.execute("ROLLBACK")
@@ -278,7 +222,7 @@ class Store:
 
     def close(self) -> None:
         """Close this thread's connection."""
-        slot: _Slot | None = getattr(self._local, "slot", None)
+        slot: Slot | None = getattr(self._local, "slot", None)
         if slot is not None:
             with slot.busy:
                 slot.close()
