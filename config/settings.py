@@ -1,39 +1,26 @@
-"""Settings of this installation, read from environment variables."""
+"""Settings of the pipeline, read from environment variables.
+
+Where the store is and which environment is served is the agent side's own (`lastgood.agent`).
+"""
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from config.durations import Duration, between
 from lastgood.errors import InvalidInput
 
 #: the variable of every setting
-VARIABLES = {
-    "database": "LASTGOOD_DATABASE",
-    "environment": "LASTGOOD_ENVIRONMENT",
-    "look_every": "LASTGOOD_LOOK_EVERY",
-}
-_ENVIRONMENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+VARIABLES = {"look_every": "LASTGOOD_LOOK_EVERY"}
 
 
 class Settings(BaseModel):
-    """Where the store is, which environment is served, and how often the schedule looks."""
+    """How often the schedule looks."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    # The store itself says which URLs it takes. repr=False: a URL may carry a password.
-    database: str = Field(
-        default="sqlite:///lastgood.db",
-        repr=False,
-        title="Database",
-        description="URL of the store, such as sqlite:///PATH.",
-    )
-    environment: str = Field(
-        default="production", title="Environment", description="staging, production, ..."
-    )
     #: microseconds
     look_every: Annotated[Duration, between("1 s", "1 h")] = Field(
         default="1 min",
@@ -41,15 +28,6 @@ class Settings(BaseModel):
         title="Look every",
         description="Interval of the scheduled evaluation.",
     )
-
-    @field_validator("environment")
-    @classmethod
-    def _is_name(cls, name: str) -> str:
-        if _ENVIRONMENT.fullmatch(name) is None:
-            raise ValueError(
-                "should be a name of lower-case letters, digits, '.', '_' and '-', such as staging"
-            )
-        return name
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str] | None = None) -> Self:

@@ -104,7 +104,7 @@ def next_transition(standing: Standing, verdict: Verdict | None, rules: Rules) -
     """
     if standing.state is State.OPENED:
         return _serve(Move.OPEN, 0, rules, "the release opens")
-    if standing.state in _SERVING and standing.share_bp and standing.lease_left_us <= 0:
+    if _lapsed(standing) and not _reverts_now(verdict, rules):
         reason = "nobody renewed the lease: the baseline has been serving since"
         return Transition(Move.LAPSE, State.LAPSED, standing.step, 0, reason)
     if standing.state is State.CANARY:
@@ -112,6 +112,15 @@ def next_transition(standing: Standing, verdict: Verdict | None, rules: Rules) -
     if standing.state is State.CAP:
         return _stay(Move.COMPARE, State.COMPARE, standing, "both arms serve; the comparison begins")
     return _advised(_judged(standing, verdict, rules), standing, rules)
+
+
+def _lapsed(standing: Standing) -> bool:
+    return standing.state in _SERVING and standing.share_bp > 0 and standing.lease_left_us <= 0
+
+
+def _reverts_now(verdict: Verdict | None, rules: Rules) -> bool:
+    """Whether harm is proven and the pipeline may act on it: that goes before everything else."""
+    return verdict is not None and verdict.decision is Decision.REVERT and rules.mode is Mode.ACT
 
 
 def _judged(standing: Standing, verdict: Verdict | None, rules: Rules) -> Transition:
@@ -152,8 +161,9 @@ def _gate_opens(standing: Standing, verdict: Verdict, rules: Rules) -> bool:
     """Whether the step may end: enough runs and time at a served share, and the evidence for its gate."""
     step = rules.steps[standing.step]
     enough = standing.step_runs >= step.min_runs and standing.step_age_us >= step.min_time_us
+    served = standing.state is State.COMPARE and standing.share_bp > 0 and not standing.killed
     proven = verdict.gates[standing.step] or verdict.decision is Decision.PROMOTE
-    return standing.state is State.COMPARE and verdict.valid and not standing.killed and enough and proven
+    return served and verdict.valid and enough and proven
 
 
 def _waiting(standing: Standing, rules: Rules) -> str:

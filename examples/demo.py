@@ -1,7 +1,8 @@
 """`make demo`: two real releases under the Prefect flow, on recorded outcomes of real agents.
 
 A process of its own serves tasks through the public API, as any agent would. The first release is a
-catastrophe and is reverted; the second is an improvement and is promoted. Everything lies in .demo/.
+catastrophe and is reverted; the second is an improvement and is promoted. Everything lies in .demo/, or in
+the folder given: `python -m examples.demo FOLDER`.
 """
 
 import os
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PLACE = ROOT / ".demo"
+PLACE = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / ".demo"
 #: tasks a second that the agent serves, and baseline runs that are its history
 PACE, HISTORY = 250, 700
 
@@ -42,7 +43,7 @@ STORIES = (
 def environment() -> None:
     """Point the store and Prefect at .demo/, before anything is imported that reads these."""
     shutil.rmtree(PLACE, ignore_errors=True)
-    PLACE.mkdir()
+    PLACE.mkdir(parents=True)
     os.environ |= {
         "LASTGOOD_DATABASE": f"sqlite:///{PLACE / 'lastgood.db'}",
         "LASTGOOD_ACTOR": "demo",
@@ -127,7 +128,7 @@ def release(story: Story, candidate: str) -> None:
     say(f"  {made.headline}")
     for found in made.table:
         say(f"    {found['guardrail']}: {found['verdict']}: {found['reason']}")
-    say(f"  report: {path.relative_to(ROOT)}; in Prefect: flow run {state.name}, artifact {made.key}")
+    say(f"  report: {path}; in Prefect: flow run {state.name}, artifact {made.key}")
     if state.name != story.ends_as:
         say(f"  expected {story.ends_as}: by chance a release ends otherwise, rarely; run the demo again")
         raise SystemExit(1)
@@ -150,9 +151,9 @@ def main() -> None:
             if number == 1:
                 say("    the release flow starts; a first start of Prefect takes 15 s or so")
             release(story, candidate)
-    say(f"\ndone in {time.monotonic() - began:.0f} s; the store and the reports are in {PLACE.name}/")
+    say(f"\ndone in {time.monotonic() - began:.0f} s; the store and the reports are in {PLACE}")
     say("to look at the flows and their artifacts in the Prefect UI:")
-    say(f"  PREFECT_HOME={PLACE.name}/prefect .venv/bin/prefect server start")
+    say(f"  PREFECT_HOME={PLACE}/prefect .venv/bin/prefect server start")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The store as an agent process sees it: sqlite3 connections, transactions, a clock.
 
-One connection a thread and a process (see `lastgood.store.slots`). A transaction is `BEGIN IMMEDIATE`: what it read can't change before
-it commits. Control moves commit with `synchronous=FULL`, run telemetry with `NORMAL`, both on the same
-write-ahead log.
+One connection a thread and a process (see `lastgood.store.slots`). A transaction is `BEGIN IMMEDIATE`: what
+it read can't change before it commits. Control moves commit with `synchronous=FULL`, run telemetry with
+`NORMAL`, both on the same write-ahead log.
 """
 
 import sqlite3
@@ -119,7 +119,10 @@ class Store:
         try:
             found = self.path.stat()
         except (FileNotFoundError, NotADirectoryError) as error:
-            msg = f"there is no store at {self.path}: create it with `lastgood db upgrade`, or set LASTGOOD_DATABASE"
+            msg = (
+                f"there is no store at {self.path}: create it with `lastgood db upgrade`, "
+                "or set LASTGOOD_DATABASE"
+            )
             raise StoreUnavailable(msg) from error
         except OSError as error:
             raise self._unavailable(error) from error
@@ -165,7 +168,7 @@ class Store:
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(
-            f"the store {self.path} can't be used: {error}; nothing was written. Check that it is a file which "
+            f"the store {self.path} can't be used: {error}; nothing was written. Check that it is a file that "
             "this process may write, on a disk with room, and that nobody holds it locked"
         )
 

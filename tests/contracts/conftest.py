@@ -1,6 +1,5 @@
 """The checkout as git sees it, and copies of it to plant faults in."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -13,13 +12,6 @@ import pytest
 def checkout() -> Path:
     """The root of this checkout."""
     return Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def clean_environment() -> dict[str, str]:
-    """The environment without what the running suite's own venv, make or Prefect put there."""
-    ours = ("PREFECT_", "LASTGOOD_", "MAKE", "MFLAGS", "PYTEST_", "PYTHONPATH", "VIRTUAL_ENV")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,174 @@
+"""The deployments as people meet them: a real Prefect server, `python -m flows`, releases over its API."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.prefect
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def wait_for(what, seconds):
+    """Call until it answers something true."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := what():
+            return found
+        time.sleep(0.5)
+    return None
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, prefect_server, background):
+    """A user's folder with an adopted agent at work, a server, and the served deployments."""
+    folder = tmp_path_factory.mktemp("served")
+    with prefect_server(sys.executable, folder) as environment:
+        environment |= {
+            "LASTGOOD_DATABASE": f"sqlite:///{folder}/lastgood.db",
+            "LASTGOOD_LOOK_EVERY": "5 s",
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+        }
+        place = Place(folder, environment)
+        place.run("lastgood init support")
+        place.good = place.register()
+        place.run(f"lastgood adopt support {place.good}")
+        place.run("lastgood policy add policy.yaml")
+        place.run("python agent_example.py 1200")
+        serve = [sys.executable, "-m", "flows"]
+        agent = [sys.executable, str(folder / "agent_example.py"), "100000"]
+        with (
+            background(serve, folder / "serve.log", environment),
+            background(agent, folder / "agent.log", environment),
+        ):
+            yield place
+
+
+class Place:
+    """The folder, its shell and its Prefect API."""
+
+    def __init__(self, folder, environment):
+        self.folder, self.environment = folder, environment
+        self.api = httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=30)
+
+    def run(self, line):
+        """Run one line as the user would."""
+        made = subprocess.run(
+            ["bash", "-c", line],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert made.returncode == 0, f"{line}\n{made.stdout}{made.stderr}"
+        return made.stdout
+
+    def register(self):
+        """Register bundle.yaml as it stands; return its short id."""
+        return re.search(r"b-\w+", self.run("lastgood bundle add bundle.yaml"))[0]
+
+    def start(self, deployment, **parameters):
+        """Start a flow run of a deployment; return its id."""
+        found = wait_for(lambda: self._deployment(deployment), 60)
+        assert found, self.logs()
+        answer = self.api.post(f"/deployments/{found}/create_flow_run", json={"parameters": parameters})
+        assert answer.status_code == 201, answer.text
+        return answer.json()["id"]
+
+    def _deployment(self, name):
+        answer = self.api.get(f"/deployments/name/{name}")
+        return answer.json()["id"] if answer.status_code == 200 else None
+
+    def ended(self, flow_run, seconds=90):
+        """Wait for a flow run's last state."""
+
+        def look():
+            state = self.api.get(f"/flow_runs/{flow_run}").json()["state"]
+            return state if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
+
+        state = wait_for(look, seconds)
+        assert state, self.logs()
+        return state
+
+    def task_runs(self, flow_run):
+        """Names of a flow run's task runs in the order they began; Prefect writes these rows late."""
+        body = {"flow_runs": {"id": {"any_": [flow_run]}}, "sort": "EXPECTED_START_TIME_ASC"}
+        return [run["name"] for run in self.api.post("/task_runs/filter", json=body).json()]
+
+    def logs(self):
+        """What the processes said last."""
+        return "\n".join(path.read_text()[-3000:] for path in self.folder.glob("*.log"))
+
+
+def test_a_release_started_over_the_api_reverts_a_worse_candidate(place):
+    prompt = place.folder / "prompt.md"
+    text = prompt.read_text()
+    prompt.write_text(text.replace("from the documents only", "from memory"))
+    worse = place.register()
+    prompt.write_text(text)
+    flow_run = place.start("release/release", agent="support", candidate=worse, policy="support")
+    state = place.ended(flow_run)
+    assert (state["type"], state["name"]) == ("COMPLETED", "Reverted"), place.logs()
+    assert "validation is worse" in state["message"]
+    names = wait_for(lambda: (found := place.task_runs(flow_run))[-1:] == ["revert"] and found, 30)
+    assert names, place.task_runs(flow_run)
+    assert [name.split()[0] for name in names[:3]] == [
+        "preflight-" + names[0].split("-")[-1],
+        "canary",
+        "cap",
+    ]
+    artifacts = place.api.post("/artifacts/latest/filter", json={}).json()
+    report = next(found for found in artifacts if found["type"] == "markdown")
+    assert report["key"].startswith("release-rel-")
+    assert "REVERTED: validation is worse" in report["data"]
+
+
+def test_a_flow_killed_with_nine_is_finished_by_the_schedule(place):
+    prompt = place.folder / "prompt.md"
+    prompt.write_text(prompt.read_text() + "Be kind.\n")
+    better = place.register()
+    flow_run = place.start("release/release", agent="support", candidate=better, policy="support")
+    assert wait_for(lambda: "(compare)" in place.run("lastgood status support"), 60), place.logs()
+    killed = kill_flow_process(flow_run)
+    assert killed, "the flow run's process was not found"
+    ended = wait_for(
+        lambda: re.search(r"^(PROMOTED|REVERTED)", place.run("lastgood release status support")), 120
+    )
+    assert ended, place.run("lastgood status support") + place.logs()
+    said = place.run("lastgood status support")
+    assert "evaluate_canaries" in place.run("lastgood release status support --markdown")
+    assert "sound" in said
+
+
+def kill_flow_process(flow_run):
+    """SIGKILL the process that runs a flow run, found by the id in its environment."""
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            variables = (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"PREFECT__FLOW_RUN_ID={flow_run}".encode() in variables:
+            os.kill(int(folder.name), signal.SIGKILL)
+            return True
+    return False
+
+
+def test_rollback_works_from_prefect_and_without_it(place):
+    said = place.run("lastgood rollback support 2>&1 || true")
+    assert "rolled back" in said or "no other" in said
+    flow_run = place.start("rollback/rollback", agent="nobody")
+    state = place.ended(flow_run)
+    assert state["type"] == "FAILED"
+    assert "no agent 'nobody'" in state["message"]

@@ -1,0 +1,202 @@
+import sqlite3
+
+import pytest
+
+from lastgood import control
+from lastgood.errors import InvalidBundle, InvalidMove, NotFound, Quarantined
+
+
+def readmit(desk, bundle_id):
+    control.readmit(desk.store, "support", "production", bundle_id, actor="bob", reason="reviewed")
+
+
+def spoil(desk, bundle_id):
+    """Change a bundle's prompt behind lastgood's back."""
+    held = sqlite3.connect(desk.store.path, isolation_level=None)
+    held.execute("DROP TRIGGER IF EXISTS part_no_update")
+    held.execute(
+        "UPDATE part SET body = 'planted' WHERE digest ="
+        " (SELECT digest FROM bundle_part WHERE kind = 'prompt' AND bundle_id = ?)",
+        [bundle_id],
+    )
+    held.close()
+
+
+# -- adopt
+
+
+def test_adopt_makes_a_vouched_baseline(desk):
+    point = desk.point
+    assert (point.baseline, point.standing, point.epoch) == (desk.baseline, "vouched", 1)
+    assert (point.candidate, point.release_id, point.share_bp, point.killed) == (None, None, 0, False)
+
+
+def test_an_agent_is_adopted_once(desk):
+    with pytest.raises(InvalidMove, match="support in production has a baseline already.*lastgood rollback support --to"):
+        desk.adopt()
+
+
+def test_environments_are_apart(desk):
+    point = control.adopt(desk.store, "support", "staging", desk.candidate, actor="ann", reason="")
+    assert point.baseline == desk.candidate
+    assert desk.point.baseline == desk.baseline
+
+
+def test_an_unknown_bundle_is_not_adopted(desk):
+    with pytest.raises(NotFound, match="no bundle ffffffffffff; register it"):
+        control.adopt(desk.store, "sales", "production", "f" * 64, actor="ann", reason="")
+
+
+@pytest.mark.parametrize(("agent", "environment"), [("", "production"), ("Sales Team", "production"), ("sales", "a/b")])
+def test_a_name_that_is_none_is_not_adopted(agent, environment, desk):
+    with pytest.raises(InvalidBundle, match="is no name"):
+        control.adopt(desk.store, agent, environment, desk.baseline, actor="ann", reason="")
+    assert len(desk.all("SELECT * FROM control_point")) == 1
+
+
+# -- the kill switch
+
+
+def test_kill_and_clear_are_moves_of_their_own(desk):
+    assert (desk.kill().killed, desk.point.epoch) == (True, 2)
+    point = control.clear(desk.store, "support", "production", actor="ann", reason="")
+    assert (point.killed, point.epoch) == (False, 3)
+
+
+def test_a_second_kill_says_so(desk):
+    desk.kill()
+    with pytest.raises(InvalidMove, match="is on already"):
+        desk.kill()
+
+
+# -- rollback
+
+
+def test_a_rollback_reverts_a_live_release(desk):
+    desk.live(500)
+    point = desk.rollback()
+    assert (point.baseline, point.candidate, point.share_bp) == (desk.baseline, None, 0)
+    assert desk.one("SELECT state FROM release")["state"] == "reverted"
+
+
+def test_a_rollback_without_a_release_goes_to_the_newest_other_good_bundle(desk):
+    third = desk.register("third")
+    desk.promote(desk.live())
+    desk.promote(desk.live(candidate=third))
+    point = desk.rollback()
+    assert (point.baseline, point.standing) == (desk.candidate, "vouched")
+
+
+def test_a_second_rollback_does_not_flip_back_to_what_was_withdrawn(desk):
+    third = desk.register("third")
+    desk.promote(desk.live())
+    desk.promote(desk.live(candidate=third))
+    assert [desk.rollback().baseline, desk.rollback().baseline] == [desk.candidate, desk.baseline]
+    with pytest.raises(InvalidMove, match="no other last known good bundle.*--to BUNDLE"):
+        desk.rollback()
+    assert desk.point.baseline == desk.baseline
+
+
+def test_a_withdrawn_bundle_is_good_again_once_it_was_promoted_again(desk):
+    desk.promote(desk.live())
+    desk.rollback()
+    desk.promote(desk.live())
+    third = desk.register("third")
+    desk.promote(desk.live(candidate=third))
+    assert desk.rollback().baseline == desk.candidate
+
+
+def test_a_rollback_leaves_out_a_quarantined_bundle(desk):
+    desk.promote(desk.live())
+    third = desk.register("third")
+    desk.promote(desk.live(candidate=third))
+    desk.revert(desk.live(candidate=desk.candidate), "evidence")
+    assert desk.rollback().baseline == desk.baseline
+
+
+def test_a_rollback_leaves_out_a_bundle_that_was_changed(desk):
+    desk.promote(desk.live())
+    third = desk.register("third")
+    desk.promote(desk.live(candidate=third))
+    spoil(desk, desk.candidate)
+    assert desk.rollback().baseline == desk.baseline
+
+
+def test_a_rollback_to_a_named_bundle(desk):
+    third = desk.register("third")
+    assert desk.rollback(to=third).baseline == third
+
+
+def test_a_rollback_to_a_named_bundle_reverts_the_live_release_first(desk):
+    third = desk.register("third")
+    desk.live(500)
+    point = desk.rollback(to=third)
+    assert (point.baseline, point.release_id) == (third, None)
+    assert [row["action"] for row in desk.all("SELECT action FROM ledger ORDER BY seq")][-2:] == ["revert", "rollback"]
+
+
+def test_a_rollback_to_the_live_baseline_is_a_revert(desk):
+    desk.live(500)
+    assert desk.rollback(to=desk.baseline).epoch == 3
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_rollback_to_what_can_not_be_served_changes_nothing(live, desk):
+    third = desk.register("third")
+    desk.revert(desk.live(candidate=third), "evidence")
+    if live:
+        desk.live(500)
+    before = desk.point
+    with pytest.raises(Quarantined, match="is quarantined for support"):
+        desk.rollback(to=third)
+    with pytest.raises(NotFound):
+        desk.rollback(to="f" * 64)
+    assert desk.point == before
+
+
+def test_a_rollback_to_the_live_candidate_is_no_rollback(desk):
+    desk.live(500)
+    before = desk.point
+    with pytest.raises(InvalidMove, match="is the live candidate.*--vouch"):
+        desk.rollback(to=desk.candidate)
+    assert desk.point == before
+
+
+def test_a_rollback_to_the_present_baseline_has_nothing_to_do(desk):
+    with pytest.raises(InvalidMove, match="already serves that bundle"):
+        desk.rollback(to=desk.baseline)
+
+
+def test_a_rollback_of_an_unknown_agent(desk):
+    with pytest.raises(NotFound, match="no agent 'sales'"):
+        control.rollback(desk.store, "sales", "production", actor="ann", reason="")
+
+
+def test_a_rollback_needs_no_sound_bundle_to_revert(desk):
+    desk.live(500)
+    spoil(desk, desk.baseline)
+    spoil(desk, desk.candidate)
+    assert desk.rollback().release_id is None
+
+
+# -- re-admission
+
+
+def test_a_readmitted_bundle_may_be_a_candidate_again(desk):
+    desk.revert(desk.live(), "evidence")
+    readmit(desk, desk.candidate)
+    assert desk.live()
+    said = desk.all("SELECT actor, reason FROM ledger WHERE action = 'readmit'")
+    assert said == [{"actor": "bob", "reason": f"b-{desk.candidate[:8]}: reviewed"}]
+
+
+def test_a_readmission_moves_nobody(desk):
+    desk.revert(desk.live(), "evidence")
+    before = desk.point
+    readmit(desk, desk.candidate)
+    assert desk.point == before
+
+
+def test_a_bundle_that_is_not_quarantined_can_not_be_readmitted(desk):
+    with pytest.raises(NotFound, match=f"b-{desk.candidate[:8]} is not quarantined for support in production"):
+        readmit(desk, desk.candidate)

@@ -1,0 +1,129 @@
+"""What README.md shows is run as it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BIN = Path(sys.executable).parent
+
+
+def snippet(name: str) -> str:
+    """The code block behind `<!-- test: name -->`."""
+    found = re.search(rf"<!-- test: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    assert found, f"README.md has no snippet {name}"
+    return found[1]
+
+
+def commands(begin: str, end: str) -> list[str]:
+    """The lines of every shell block between two headings, comments off."""
+    part = README[README.index(begin) : README.index(end)]
+    blocks = re.findall(r"```sh\n(.*?)```", part, re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split("  #")[0].strip() for line in lines]
+
+
+@pytest.fixture
+def shell(tmp_path, clean_environment):
+    """Runs one line in a user's folder; what is left in the background ends with the test."""
+    environment = {**clean_environment, "PATH": f"{BIN}:{os.environ['PATH']}", "LASTGOOD_ACTOR": "reader"}
+    background = []
+
+    def run(line, *, fails=False):
+        if line.endswith(" &"):
+            background.append(
+                subprocess.Popen(
+                    line[:-2].split(),
+                    cwd=tmp_path,
+                    env=environment,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                )
+            )
+            return ""
+        made = subprocess.run(
+            ["bash", "-c", line],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (made.returncode != 0) == fails, f"{line}\n{made.stdout}\n{made.stderr}"
+        return made.stdout + made.stderr
+
+    yield run
+    for process in background:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+@pytest.fixture
+def adopted(shell, tmp_path):
+    """A user's folder with an adopted baseline."""
+    shell("lastgood init support")
+    shell("lastgood bundle add bundle.yaml")
+    shell("lastgood adopt support $(lastgood bundle list | awk 'NR == 2 {print $1}')")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["agent", "action"])
+def test_snippet_runs_as_it_stands(name, adopted, shell):
+    (adopted / "snippet.py").write_text("import lastgood\n" + snippet(name))
+    shell("python snippet.py")
+    assert "support" in shell("lastgood status")
+
+
+def test_backtest_reverts_the_catastrophe(shell):
+    line = snippet("backtest").replace("\\\n", " ").replace("examples/", f"{ROOT}/examples/").strip()
+    said = shell(line)
+    assert re.search(r"revert", said)
+
+
+def test_first_release_goes_as_the_page_says(shell, tmp_path):
+    """The change makes the example agent worse, so the release reverts; each line works as written."""
+    ids, last_run, said = [], "", {}
+    for shown in commands("## Your first release", "### In Prefect"):
+        if shown.startswith("lastgood bundle add") and ids:
+            prompt = tmp_path / "prompt.md"
+            prompt.write_text(prompt.read_text().replace("from the documents only", "from memory"))
+        line = shown.replace("b-… b-…", " ".join(ids)).replace("run_…", last_run)
+        line = line.replace("b-…", ids[-1] if ids else "")
+        # after a revert the first baseline is the only good bundle: the message says so
+        said[line] = shell(line, fails=line.startswith("lastgood rollback"))
+        ids += re.findall(r"^registered (b-\w+)", said[line], re.MULTILINE)
+        last_run = (re.findall(r"run_\w+", said[line]) or [last_run])[-1]
+        if line.startswith("python") and not line.endswith("&"):
+            time.sleep(2.5)  # the newest outcomes mature
+    assert "prompt" in said[f"lastgood bundle diff {ids[0]} {ids[1]}"]
+    assert (
+        "REVERTED: validation is worse" in said[f"lastgood release start support {ids[1]} --policy support"]
+    )
+    assert "no other last known good" in said["lastgood rollback support"]
+
+
+@pytest.mark.prefect
+def test_the_demo_reverts_one_release_and_promotes_the_other(tmp_path, clean_environment):
+    made = subprocess.run(
+        [sys.executable, "-m", "examples.demo", str(tmp_path / "demo")],
+        cwd=ROOT,
+        env=clean_environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert "REVERTED: completion is worse" in made.stdout
+    assert "PROMOTED: every guardrail is proven" in made.stdout
+    assert {path.name for path in (tmp_path / "demo").glob("report-*.md")} == {
+        "report-coder.md",
+        "report-fixer.md",
+    }
