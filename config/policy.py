@@ -6,7 +6,7 @@ frozen policy keeps its meaning when a later version has other defaults.
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -86,11 +86,6 @@ class Policy(sections.Section):
         default="low",
         title="Default risk",
         description="Risk of a run that names none and whose tools name none.",
-    )
-    unit: Literal["run", "conversation", "user"] = Field(
-        default="run",
-        title="Unit",
-        description="What is assigned to an arm: each run, or a conversation or user as a whole.",
     )
     lost_after: Annotated[Duration, between("0.1 s", "30 d")] = Field(
         default="10 min",

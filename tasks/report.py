@@ -115,8 +115,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
     lines = [
-        "| guardrail | verdict | baseline | candidate | difference, points (confidence) | margin | why |",
-        "|---|---|---|---|---|---|---|",
+        "| guardrail | verdict | baseline | candidate | difference, points (confidence) | margin |",
+        "|---|---|---|---|---|---|",
     ]
     for r in rows:
         difference = f"{r['difference_points']:+.1f} ({r['low_points']:+.1f} to {r['high_points']:+.1f})"
@@ -128,9 +128,9 @@ def _table(rows: list[dict[str, Any]]) -> str:
             r["candidate"],
             difference,
             margin,
-            r["reason"],
         )
         lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
+    lines += ["", *(f"- {r['guardrail']}: {_cell(r['reason'])}" for r in rows)]
     return "\n".join(lines)
 
 
@@ -154,9 +154,9 @@ def _timeline(txn: Transaction, row: Row) -> str:
         sql.LEDGER_OF_RELEASE, agent=row["agent"], environment=row["environment"], release_id=row["id"]
     )
     moves = [e for e in entries if e["action"] != "renew"]
-    lines = ["## Every switch", "", "| when | epoch | what | who | why |", "|---|---|---|---|---|"]
+    lines = ["## Every switch", "", "| when | epoch | what | why | who |", "|---|---|---|---|---|"]
     for e in moves:
-        cells = (_when(e["at_us"]), str(e["epoch"]), e["action"], e["actor"], e["reason"])
+        cells = (_when(e["at_us"]), str(e["epoch"]), e["action"], e["reason"], e["actor"])
         lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
     return "\n".join(lines)
 

@@ -25,7 +25,7 @@ def _name() -> str:
     return f"flow run {flow_run.get_name()} ({flow_run.get_id()})"
 
 
-@task(name="preflight", cache_policy=NO_CACHE)
+@task(name="preflight", task_run_name="preflight", cache_policy=NO_CACHE)
 def start(wanted: preflight.Wanted) -> Driver:
     """Refuse what must be refused, then record the release; a retry of a flow run goes on with its own."""
     checkout.verify()
@@ -142,7 +142,7 @@ def evaluate(release_id: str) -> str:
     return made.headline
 
 
-@task(name="rollback", cache_policy=NO_CACHE)
+@task(name="rollback", task_run_name="rollback", cache_policy=NO_CACHE)
 def roll_back(agent_name: str, environment: str, reason: str, to: str) -> ControlPoint:
     """One action back to the last known good."""
     from lastgood import registry

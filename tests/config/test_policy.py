@@ -251,7 +251,6 @@ BAD = [
     ("alpha: {revert: .nan}", 2, "alpha.revert", "not nan"),
     ("mode: react", 2, "mode", "should be 'act' or 'advise', not 'react'"),
     ("on_undecided: promote", 2, "on_undecided", "should be 'revert' or 'ask'"),
-    ("unit: session", 2, "unit", "should be 'run', 'conversation' or 'user'"),
     ("risk_default: tiny", 2, "risk_default", "should be 'low', 'medium' or 'high'"),
     ("eligible_risks: [low, tiny]", 2, "eligible_risks[1]", "should be 'low', 'medium' or 'high'"),
     ("eligible_risks: []", 2, "eligible_risks", "at least 1 item"),
