@@ -88,7 +88,7 @@ class Stream:
         end = first + len(share_bp)
         while len(self._buckets) < end:
             start = len(self._buckets)
-            fresh = (self._bucket(f"run-{number}") for number in range(start, start + BATCH))
+            fresh = map(self._bucket, map(str, range(start, start + BATCH)))
             self._buckets = np.append(self._buckets, np.fromiter(fresh, dtype=np.int64, count=BATCH))
             self._draws = np.append(self._draws, self._random.random(BATCH))
         return np.asarray(self._buckets[first:end] < share_bp)

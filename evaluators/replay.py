@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from evaluators.comparison import Comparison
@@ -322,7 +323,7 @@ def slices_of(verdict: Verdict, rules: Rules) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _running(counts: IntArray) -> IntArray:
+def _running(counts: npt.ArrayLike) -> IntArray:
     """Running sums, shape of the counts."""
     return np.asarray(np.cumsum(counts), dtype=np.int64)
 

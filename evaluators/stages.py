@@ -102,9 +102,11 @@ def next_transition(standing: Standing, verdict: Verdict | None, rules: Rules) -
 
     Absence is never a pass: without a verdict a looking state holds.
     """
+    if verdict is not None and verdict.decision is Decision.REVERT and rules.mode is Mode.ACT:
+        return _judged(standing, verdict, rules)  # proven harm goes before everything else
     if standing.state is State.OPENED:
         return _serve(Move.OPEN, 0, rules, "the release opens")
-    if _lapsed(standing) and not _reverts_now(verdict, rules):
+    if standing.state in _SERVING and standing.share_bp and standing.lease_left_us <= 0:
         reason = "nobody renewed the lease: the baseline has been serving since"
         return Transition(Move.LAPSE, State.LAPSED, standing.step, 0, reason)
     if standing.state is State.CANARY:
@@ -112,15 +114,6 @@ def next_transition(standing: Standing, verdict: Verdict | None, rules: Rules) -
     if standing.state is State.CAP:
         return _stay(Move.COMPARE, State.COMPARE, standing, "both arms serve; the comparison begins")
     return _advised(_judged(standing, verdict, rules), standing, rules)
-
-
-def _lapsed(standing: Standing) -> bool:
-    return standing.state in _SERVING and standing.share_bp > 0 and standing.lease_left_us <= 0
-
-
-def _reverts_now(verdict: Verdict | None, rules: Rules) -> bool:
-    """Whether harm is proven and the pipeline may act on it: that goes before everything else."""
-    return verdict is not None and verdict.decision is Decision.REVERT and rules.mode is Mode.ACT
 
 
 def _judged(standing: Standing, verdict: Verdict | None, rules: Rules) -> Transition:

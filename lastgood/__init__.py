@@ -1,9 +1,7 @@
 """lastgood: a release pipeline for AI agents. This package is what an agent process imports.
 
-    with lastgood.run(agent="support", unit="user-17", task_type="faq") as run:
-        prompt = run.bundle.prompt.text
-        ...
-        run.report(validated=True)
+`lastgood.run` ties one run of an agent to exactly one bundle, `lastgood.report` adds what is known later,
+`lastgood.resume` goes on with a run in another process. README.md shows an agent in ten lines.
 """
 
 from lastgood.agent import configure, report, resume, run

@@ -63,7 +63,10 @@ def _fence(txn: Transaction, run: Row, point: ControlPoint, kind: str) -> None:
     """Refuse a run whose release ended badly or was killed; a mere change of epoch refuses nothing."""
     release = txn.one(sql.RELEASE, id=run["release_id"])
     if release is not None and release["state"] == ReleaseState.REVERTED:
-        msg = f"{kind} of run {run['id']} is refused: its release was reverted ({release['reason']}); end the run"
+        msg = (
+            f"{kind} of run {run['id']} is refused: its release was reverted ({release['reason']}); "
+            "end the run"
+        )
         raise Refused(msg)
     if point.killed and point.release_id == run["release_id"]:
         msg = f"{kind} of run {run['id']} is refused: the kill switch of {point.name} is on; end the run"
@@ -82,7 +85,10 @@ def _count(txn: Transaction, run: Row, point: ControlPoint, kind: str) -> None:
         return
     if not reserving.reserve(txn, run["release_id"], Claim(f"action:{kind}", 1, per_hour, held=False)):
         frees = -(-(reserving.window(txn.now_us) + reserving.HOUR_US - txn.now_us) // 60_000_000)
-        msg = f"{kind} of run {run['id']} is refused: the ceiling of {per_hour} an hour is reached; it frees in {frees} min"
+        msg = (
+            f"{kind} of run {run['id']} is refused: the ceiling of {per_hour} an hour is reached; "
+            f"it frees in {frees} min"
+        )
         raise CapReached(msg)
 
 

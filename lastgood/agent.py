@@ -83,7 +83,7 @@ def run(
     """
     for what, value in (("agent", agent), ("task_type", task_type)):
         if not value:
-            msg = f"lastgood.run needs a {what} that is not empty"
+            msg = f"lastgood.run: {what} is empty; name it"
             raise InvalidInput(msg)
     for what, text in (("unit", unit), ("conversation", conversation), ("task_type", task_type)):
         _check_text(what, text)

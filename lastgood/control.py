@@ -13,7 +13,9 @@ from lastgood.store import statements as sql
 from lastgood.store.connection import Store, Transaction
 
 
-def adopt(store: Store, agent: str, environment: str, bundle_id: str, *, actor: str, reason: str) -> ControlPoint:
+def adopt(
+    store: Store, agent: str, environment: str, bundle_id: str, *, actor: str, reason: str
+) -> ControlPoint:
     """Make a registered bundle the first, vouched baseline of an agent.
 
     Raises `InvalidMove` when the agent has a baseline already.
@@ -72,8 +74,8 @@ def rollback(
             registry.read(txn, to)
         if to is not None and to == point.candidate:
             msg = (
-                f"b-{to[:8]} is the live candidate of {point.name}: a rollback goes away from it; leave --to out, "
-                f"or serve it with `lastgood promote {agent} --vouch --reason ...`"
+                f"b-{to[:8]} is the live candidate of {point.name}: a rollback goes away from it; "
+                f"leave --to out, or serve it with `lastgood promote {agent} --vouch --reason ...`"
             )
             raise InvalidMove(msg)
         if restored and point.release_id is None and to in {None, point.baseline}:

@@ -11,15 +11,17 @@ from lastgood.store import statements as sql
 from lastgood.store.connection import Store, Transaction
 
 _HASHED = (
-    "agent", "environment", "seq", "at_us", "actor", "action", "reason", "epoch", "release_id", "point", "previous"
-)  # fmt: skip
+    *("agent", "environment", "seq", "at_us", "actor", "action", "reason"),
+    *("epoch", "release_id", "point", "previous"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """Who changed what, and why."""
 
-    #: `adopt`, `start`, `share`, `renew`, `lapse`, `takeover`, `promote`, `revert`, `rollback`, `kill`, `clear`, ...
+    #: `adopt`, `start`, `share`, `renew`, `lapse`, `takeover`, `promote`, `revert`, `rollback`, `kill`,
+    #: `clear`, ...
     action: str
     #: person or process that did it
     actor: str
@@ -30,7 +32,9 @@ class Entry:
 def row_hash(row: dict[str, Any]) -> str:
     """Return the hash that chains a row to the one before it."""
     # `repr`: a row edited by hand may hold bytes, and must not match
-    text = json.dumps([row[name] for name in _HASHED], separators=(",", ":"), ensure_ascii=False, default=repr)
+    text = json.dumps(
+        [row[name] for name in _HASHED], separators=(",", ":"), ensure_ascii=False, default=repr
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -64,7 +68,10 @@ def verify(store: Store, agent: str, environment: str) -> tuple[int, str]:
     previous = ""
     for place, row in enumerate(rows, start=1):
         if row["seq"] != place or row["previous"] != previous or row["hash"] != row_hash(row):
-            msg = f"the ledger of {agent} in {environment} is broken at row {place}: it was edited, removed or added"
+            msg = (
+                f"the ledger of {agent} in {environment} is broken at row {place}: "
+                "it was edited, removed or added; compare it with a backup"
+            )
             raise CorruptRow(msg)
         previous = row["hash"]
     return len(rows), previous

@@ -6,7 +6,7 @@ does not allow raises `InvalidMove`. `lastgood.control` makes them, one transact
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 from lastgood.errors import InvalidMove
@@ -52,7 +52,7 @@ class ControlPoint:
     driver_term: int = 0
     #: the kill switch: no candidate run starts while it is on
     killed: bool = False
-    terms: Terms = Terms()
+    terms: Terms = field(default_factory=Terms)
 
     @property
     def name(self) -> str:
@@ -98,7 +98,10 @@ def claim(point: ControlPoint, *, release_id: str, candidate: str, terms: Terms)
         msg = f"can't start a release: the candidate is the baseline of {point.name} already"
         raise InvalidMove(msg)
     if point.killed:
-        msg = f"can't start a release: the kill switch of {point.name} is on; `lastgood clear {point.agent}` first"
+        msg = (
+            f"can't start a release: the kill switch of {point.name} is on; "
+            f"`lastgood clear {point.agent}` first"
+        )
         raise InvalidMove(msg)
     return replace(
         point, release_id=release_id, candidate=candidate, terms=terms, driver_term=point.driver_term + 1
@@ -108,7 +111,7 @@ def claim(point: ControlPoint, *, release_id: str, candidate: str, terms: Terms)
 def share(point: ControlPoint, *, release_id: str, share_bp: int, lease: Lease) -> ControlPoint:
     """Serve the candidate to a share of eligible units: open a canary, ramp it, reopen or pause it."""
     _needs_release(point, release_id, "set the share of")
-    if not 0 <= share_bp <= 10_000:  # noqa: PLR2004  basis points
+    if not 0 <= share_bp <= 10_000:
         msg = f"a share of {share_bp} basis points is impossible; give 0 to 10000"
         raise InvalidMove(msg)
     return _served(point, share_bp=share_bp, lease=lease, lease_seq=point.lease_seq + 1)
@@ -130,7 +133,10 @@ def promote(point: ControlPoint, *, release_id: str, standing: str) -> ControlPo
     """Make the candidate the last known good."""
     _needs_release(point, release_id, "promote")
     if point.killed:
-        msg = f"can't promote {release_id}: the kill switch of {point.name} is on; `lastgood clear {point.agent}` first"
+        msg = (
+            f"can't promote {release_id}: the kill switch of {point.name} is on; "
+            f"`lastgood clear {point.agent}` first"
+        )
         raise InvalidMove(msg)
     if point.candidate is None:
         msg = f"can't promote {release_id}: {point.name} has no candidate"

@@ -48,7 +48,13 @@ def _value(given: str, name: str, value: Any) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if name in _AMOUNTS and number and math.isfinite(value) and value >= 0:
         return float(value)
-    wanted = "True or False" if name in _FLAGS else "a count, 0 or more" if name in _COUNTS else "a number, 0 or more"
+    wanted = (
+        "True or False"
+        if name in _FLAGS
+        else "a count, 0 or more"
+        if name in _COUNTS
+        else "a number, 0 or more"
+    )
     msg = f"report: {given}={value!r} is not {wanted}"
     raise InvalidInput(msg)
 

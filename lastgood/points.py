@@ -99,7 +99,7 @@ def read(txn: Transaction, agent: str, environment: str) -> ControlPoint:
 
 
 def read_or_restore(txn: Transaction, agent: str, environment: str) -> tuple[ControlPoint, bool]:
-    """Return the control point, and whether a hand had edited it: it is then restored from the ledger's tail."""
+    """Return the control point, and whether a hand had edited it: the ledger's tail then restores it."""
     try:
         return read(txn, agent, environment), False
     except CorruptRow as error:
@@ -129,8 +129,8 @@ def move(
     """Write one move and its ledger row; raises `StaleDriver` unless `expect` still holds."""
     if expect is not None and expect != Expect.of(was):
         msg = (
-            f"{was.name} moved on to epoch {was.epoch}, driver term {was.driver_term} since this driver looked "
-            f"(epoch {expect.epoch}, term {expect.driver_term}): its commit is refused"
+            f"{was.name} moved on to epoch {was.epoch}, driver term {was.driver_term} since this driver "
+            f"looked (epoch {expect.epoch}, term {expect.driver_term}): its commit is refused"
         )
         raise StaleDriver(msg)
     _update(txn, now, was_epoch=was.epoch, was_term=was.driver_term)

@@ -37,7 +37,11 @@ def kept(value: Any, records: Records) -> str | None:
         return None
     text = json.dumps(redact(value, records.redact), ensure_ascii=False)
     size = len(text.encode())
-    return text if size <= records.max_bytes else json.dumps({"left_out": f"{size} bytes", "limit": records.max_bytes})
+    return (
+        text
+        if size <= records.max_bytes
+        else json.dumps({"left_out": f"{size} bytes", "limit": records.max_bytes})
+    )
 
 
 def run_row(txn: Transaction, run_id: str) -> Row:
@@ -126,7 +130,9 @@ def _settle(txn: Transaction, run: Row, point: ControlPoint, outcome: Outcome) -
     if run["release_id"] is not None:
         reserving.settle(txn, run["release_id"], run["id"], spent)
     if most is not None and spent > most:
-        _fire(txn, run, point, "overspend", f"run {run['id']} spent ${spent:.2f}, its ceiling was ${most:.2f}")
+        _fire(
+            txn, run, point, "overspend", f"run {run['id']} spent ${spent:.2f}, its ceiling was ${most:.2f}"
+        )
 
 
 def _bad(outcome: Outcome) -> dict[str, bool]:

@@ -15,7 +15,9 @@ def _seal(values: dict[str, object], bundle: Bundle) -> str:
     parts = [[kind, bundle[kind].version, bundle[kind].digest] for kind in KINDS]
     fields = [values[name] for name in ("id", "name", "agent", "author", "approver", "parent", "created_us")]
     # `repr`: a row edited by hand may hold bytes, and must not match
-    return hashlib.sha256(json.dumps([fields, parts], separators=(",", ":"), default=repr).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([fields, parts], separators=(",", ":"), default=repr).encode()
+    ).hexdigest()
 
 
 def _free_name(txn: Transaction, agent: str) -> str:
@@ -24,7 +26,7 @@ def _free_name(txn: Transaction, agent: str) -> str:
     return readable_name(agent, txn.now_us, taken)
 
 
-def register(  # noqa: PLR0913  the columns that stand beside an id
+def register(
     store: Store,
     agent: str,
     bundle: Bundle,
@@ -81,8 +83,8 @@ def read(txn: Transaction, bundle_id: str) -> BundleRecord:
     bundle = Bundle.verified([_part(row) for row in txn.all(sql.BUNDLE_PARTS, id=bundle_id)], bundle_id)
     if _seal(dict(row), bundle) != row["seal"]:
         msg = (
-            f"what stands beside bundle {bundle.short} ({row['name']}) was changed behind lastgood's back: the row does "
-            "not match its seal; restore it from a backup"
+            f"what stands beside bundle {bundle.short} ({row['name']}) was changed behind lastgood's back: "
+            "the row does not match its seal; restore it from a backup"
         )
         raise CorruptRow(msg)
     return BundleRecord(

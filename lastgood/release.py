@@ -93,5 +93,7 @@ class Terms:
                 **raw,
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            msg = f"the terms of a control point can't be read: {error!r}; restore it with `lastgood rollback`"
+            msg = (
+                f"the terms of a control point can't be read: {error!r}; restore it with `lastgood rollback`"
+            )
             raise CorruptRow(msg) from error

@@ -150,19 +150,29 @@ def _done(txn: Transaction, release_id: str, stage: Stage, point: ControlPoint, 
         return False
     if expect.driver_term != point.driver_term:
         msg = (
-            f"{release_id} was taken over (driver term {point.driver_term}, this driver holds {expect.driver_term}): "
-            "its commit is refused"
+            f"{release_id} was taken over (driver term {point.driver_term}, this driver holds "
+            f"{expect.driver_term}): its commit is refused"
         )
         raise StaleDriver(msg)
     return True
 
 
 def _enter(txn: Transaction, row: Row, stage: Stage, point: ControlPoint, detail: str) -> None:
-    since = txn.now_us if stage.step != row["step"] or row["state"] == ReleaseState.OPENED else row["step_since_us"]
+    since = (
+        txn.now_us
+        if stage.step != row["step"] or row["state"] == ReleaseState.OPENED
+        else row["step_since_us"]
+    )
     txn.run(sql.MOVE_RELEASE, id=row["id"], state=stage.state, step=stage.step, step_since_us=since)
     txn.insert(
         "stage",
-        {"release_id": row["id"], "key": stage.key, "at_us": txn.now_us, "epoch": point.epoch, "detail": detail},
+        {
+            "release_id": row["id"],
+            "key": stage.key,
+            "at_us": txn.now_us,
+            "epoch": point.epoch,
+            "detail": detail,
+        },
     )
 
 
@@ -181,7 +191,9 @@ def set_share(
         return point
 
 
-def enter(store: Store, release_id: str, stage: Stage, *, entry: Entry, expect: Expect, detail: str = "{}") -> None:
+def enter(
+    store: Store, release_id: str, stage: Stage, *, entry: Entry, expect: Expect, detail: str = "{}"
+) -> None:
     """Move a release on without changing who is served; once per stage key."""
     with store.transaction(durable=True) as txn:
         row, point = _live(txn, release_id, "move")
@@ -209,7 +221,9 @@ def renew(
         return points.move(txn, point, renewed, Entry("renew", driver, reason, release_id), expect)
 
 
-def take_over(store: Store, release_id: str, *, driver: str, reason: str, expect: Expect | None = None) -> ControlPoint:
+def take_over(
+    store: Store, release_id: str, *, driver: str, reason: str, expect: Expect | None = None
+) -> ControlPoint:
     """Become the only driver whose commits are accepted."""
     with store.transaction(durable=True) as txn:
         _, point = _live(txn, release_id, "take over")
@@ -234,14 +248,18 @@ def _end(txn: Transaction, release_id: str, state: ReleaseState, ending: Ending,
     )
 
 
-def promote(store: Store, release_id: str, *, proven: bool, ending: Ending, expect: Expect | None) -> ControlPoint:
+def promote(
+    store: Store, release_id: str, *, proven: bool, ending: Ending, expect: Expect | None
+) -> ControlPoint:
     """Make the candidate the last known good, proven by evidence or vouched for; ends the release."""
     with store.transaction(durable=True) as txn:
         row, point = _live(txn, release_id, "promote")
         standing.refuse_quarantined(txn, point.agent, point.environment, row["candidate"])
         registry.read(txn, row["candidate"])
         promoted = moves.promote(point, release_id=release_id, standing="proven" if proven else "vouched")
-        point = points.move(txn, point, promoted, Entry("promote", ending.actor, ending.reason, release_id), expect)
+        point = points.move(
+            txn, point, promoted, Entry("promote", ending.actor, ending.reason, release_id), expect
+        )
         _end(txn, release_id, ReleaseState.PROMOTED, ending, point.epoch)
         standing.record_served(txn, point, release_id)
         return point
@@ -254,7 +272,9 @@ def revert(store: Store, release_id: str, ending: Ending, expect: Expect | None 
         return revert_in(txn, point, ending, expect)
 
 
-def revert_in(txn: Transaction, point: ControlPoint, ending: Ending, expect: Expect | None = None) -> ControlPoint:
+def revert_in(
+    txn: Transaction, point: ControlPoint, ending: Ending, expect: Expect | None = None
+) -> ControlPoint:
     """Revert the point's live release inside a transaction that is under way (a trigger's, for example)."""
     release_id, candidate = point.release_id, point.candidate
     if release_id is None or candidate is None:

@@ -125,4 +125,6 @@ class Router:
 
 def _refused(snapshot: Snapshot, reason: Reason, risk: str) -> Decision:
     point = snapshot.point
-    return Decision(BASELINE, snapshot.baseline, False, reason, point.share_bp, point.epoch, point.release_id, risk)
+    return Decision(
+        BASELINE, snapshot.baseline, False, reason, point.share_bp, point.epoch, point.release_id, risk
+    )

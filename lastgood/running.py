@@ -21,7 +21,7 @@ from lastgood.store.connection import Store
 log = logging.getLogger("lastgood")
 
 
-class Disconnected(Exception):  # noqa: N818  it is no error: the client went away
+class Disconnected(Exception):
     """Raise it inside a run when the client has gone: the run ends, and it is no failure."""
 
 
@@ -88,8 +88,11 @@ class Run:
         return cost
 
     def report(self, **fields: Any) -> None:
-        """Report outcomes: completed, validated, escalated, incidents, cost_usd, operator_edits, latency_s,
-        infra_failure; any other name takes a number as a free metric. Raises `InvalidInput`."""
+        """Report outcomes; the last word counts. Raises `InvalidInput`.
+
+        completed, validated, escalated, incidents, cost_usd, operator_edits, latency_s, infra_failure; any
+        other name takes a number as a free metric.
+        """
         self._outcome.take(fields)
 
     def event(self, name: str, **detail: Any) -> None:

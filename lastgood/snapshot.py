@@ -16,7 +16,9 @@ log = logging.getLogger("lastgood")
 
 def announced_runtimes() -> frozenset[str]:
     """The runtimes that this process says it is, from LASTGOOD_RUNTIME (separated by commas)."""
-    return frozenset(name.strip() for name in os.environ.get("LASTGOOD_RUNTIME", "").split(",") if name.strip())
+    return frozenset(
+        name.strip() for name in os.environ.get("LASTGOOD_RUNTIME", "").split(",") if name.strip()
+    )
 
 
 @dataclass(slots=True)
@@ -69,8 +71,8 @@ class Serving:
         if not self.announces(baseline):
             needed = ", ".join(sorted(baseline.runtimes - self.runtimes))
             msg = (
-                f"the baseline {baseline.short} of {point.name} needs the runtime {needed}, which this process does not "
-                "announce: start it with LASTGOOD_RUNTIME set to what it is"
+                f"the baseline {baseline.short} of {point.name} needs the runtime {needed}, which this "
+                "process does not announce: start it with LASTGOOD_RUNTIME set to what it is"
             )
             raise Refused(msg)
         return Snapshot(point, baseline, self._candidate(txn, point), boot_us + left)

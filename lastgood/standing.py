@@ -24,7 +24,9 @@ def record_served(txn: Transaction, point: ControlPoint, release_id: str | None)
 
 def refuse_quarantined(txn: Transaction, agent: str, environment: str, bundle_id: str) -> None:
     """Raise `Quarantined` when the bundle may not be a baseline or candidate here now."""
-    row = txn.one(sql.QUARANTINE, agent=agent, environment=environment, bundle_id=bundle_id, now_us=txn.now_us)
+    row = txn.one(
+        sql.QUARANTINE, agent=agent, environment=environment, bundle_id=bundle_id, now_us=txn.now_us
+    )
     if row is None:
         return
     short = f"b-{bundle_id[:8]}"

@@ -96,13 +96,17 @@ class _Reader:
     def decode(self, text: str | bytes) -> str:
         if len(text) > MAX_BYTES:
             self.fail(None, f"{len(text):,} bytes, {MAX_BYTES:,} are allowed; move content into files")
-        if isinstance(text, str):
-            return text
         try:
-            return text.decode("utf-8-sig")
+            if isinstance(text, bytes):
+                return text.decode("utf-8-sig")
+            text.encode()  # half a surrogate pair is no text, and libyaml would fail on it
         except UnicodeDecodeError as problem:
-            line = text.count(b"\n", 0, problem.start) + 1
+            line = problem.object.count(b"\n", 0, problem.start) + 1
             raise self.error(f"{self.name}:{line}: not UTF-8; save the file as UTF-8") from None
+        except UnicodeEncodeError as problem:
+            line = problem.object.count("\n", 0, problem.start) + 1
+            raise self.error(f"{self.name}:{line}: half a character (a lone surrogate); take it out") from None
+        return text
 
     def check_events(self, text: str) -> None:
         """Count before anything recursive sees the text: its depth must not reach Python's stack."""

@@ -1,12 +1,13 @@
 """The look: new evidence is sealed and judged, and the verdict stored, in one transaction."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from config.policy import Policy
 from evaluators import Comparison, History
+from evaluators.blocks import BlockCounts
 from evaluators.verdict import Verdict
-from lastgood.moves import ControlPoint
+from lastgood import points, releasing
 from lastgood.release import Terms
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
@@ -38,10 +39,12 @@ class Look:
     runs_by_share: dict[int, int]
 
 
-def look(store: Store, release: Row, point: ControlPoint) -> Look:
+def look(store: Store, release: Row) -> Look:
     """Score what matured, judge it, store blocks, state and verdict; costs the new runs only."""
     frozen = Frozen.of(release)
     with store.transaction() as txn:
+        # read here: a switch between two transactions must not seal a block that still fills
+        point = points.read(txn, release["agent"], release["environment"])
         stored = txn.one(sql.EVIDENCE, release_id=release["id"])
         comparison = _resumed(frozen, stored)
         progress = evidence.read_progress(stored["sealed"] if stored else "{}")
@@ -65,7 +68,7 @@ def look(store: Store, release: Row, point: ControlPoint) -> Look:
             sealed=evidence.write_progress(progress),
             looks=seq,
         )
-        _store_look(txn, release["id"], seq, verdict)
+        _store_look(txn, release["id"], seq, verdict, blocks)
         shares = {row["share_bp"]: row["n"] for row in txn.all(sql.RUNS_BY_SHARE, release_id=release["id"])}
         return Look(seq, verdict, shares)
 
@@ -97,13 +100,31 @@ def _store_blocks(txn: Transaction, release_id: str, blocks: evidence.Blocks) ->
                 )
 
 
-def _store_look(txn: Transaction, release_id: str, seq: int, verdict: Verdict) -> None:
+def replay(store: Store, release_id: str) -> list[Verdict]:
+    """Recompute the verdict of every look from the stored evidence, the frozen policy and history alone.
+
+    Each look keeps the blocks that it was given, closed and open, in their order.
+    """
+    with store.reading() as txn:
+        frozen = Frozen.of(releasing.read(txn, release_id))
+        looks = [json.loads(row["verdict"])["blocks"] for row in txn.all(sql.LOOKS, release_id=release_id)]
+    comparison, verdicts = Comparison(frozen.policy.rules(), frozen.history), []
+    for given in looks:
+        comparison.observe_blocks({name: [BlockCounts(*b) for b in found] for name, found in given.items()})
+        verdicts.append(comparison.verdict())
+    return verdicts
+
+
+def _store_look(
+    txn: Transaction, release_id: str, seq: int, verdict: Verdict, blocks: evidence.Blocks
+) -> None:
+    given = {name: [list(astuple(block)) for block in found] for name, found in blocks.items()}
     values = {
         "release_id": release_id,
         "seq": seq,
         "at_us": txn.now_us,
         "decision": str(verdict.decision),
-        "verdict": frames.plain(verdict.to_json()),
+        "verdict": frames.plain({**verdict.to_json(), "blocks": given}),
     }
     txn.insert("look", values)
 

@@ -5,12 +5,13 @@ is kept between two calls, so whoever comes next goes on where the tables say th
 """
 
 import logging
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 
 from evaluators.stages import LOOKING, Move, Standing, Transition, next_transition
 from lastgood import points, releasing
-from lastgood.errors import LastgoodError, StaleDriver, StoreError
+from lastgood.errors import InvalidMove, StaleDriver, StoreError
 from lastgood.moves import ControlPoint
 from lastgood.points import Expect
 from lastgood.release import ReleaseState
@@ -20,6 +21,8 @@ from tasks import comparison, limits, traffic
 from tasks.comparison import Frozen, Look
 
 log = logging.getLogger("lastgood")
+#: seconds between two glances at the control point while a driver waits for its next look
+_GLANCE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,10 @@ _STAGES = {
     Move.PROMOTE: StageName.PROMOTE,
     Move.REVERT: StageName.REVERT,
 }
+
+
+#: moves that need the ceilings armed: the candidate is served more after them
+_ARMED = frozenset({Move.OPEN, Move.ARM, Move.RAMP, Move.REOPEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,7 @@ def due(store: Store, driver: Driver) -> Due:
         raise StaleDriver(msg)
     rules = Frozen.of(row).policy.rules()
     looking = ReleaseState(row["state"]) in LOOKING
-    made = _look(store, row, point) if looking else None
+    made = _look(store, row) if looking else None
     transition = next_transition(_standing(store, row, point, made), made.verdict if made else None, rules)
     stage = _STAGES.get(transition.move, StageName.COMPARE)
     if transition.to is ReleaseState.ASKING and transition.move is Move.HOLD:
@@ -121,21 +128,50 @@ def due(store: Store, driver: Driver) -> Due:
 
 
 def act(store: Store, driver: Driver, what: Due) -> None:
-    """Make the move that is due; raises `StaleDriver` when the control point moved on meanwhile."""
+    """Make the move that is due; raises `StaleDriver` when another driver took over meanwhile.
+
+    Where a trigger or a person moved the control point since the decision nothing is done: it is void.
+    """
     if what.transition is None or what.expect is None:
         return
     if what.waits and what.look is None:
         return  # the look failed: the lease runs out by itself
-    if what.transition.move is Move.ARM:
+    if what.transition.move in _ARMED:
         limits.verify(store, driver.release_id)
     lease_us = Frozen.of(read(store, driver.release_id)[0]).policy.lease
-    traffic.carry_out(
-        store, driver.release_id, what.transition, lease_us=lease_us, driver=driver.name, expect=what.expect
-    )
+    try:
+        traffic.carry_out(
+            store,
+            driver.release_id,
+            what.transition,
+            lease_us=lease_us,
+            driver=driver.name,
+            expect=what.expect,
+        )
+    except (StaleDriver, InvalidMove) as error:
+        if not _moved_on(store, driver, what.expect):
+            raise
+        log.info("%s: decided anew, since %s", driver.release_id, error)
+
+
+def _moved_on(store: Store, driver: Driver, expect: Expect) -> bool:
+    """Whether a trigger or a person moved the release meanwhile, and this driver still drives the rest."""
+    row, point = read(store, driver.release_id)
+    return row["ended_us"] is not None or (point.driver_term == driver.term and point.epoch != expect.epoch)
+
+
+def rest(store: Store, driver: Driver, what: Due) -> None:
+    """Wait for the next look; ends early where a trigger, a person or another driver moved the release."""
+    until = time.monotonic() + what.interval_us / 1_000_000
+    while (left := until - time.monotonic()) > 0:
+        _, point = read(store, driver.release_id)
+        if Expect.of(point) != what.expect:
+            return
+        time.sleep(min(left, _GLANCE_S))
 
 
 def evaluate(store: Store, release_id: str, name: str) -> tuple[Driver, Due] | None:
-    """Take a release over whose driver is gone and bring it up to date; None while its driver lives.
+    """Take a release over whose driver is gone and bring it up to date; None while another drives it.
 
     Stage follows stage until there is nothing to do but wait, so a backlog is caught up without a jump.
     """
@@ -145,13 +181,24 @@ def evaluate(store: Store, release_id: str, name: str) -> tuple[Driver, Due] | N
     silent_us = store.clock.now_us() - row["driver_seen_us"]
     if row["driver"] not in {"", name} and silent_us < Frozen.of(row).policy.driver_timeout:
         return None
-    driver = begin(store, release_id, name, _why(row, silent_us))
+    try:
+        driver = begin(store, release_id, name, _why(row, silent_us))
+        return driver, _caught_up(store, driver)
+    except (StaleDriver, InvalidMove) as error:
+        ended = read(store, release_id)[0]["ended_us"] is not None
+        if isinstance(error, InvalidMove) and not ended:
+            raise
+        log.info("%s: %s", release_id, error)
+        return None
+
+
+def _caught_up(store: Store, driver: Driver) -> Due:
     what = due(store, driver)
     while what.stage is not StageName.ENDED and not what.waits:
         act(store, driver, what)
         what = due(store, driver)
     act(store, driver, what)
-    return driver, what
+    return what
 
 
 def _why(row: Row, silent_us: int) -> str:
@@ -166,13 +213,13 @@ def live_releases(store: Store) -> list[str]:
         return [row["id"] for row in txn.all(sql.LIVE_RELEASES)]
 
 
-def _look(store: Store, row: Row, point: ControlPoint) -> Look | None:
+def _look(store: Store, row: Row) -> Look | None:
     try:
-        made = comparison.look(store, row, point)
+        made = comparison.look(store, row)
     except StoreError:
         raise
-    except (LastgoodError, ArithmeticError, ValueError, KeyError) as error:
-        log.error("the look at %s failed and proves nothing: %s", row["id"], error)  # noqa: TRY400  one line is enough
+    except Exception as error:  # noqa: BLE001  whatever breaks an evaluator, the release holds and time goes on
+        log.error("the look at %s failed and proves nothing: %r", row["id"], error)  # noqa: TRY400  one line is enough
         return None
     _mark_validity(store, row, valid=made.verdict.valid)
     return made

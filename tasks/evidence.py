@@ -71,7 +71,8 @@ def gather(
     """
     counters = {row["stratum"]: row for row in txn.all(sql.BLOCK_COUNTERS, release_id=release_id)}
     filling = {
-        stratum: row["block"]
+        # counted as `other` where the runs came in, as `all` here when no slice is listed
+        stratum_of(rules, stratum): row["block"]
         for stratum, row in counters.items()
         if row["size"] < terms.block_size
         and row["epoch"] == epoch
@@ -84,7 +85,16 @@ def gather(
         runs = _runs(txn, release_id, was, rules, terms, maturity)
         found, after[str(maturity)] = _count(runs, was, members, history, filling, with_assigned=place == 0)
         blocks |= found
+    if blocks and ASSIGNED not in blocks:
+        # only slower guardrails have news: their blocks must not stand in for the assignments, long counted
+        blocks[ASSIGNED] = [_nothing_new(next(iter(blocks.values()))[-1], next(iter(after.values())))]
     return blocks, after
+
+
+def _nothing_new(near: BlockCounts, fastest: Progress) -> BlockCounts:
+    """The empty block that is open where the fastest guardrails have sealed all they saw."""
+    number = fastest.sealed.get(near.stratum, -1) + 1
+    return BlockCounts(near.stratum, number, near.share_bp, 0, 0, 0, 0, closed=False)
 
 
 def _runs(

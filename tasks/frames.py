@@ -10,7 +10,7 @@ from evaluators.rules import Guardrail
 from lastgood.store.connection import Row
 
 #: events: a run that reported without naming them had none
-_EVENTS = {"escalated": False, "incidents": 0}
+_EVENTS = {"escalated": False, "incidents": 0, "infra_failure": False}
 _OUTCOMES = ("completed", "validated", "escalated", "incidents", "infra_failure")
 
 
@@ -48,18 +48,25 @@ def _record(
     received = row["received_us"]
     lost = received is None or received > row["assigned_us"] + lost_after_us
     known: dict[str, Any] = {**row, "lost": lost}
+    # a metric may carry any name: it is read only where a guardrail of the policy asks for it, and never
+    # instead of what the control point wrote about the run
+    own = {g.column for g in guardrails} - known.keys()
     if lost:
-        return {**known, **dict.fromkeys((*_OUTCOMES, *(g.column for g in guardrails if g.column != "lost")))}
-    known |= json.loads(row["metrics"] or "{}")
+        return {**known, **dict.fromkeys((*_OUTCOMES, *own))}
+    known |= _asked_for(json.loads(row["metrics"] or "{}"), own)
     for report in late:
         if report["received_us"] <= row["assigned_us"] + maturity_us:
             fields = json.loads(report["fields"])
-            known |= {**fields, **fields.pop("metrics", {})}
+            known |= _asked_for(fields.pop("metrics", {}), own) | _asked_for(fields, {*_OUTCOMES})
     for name, nothing in _EVENTS.items():
         known[name] = nothing if known.get(name) is None else known[name]
     if row["status"] == "disconnected":
         known |= {g.column: not g.bad for g in guardrails if known.get(g.column) is None}
     return known
+
+
+def _asked_for(fields: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name in names}
 
 
 def reported(runs: pd.DataFrame, guardrail: Guardrail) -> bool:

@@ -102,8 +102,8 @@ def _refuse_ineligible(txn: Transaction, point: ControlPoint, policy: Policy) ->
         found = ", ".join(f"{seen[risk]} of risk {risk}" for risk in RISKS if risk in seen)
     msg = (
         f"no release of {point.name} can start: its policy sends runs of risk "
-        f"{', '.join(policy.eligible_risks)} to a candidate and wants at least {spec.min_eligible_runs} of them "
-        f"in the last {hours:g} h; {found}. "
+        f"{', '.join(policy.eligible_risks)} to a candidate and wants at least {spec.min_eligible_runs} of "
+        f"them in the last {hours:g} h; {found}. "
         "Let the agent run, or change eligible_risks in the policy"
     )
     raise InvalidMove(msg)

@@ -46,7 +46,7 @@ def build(store: Store, release_id: str) -> Report:
         rows = _guardrails(verdict)
         sections = [
             f"# {_title(txn, row)}",
-            f"**{_headline(row, verdict)}**",
+            f"**{_cell(_headline(row, verdict))}**",
             _evidence(verdict, look),
             _table(rows),
             _caps(txn, row),
@@ -73,10 +73,11 @@ def _headline(row: Row, verdict: dict[str, Any] | None) -> str:
     state = ReleaseState(row["state"])
     if not state.live:
         return f"{state.upper()}: {row['reason']}"
+    driver = f"driven by {row['driver']}" if row["driver"] else "nobody drives it yet"
     if verdict is None:
-        return f"{state.upper()}: no look yet"
+        return f"{state.upper()}: no look yet; {driver}"
     seen = f"{verdict['candidate_runs']} candidate runs"
-    return f"{state.upper()}: {seen}, the evidence says {verdict['decision']}"
+    return f"{state.upper()}: {seen}, the evidence says {verdict['decision']}; {driver}"
 
 
 def _evidence(verdict: dict[str, Any] | None, look: Row | None) -> str:
@@ -134,9 +135,13 @@ def _table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+#: characters that would end a cell, open a tag, a link or a code span; entities only stand for themselves
+_ENTITIES = {ord(mark): f"&#{ord(mark)};" for mark in "&<>|[]`*\\"} | {ord(end): " " for end in "\r\n"}
+
+
 def _cell(text: str) -> str:
-    """Text of runs and people is data: it can't end a cell or open a tag."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """Text of runs and people is data: it can't end a cell, open a tag or point anywhere."""
+    return text.translate(_ENTITIES)
 
 
 def _caps(txn: Transaction, row: Row) -> str:
@@ -153,12 +158,23 @@ def _timeline(txn: Transaction, row: Row) -> str:
     entries = txn.all(
         sql.LEDGER_OF_RELEASE, agent=row["agent"], environment=row["environment"], release_id=row["id"]
     )
-    moves = [e for e in entries if e["action"] != "renew"]
+    moves = _switches(entries)
     lines = ["## Every switch", "", "| when | epoch | what | why | who |", "|---|---|---|---|---|"]
     for e in moves:
         cells = (_when(e["at_us"]), str(e["epoch"]), e["action"], e["reason"], e["actor"])
         lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
     return "\n".join(lines)
+
+
+def _switches(entries: list[Row]) -> list[Row]:
+    """The ledger without renewals and without takeovers by whoever drove already."""
+    found, driver = [], ""
+    for entry in entries:
+        again = entry["action"] == "takeover" and entry["actor"] == driver
+        driver = entry["actor"] if entry["action"] == "takeover" else driver
+        if entry["action"] != "renew" and not again:
+            found.append(entry)
+    return found
 
 
 def _when(at_us: int) -> str:

@@ -40,11 +40,12 @@ def _load(point: EntryPoint) -> click.Command:
     root = Path(__file__).resolve().parents[2]
     try:
         if not (root / point.module.replace(".", "/")).with_suffix(".py").exists():
-            raise ModuleNotFoundError(point.module)  # noqa: TRY301  the same answer as a failed import
+            raise ModuleNotFoundError(point.module)
         command = point.load()
     except ModuleNotFoundError as error:
         msg = (
-            f"`lastgood {point.name}` needs the pipeline ({error}): run it in a checkout of lastgood, after `make setup`"
+            f"`lastgood {point.name}` needs the pipeline ({error}): "
+            "run it in a checkout of lastgood, after `make setup`"
         )
         raise click.ClickException(msg) from error
     assert isinstance(command, click.Command)  # noqa: S101  our own entry points

@@ -86,7 +86,9 @@ def diff(old: str, new: str) -> None:
     held = store()
     before, after = registry.load(held, old).bundle, registry.load(held, new).bundle
     changes = bundle_diff.diff(before, after)
-    click.echo(bundle_diff.render(changes) if changes else f"{before.short} and {after.short} are the same bundle")
+    click.echo(
+        bundle_diff.render(changes) if changes else f"{before.short} and {after.short} are the same bundle"
+    )
 
 
 @bundle.command("list")

@@ -29,7 +29,11 @@ def _plain(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 def environment_option(command: Command) -> Command:
     """`--environment`: which control point of the agent."""
     option = click.option(
-        "--environment", "-e", default=agent.environment_name, show_default="production", help="Control point."
+        "--environment",
+        "-e",
+        default=agent.environment_name,
+        show_default="production",
+        help="Control point.",
     )
     return option(command)
 

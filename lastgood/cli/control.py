@@ -37,19 +37,23 @@ def adopt(agent: str, bundle: str, environment: str, actor: str, reason: str) ->
 
 @click.command()
 @click.argument("agent")
-@click.option("--to", default=None, metavar="BUNDLE", help="Go to this bundle instead of the newest other good one.")
+@click.option(
+    "--to", default=None, metavar="BUNDLE", help="Go to this bundle instead of the newest other good one."
+)
 @environment_option
 @actor_option
 @reason_option
 def rollback(agent: str, to: str | None, environment: str, actor: str, reason: str) -> None:
     """Put the last known good of AGENT back, in one action.
 
-    A live release is reverted; without one the newest other last known good bundle serves again. Needs nothing
-    but the store.
+    A live release is reverted; without one the newest other last known good bundle serves again. Needs
+    nothing but the store.
     """
     held = store()
     target = _resolve(held, to) if to else None
-    point = control.rollback(held, agent, environment, actor=actor, reason=reason or "rolled back by hand", to=target)
+    point = control.rollback(
+        held, agent, environment, actor=actor, reason=reason or "rolled back by hand", to=target
+    )
     _say(point, "rolled back")
 
 
@@ -75,7 +79,9 @@ def clear(agent: str, environment: str, actor: str, reason: str) -> None:
 
 @click.command()
 @click.argument("agent")
-@click.option("--vouch", is_flag=True, help="You answer for it: it will be shown as vouched, never as proven.")
+@click.option(
+    "--vouch", is_flag=True, help="You answer for it: it will be shown as vouched, never as proven."
+)
 @environment_option
 @actor_option
 @reason_option
@@ -85,7 +91,10 @@ def promote(agent: str, environment: str, actor: str, reason: str, *, vouch: boo
     Evidence promotes by itself. A person promotes with --vouch and a reason.
     """
     if not vouch or not reason:
-        msg = "evidence promotes by itself; to promote by hand give --vouch and --reason: it will stand as vouched"
+        msg = (
+            "evidence promotes by itself; to promote by hand give --vouch and --reason: "
+            "it will stand as vouched"
+        )
         raise click.UsageError(msg)
     held = store()
     with held.reading() as txn:

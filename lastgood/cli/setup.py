@@ -25,7 +25,9 @@ def init(agent: str) -> None:
     check_name(agent, "the agent")
     taken = [name for name in _FILES.values() if Path(name).exists()]
     if taken:
-        msg = f"{', '.join(taken)} exist here already; nothing was written. Move them away, or go on with them"
+        msg = (
+            f"{', '.join(taken)} exist here already; nothing was written. Move them away, or go on with them"
+        )
         raise InvalidInput(msg)
     _upgrade()
     for template, name in _FILES.items():

@@ -37,7 +37,10 @@ def status(agent: str | None, environment: str, *, as_json: bool) -> None:
         click.echo(f"{name.replace('_', ' '):<12} {value}")
     click.echo(f"{'ledger':<12} {rows} rows, sound, head {head[:12]}")
     for row in moves[-_RECENT:]:
-        click.echo(f"  {when(row['at_us'])}  epoch {row['epoch']:<4} {row['action']:<9} {row['actor']}: {row['reason']}")
+        click.echo(
+            f"  {when(row['at_us'])}  epoch {row['epoch']:<4} {row['action']:<9} "
+            f"{row['actor']}: {row['reason']}"
+        )
 
 
 def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The store: tables, migrations, connections and the named statements."""

@@ -168,8 +168,8 @@ class Store:
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(
-            f"the store {self.path} can't be used: {error}; nothing was written. Check that it is a file that "
-            "this process may write, on a disk with room, and that nobody holds it locked"
+            f"the store {self.path} can't be used: {error}; nothing was written. Check that it is a file "
+            "that this process may write, on a disk with room, and that nobody holds it locked"
         )
 
     def check_schema(self) -> None:
@@ -189,6 +189,7 @@ class Store:
                 connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
                 slot.durable = durable
             connection.execute("BEGIN IMMEDIATE")
+            self._check(connection)  # a migration may have come since the connection was opened
             yield Transaction(connection, self.clock.now_us())
             connection.execute("COMMIT")
 
@@ -197,6 +198,7 @@ class Store:
         """A consistent read; writers are not held up."""
         with self._connected() as slot, self._guarded(slot) as connection:
             connection.execute("BEGIN")
+            self._check(connection)
             yield Transaction(connection, self.clock.now_us())
 
     @contextmanager

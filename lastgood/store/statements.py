@@ -17,7 +17,8 @@ BUNDLES = "SELECT * FROM bundle ORDER BY created_us DESC, name DESC"
 BUNDLE_NAMES = "SELECT name FROM bundle WHERE name >= :low AND name < :high"
 BUNDLE_PARTS = """
 SELECT bundle_part.kind, bundle_part.version, bundle_part.digest, part.body
-FROM bundle_part LEFT JOIN part ON part.digest = bundle_part.digest WHERE bundle_id = :id ORDER BY bundle_part.kind
+FROM bundle_part LEFT JOIN part ON part.digest = bundle_part.digest WHERE bundle_id = :id
+  ORDER BY bundle_part.kind
 """
 PART_EXISTS = "SELECT 1 FROM part WHERE digest = :digest"
 
@@ -27,7 +28,8 @@ POINTS = "SELECT * FROM control_point ORDER BY agent, environment"
 MOVE_POINT = """
 UPDATE control_point SET baseline = :baseline, standing = :standing, candidate = :candidate,
   release_id = :release_id, share_bp = :share_bp, epoch = :epoch, lease_seq = :lease_seq,
-  lease_until_us = :lease_until_us, lease_boot_id = :lease_boot_id, lease_boot_until_us = :lease_boot_until_us,
+  lease_until_us = :lease_until_us, lease_boot_id = :lease_boot_id,
+  lease_boot_until_us = :lease_boot_until_us,
   driver_term = :driver_term, killed = :killed, terms = :terms, changed_us = :changed_us, seal = :seal
 WHERE agent = :agent AND environment = :environment AND epoch = :was_epoch AND driver_term = :was_term
 """
@@ -36,7 +38,8 @@ SELECT * FROM ledger WHERE agent = :agent AND environment = :environment ORDER B
 """
 LEDGER = "SELECT * FROM ledger WHERE agent = :agent AND environment = :environment ORDER BY seq"
 LEDGER_OF_RELEASE = """
-SELECT * FROM ledger WHERE agent = :agent AND environment = :environment AND release_id = :release_id ORDER BY seq
+SELECT * FROM ledger WHERE agent = :agent AND environment = :environment
+  AND release_id = :release_id ORDER BY seq
 """
 WITHDRAW = """
 UPDATE served SET withdrawn_us = :now_us
@@ -45,7 +48,8 @@ WHERE agent = :agent AND environment = :environment AND bundle_id = :bundle_id A
 GOOD_BUNDLES = """
 SELECT served.* FROM served
 LEFT JOIN quarantine ON quarantine.agent = served.agent AND quarantine.environment = served.environment
-  AND quarantine.bundle_id = served.bundle_id AND (quarantine.until_us IS NULL OR quarantine.until_us > :now_us)
+  AND quarantine.bundle_id = served.bundle_id
+  AND (quarantine.until_us IS NULL OR quarantine.until_us > :now_us)
 WHERE served.agent = :agent AND served.environment = :environment AND served.withdrawn_us IS NULL
   AND quarantine.bundle_id IS NULL
 ORDER BY served.epoch DESC
@@ -72,16 +76,20 @@ SELECT * FROM release WHERE agent = :agent AND environment = :environment AND en
 """
 LIVE_RELEASES = "SELECT * FROM release WHERE ended_us IS NULL ORDER BY started_us, id"
 RELEASES = """
-SELECT * FROM release WHERE agent = :agent AND environment = :environment ORDER BY started_us DESC, id DESC LIMIT :most
+SELECT * FROM release WHERE agent = :agent AND environment = :environment
+  ORDER BY started_us DESC, id DESC LIMIT :most
 """
 MOVE_RELEASE = """
-UPDATE release SET state = :state, step = :step, step_since_us = :step_since_us WHERE id = :id AND ended_us IS NULL
+UPDATE release SET state = :state, step = :step, step_since_us = :step_since_us
+WHERE id = :id AND ended_us IS NULL
 """
 END_RELEASE = """
 UPDATE release SET state = :state, ended_us = :now_us, reason = :reason, culprits = :culprits
 WHERE id = :id AND ended_us IS NULL
 """
-DRIVE_RELEASE = "UPDATE release SET driver = :driver, driver_seen_us = :now_us WHERE id = :id AND ended_us IS NULL"
+DRIVE_RELEASE = (
+    "UPDATE release SET driver = :driver, driver_seen_us = :now_us WHERE id = :id AND ended_us IS NULL"
+)
 INVALID_SINCE = "UPDATE release SET invalid_since_us = :since_us WHERE id = :id AND ended_us IS NULL"
 STAGE = "SELECT * FROM stage WHERE release_id = :release_id AND key = :key"
 STAGES = "SELECT * FROM stage WHERE release_id = :release_id ORDER BY at_us, key"
@@ -93,7 +101,8 @@ INSERT INTO block_counter (release_id, stratum, block, size, epoch, opened_us)
 VALUES (:release_id, :stratum, 0, 1, :epoch, :now_us)
 ON CONFLICT (release_id, stratum) DO UPDATE SET
   block = CASE WHEN block_counter.size >= :size OR block_counter.epoch <> :epoch
-    OR block_counter.opened_us <= :now_us - :time_us THEN block_counter.block + 1 ELSE block_counter.block END,
+    OR block_counter.opened_us <= :now_us - :time_us
+      THEN block_counter.block + 1 ELSE block_counter.block END,
   size = CASE WHEN block_counter.size >= :size OR block_counter.epoch <> :epoch
     OR block_counter.opened_us <= :now_us - :time_us THEN 1 ELSE block_counter.size + 1 END,
   opened_us = CASE WHEN block_counter.size >= :size OR block_counter.epoch <> :epoch
@@ -102,7 +111,8 @@ ON CONFLICT (release_id, stratum) DO UPDATE SET
 RETURNING block
 """
 CONVERSATION = """
-SELECT * FROM conversation WHERE agent = :agent AND environment = :environment AND conversation = :conversation
+SELECT * FROM conversation WHERE agent = :agent AND environment = :environment
+  AND conversation = :conversation
 """
 KEEP_CONVERSATION = """
 INSERT INTO conversation (agent, environment, conversation, bundle_id, release_id, arm, since_us)
@@ -115,7 +125,9 @@ OUTCOME = "SELECT * FROM outcome WHERE run_id = :run_id"
 LATE_REPORTS = "SELECT * FROM late_report WHERE run_id = :run_id ORDER BY seq"
 EVENTS = "SELECT * FROM event WHERE run_id = :run_id ORDER BY seq"
 ACTIONS = "SELECT * FROM action WHERE run_id = :run_id ORDER BY reserved_us, id"
-ACTION_COUNT = "SELECT count(*) AS n FROM action WHERE run_id = :run_id AND kind = :kind AND state <> 'failed'"
+ACTION_COUNT = (
+    "SELECT count(*) AS n FROM action WHERE run_id = :run_id AND kind = :kind AND state <> 'failed'"
+)
 SETTLE_ACTION = "UPDATE action SET state = :state, settled_us = :now_us WHERE id = :id AND state = 'reserved'"
 
 # -- caps
@@ -132,7 +144,8 @@ UPDATE cap_use SET used = used + :spent, reserved = reserved - :amount
 WHERE release_id = :release_id AND cap = :cap AND window_us = :window_us
 """
 ADD_USE = """
-INSERT INTO cap_use (release_id, cap, window_us, used, reserved) VALUES (:release_id, :cap, :window_us, :spent, 0)
+INSERT INTO cap_use (release_id, cap, window_us, used, reserved)
+  VALUES (:release_id, :cap, :window_us, :spent, 0)
 ON CONFLICT (release_id, cap, window_us) DO UPDATE SET used = cap_use.used + :spent
 """
 RESERVATIONS_OF_RUN = "SELECT * FROM reservation WHERE run_id = :run_id"
@@ -149,7 +162,8 @@ RETURNING n, bad
 # -- evidence
 SCORED_RUNS = """
 SELECT run.seq, run.task_type, run.block, run.arm, run.share_bp, run.assigned_us, run.id AS run_id,
-  outcome.received_us, outcome.status, outcome.completed, outcome.validated, outcome.escalated, outcome.incidents,
+  outcome.received_us, outcome.status, outcome.completed, outcome.validated, outcome.escalated,
+  outcome.incidents,
   outcome.cost_usd, outcome.operator_edits, outcome.latency_s, outcome.infra_failure, outcome.metrics
 FROM run LEFT JOIN outcome ON outcome.run_id = run.id
 WHERE run.release_id = :release_id AND run.block IS NOT NULL AND run.seq > :after ORDER BY run.seq
@@ -161,8 +175,10 @@ WHERE run.release_id = :release_id AND run.block IS NOT NULL AND run.seq > :afte
 """
 BASELINE_RUNS = """
 SELECT run.seq, run.task_type, run.unit, run.assigned_us, run.id AS run_id,
-  outcome.received_us, outcome.status, outcome.completed, outcome.validated, outcome.escalated, outcome.incidents,
-  outcome.cost_usd, outcome.operator_edits, outcome.latency_s, outcome.infra_failure, outcome.metrics, run.risk
+  outcome.received_us, outcome.status, outcome.completed, outcome.validated, outcome.escalated,
+  outcome.incidents,
+  outcome.cost_usd, outcome.operator_edits, outcome.latency_s, outcome.infra_failure, outcome.metrics,
+    run.risk
 FROM run LEFT JOIN outcome ON outcome.run_id = run.id
 WHERE run.bundle_id = :bundle_id AND run.agent = :agent AND run.environment = :environment
   AND run.assigned_us <= :before ORDER BY run.seq DESC LIMIT :most
@@ -170,23 +186,27 @@ WHERE run.bundle_id = :bundle_id AND run.agent = :agent AND run.environment = :e
 LATE_OF_BUNDLE = """
 SELECT late_report.run_id, late_report.received_us, late_report.fields FROM late_report
 JOIN run ON run.id = late_report.run_id
-WHERE run.bundle_id = :bundle_id AND run.agent = :agent AND run.environment = :environment ORDER BY late_report.seq
+WHERE run.bundle_id = :bundle_id AND run.agent = :agent AND run.environment = :environment
+  ORDER BY late_report.seq
 """
 RECENT_RISKS = """
-SELECT risk, count(*) AS n FROM run WHERE agent = :agent AND environment = :environment AND assigned_us > :since
+SELECT risk, count(*) AS n FROM run WHERE agent = :agent AND environment = :environment
+  AND assigned_us > :since
 GROUP BY risk ORDER BY risk
 """
 BLOCK_COUNTERS = "SELECT * FROM block_counter WHERE release_id = :release_id"
 EVIDENCE = "SELECT * FROM evidence WHERE release_id = :release_id"
 SAVE_EVIDENCE = """
 INSERT INTO evidence (release_id, state, sealed, looks) VALUES (:release_id, :state, :sealed, :looks)
-ON CONFLICT (release_id) DO UPDATE SET state = excluded.state, sealed = excluded.sealed, looks = excluded.looks
+ON CONFLICT (release_id) DO UPDATE
+  SET state = excluded.state, sealed = excluded.sealed, looks = excluded.looks
 """
 BLOCKS = "SELECT * FROM block WHERE release_id = :release_id ORDER BY guardrail, stratum, block"
 LOOKS = "SELECT * FROM look WHERE release_id = :release_id ORDER BY seq"
 LAST_LOOK = "SELECT * FROM look WHERE release_id = :release_id ORDER BY seq DESC LIMIT 1"
 RUNS_BY_SHARE = """
-SELECT share_bp, sum(n_c) AS n FROM block WHERE release_id = :release_id AND guardrail = 'assigned' GROUP BY share_bp
+SELECT share_bp, sum(n_c) AS n FROM block WHERE release_id = :release_id
+  AND guardrail = 'assigned' GROUP BY share_bp
 """
 
 # -- policies

@@ -34,7 +34,13 @@ def add(path: Path, actor: str) -> None:
     with store().transaction(durable=True) as txn:
         values["created_us"] = txn.now_us
         new = txn.run(sql.insert_new("policy", tuple(values)), **values)
+        newest = txn.one(sql.POLICY_BY_NAME, name=found.name)
     click.echo(f"{'stored' if new else 'already stored'}: policy {found.name}, digest {found.digest[:12]}")
+    if newest is not None and newest["digest"] != found.digest:
+        click.echo(
+            f"its name means the newer version {newest['digest'][:12]}; "
+            f"`lastgood release start AGENT BUNDLE --policy {found.digest}` uses this one"
+        )
 
 
 def _builtin() -> list[str]:

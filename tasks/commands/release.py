@@ -1,7 +1,5 @@
 """`lastgood release start | status`: a release without Prefect, driven here or left to the schedule."""
 
-import time
-
 import click
 
 from lastgood import releasing
@@ -61,6 +59,7 @@ def start(
 @actor_option
 def drive(agent: str, environment: str, actor: str) -> None:
     """Take AGENT's live release over and drive it here to its end."""
+    checkout.verify()
     held = store()
     with held.reading() as txn:
         row = txn.one(sql.LIVE_RELEASE, agent=agent, environment=environment)
@@ -89,7 +88,7 @@ def _drive(held: Store, release_id: str, name: str) -> None:
 def _step(held: Store, driver: Driver, due: Due) -> Due:
     driving.act(held, driver, due)
     if due.waits:
-        time.sleep(due.interval_us / 1_000_000)
+        driving.rest(held, driver, due)
     return driving.due(held, driver)
 
 

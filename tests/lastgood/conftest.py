@@ -51,7 +51,9 @@ class Desk:
         return registry.register(store or self.store, self.agent, bundle, author="ann")[0].bundle.id
 
     def adopt(self) -> None:
-        control.adopt(self.store, self.agent, self.environment, self.baseline, actor="ann", reason="the first")
+        control.adopt(
+            self.store, self.agent, self.environment, self.baseline, actor="ann", reason="the first"
+        )
 
     @property
     def point(self):
@@ -68,7 +70,15 @@ class Desk:
 
     def wanted(self, candidate: str | None = None, terms: Terms = OPEN) -> Start:
         return Start(
-            self.agent, self.environment, candidate or self.candidate, "default", "d" * 64, "{}", "{}", terms, "ann"
+            self.agent,
+            self.environment,
+            candidate or self.candidate,
+            "default",
+            "d" * 64,
+            "{}",
+            "{}",
+            terms,
+            "ann",
         )
 
     def start(self, candidate: str | None = None, terms: Terms = OPEN) -> str:

@@ -36,7 +36,11 @@ def test_the_row_says_what_was_decided(desk, served):
     assigned = take(served, "user-1")
     found = row(desk, assigned)
     assert (found["unit"], found["task_type"], found["risk"]) == ("user-1", "faq", "low")
-    assert (found["bundle_id"], found["arm"], found["release_id"]) == (desk.candidate, "candidate", release_id)
+    assert (found["bundle_id"], found["arm"], found["release_id"]) == (
+        desk.candidate,
+        "candidate",
+        release_id,
+    )
     assert (found["eligible"], found["reason"], found["share_bp"], found["epoch"]) == (1, "split", 10_000, 2)
     assert found["assigned_us"] == desk.clock.now_us() == assigned.assigned_us
 
@@ -78,9 +82,11 @@ def test_no_decision_begun_after_a_switch_serves_what_was_switched_away(desk):
     [thread.join() for thread in threads]
     assert wrong == []
     assert desk.all("SELECT * FROM run WHERE arm = 'candidate' AND release_id IS NULL") == []
-    serving = {r["epoch"]: r["candidate"] for r in desk.all(
-        "SELECT l.epoch, r.candidate FROM ledger l JOIN release r ON r.id = l.release_id WHERE l.action = 'share'"
-    )}  # fmt: skip
+    shares = desk.all(
+        "SELECT ledger.epoch, candidate FROM ledger JOIN release ON release.id = ledger.release_id"
+        " WHERE action = 'share'"
+    )
+    serving = {share["epoch"]: share["candidate"] for share in shares}
     for run in desk.all("SELECT * FROM run"):
         assert run["bundle_id"] == serving.get(run["epoch"], desk.baseline)
 
@@ -127,7 +133,11 @@ def test_a_conversation_on_the_candidate_moves_to_the_baseline(stop, desk, serve
         "pause": lambda: desk.serve(release_id, 0),
     }[stop]()
     moved = turn(served)
-    assert (moved.bundle.id, moved.decision.arm, moved.decision.eligible) == (desk.baseline, "baseline", False)
+    assert (moved.bundle.id, moved.decision.arm, moved.decision.eligible) == (
+        desk.baseline,
+        "baseline",
+        False,
+    )
 
 
 def test_a_conversation_that_was_moved_stays_moved(desk, served):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from lastgood import assignment
 
-VECTORS = json.loads((Path(__file__).parents[1] / "data" / "assignment_vectors.json").read_text(encoding="utf-8"))[
-    "vectors"
-]
+VECTORS = json.loads(
+    (Path(__file__).parents[1] / "data" / "assignment_vectors.json").read_text(encoding="utf-8")
+)["vectors"]
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
 
 

@@ -32,7 +32,9 @@ def test_adopt_makes_a_vouched_baseline(desk):
 
 
 def test_an_agent_is_adopted_once(desk):
-    with pytest.raises(InvalidMove, match="support in production has a baseline already.*lastgood rollback support --to"):
+    with pytest.raises(
+        InvalidMove, match=r"support in production has a baseline already.*lastgood rollback support --to"
+    ):
         desk.adopt()
 
 
@@ -47,7 +49,9 @@ def test_an_unknown_bundle_is_not_adopted(desk):
         control.adopt(desk.store, "sales", "production", "f" * 64, actor="ann", reason="")
 
 
-@pytest.mark.parametrize(("agent", "environment"), [("", "production"), ("Sales Team", "production"), ("sales", "a/b")])
+@pytest.mark.parametrize(
+    ("agent", "environment"), [("", "production"), ("Sales Team", "production"), ("sales", "a/b")]
+)
 def test_a_name_that_is_none_is_not_adopted(agent, environment, desk):
     with pytest.raises(InvalidBundle, match="is no name"):
         control.adopt(desk.store, agent, environment, desk.baseline, actor="ann", reason="")
@@ -92,7 +96,7 @@ def test_a_second_rollback_does_not_flip_back_to_what_was_withdrawn(desk):
     desk.promote(desk.live())
     desk.promote(desk.live(candidate=third))
     assert [desk.rollback().baseline, desk.rollback().baseline] == [desk.candidate, desk.baseline]
-    with pytest.raises(InvalidMove, match="no other last known good bundle.*--to BUNDLE"):
+    with pytest.raises(InvalidMove, match=r"no other last known good bundle.*--to BUNDLE"):
         desk.rollback()
     assert desk.point.baseline == desk.baseline
 
@@ -132,7 +136,10 @@ def test_a_rollback_to_a_named_bundle_reverts_the_live_release_first(desk):
     desk.live(500)
     point = desk.rollback(to=third)
     assert (point.baseline, point.release_id) == (third, None)
-    assert [row["action"] for row in desk.all("SELECT action FROM ledger ORDER BY seq")][-2:] == ["revert", "rollback"]
+    assert [row["action"] for row in desk.all("SELECT action FROM ledger ORDER BY seq")][-2:] == [
+        "revert",
+        "rollback",
+    ]
 
 
 def test_a_rollback_to_the_live_baseline_is_a_revert(desk):
@@ -157,7 +164,7 @@ def test_a_rollback_to_what_can_not_be_served_changes_nothing(live, desk):
 def test_a_rollback_to_the_live_candidate_is_no_rollback(desk):
     desk.live(500)
     before = desk.point
-    with pytest.raises(InvalidMove, match="is the live candidate.*--vouch"):
+    with pytest.raises(InvalidMove, match=r"is the live candidate.*--vouch"):
         desk.rollback(to=desk.candidate)
     assert desk.point == before
 
@@ -198,5 +205,7 @@ def test_a_readmission_moves_nobody(desk):
 
 
 def test_a_bundle_that_is_not_quarantined_can_not_be_readmitted(desk):
-    with pytest.raises(NotFound, match=f"b-{desk.candidate[:8]} is not quarantined for support in production"):
+    with pytest.raises(
+        NotFound, match=f"b-{desk.candidate[:8]} is not quarantined for support in production"
+    ):
         readmit(desk, desk.candidate)

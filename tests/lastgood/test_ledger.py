@@ -1,13 +1,17 @@
 import json
 import random
 import sqlite3
+from itertools import pairwise
 
 import pytest
 
 from lastgood import ledger
 from lastgood.errors import CorruptRow
 
-COLUMNS = ("agent", "environment", "seq", "at_us", "actor", "action", "reason", "epoch", "release_id", "point", "previous", "hash")  # fmt: skip
+COLUMNS = (
+    *("agent", "environment", "seq", "at_us", "actor", "action", "reason"),
+    *("epoch", "release_id", "point", "previous", "hash"),
+)
 
 
 @pytest.fixture
@@ -48,7 +52,7 @@ def test_one_row_a_move_in_the_order_of_commits(history):
 
 def test_epochs_rise_by_one_at_most_from_row_to_row(history):
     epochs = [row["epoch"] for row in history.all("SELECT * FROM ledger ORDER BY seq")]
-    assert all(later - earlier in {0, 1} for earlier, later in zip(epochs, epochs[1:], strict=False))
+    assert all(later - earlier in {0, 1} for earlier, later in pairwise(epochs))
     assert epochs[-1] == history.point.epoch
 
 
@@ -114,6 +118,25 @@ def test_200_tampers_are_all_found_and_the_first_bad_row_is_named(history, raw):
         raw.execute("DELETE FROM ledger")
         raw.executemany(f"INSERT INTO ledger VALUES ({', '.join('?' * len(COLUMNS))})", rows)
         assert verify(history)[0] == len(rows), number
+
+
+def test_a_row_that_was_hashed_anew_breaks_the_chain_at_the_next(history, raw):
+    row = history.all("SELECT * FROM ledger WHERE seq = 5")[0]
+    edited = ledger.row_hash({**row, "actor": "mallory"})
+    raw.execute("UPDATE ledger SET actor = 'mallory', hash = ? WHERE seq = 5", [edited])
+    with pytest.raises(CorruptRow, match="broken at row 6"):
+        verify(history)
+
+
+def test_a_cut_beginning_is_found_though_the_rest_was_chained_anew(history, raw):
+    raw.execute("DELETE FROM ledger WHERE seq = 1")
+    previous = ""
+    for row in history.all("SELECT * FROM ledger ORDER BY seq"):
+        digest = ledger.row_hash({**row, "previous": previous})
+        raw.execute("UPDATE ledger SET previous = ?, hash = ? WHERE seq = ?", [previous, digest, row["seq"]])
+        previous = digest
+    with pytest.raises(CorruptRow, match="broken at row 1:"):
+        verify(history)
 
 
 @pytest.mark.parametrize("column", COLUMNS[3:])

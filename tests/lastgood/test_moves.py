@@ -79,7 +79,6 @@ def tried(name, point):
         return None
 
 
-
 @given(points(), st.sampled_from(sorted(MOVES)))
 def test_the_epoch_rises_by_one_with_every_serving_move_and_never_otherwise(point, name):
     now = tried(name, point)
@@ -174,7 +173,9 @@ def test_the_seal_differs_when_any_field_differs(point, name):
     assert dataclasses.replace(changed, **{name: old}).seal == point.seal
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "5", '"x"', "null", "{}", '{"caps": 1, "triggers": {}, "records": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "5", '"x"', "null", "{}", '{"caps": 1, "triggers": {}, "records": {}}']
+)
 def test_terms_that_can_not_be_read_are_corrupt(text):
     with pytest.raises(CorruptRow, match="lastgood rollback"):
         Terms.from_json(text)
@@ -193,4 +194,7 @@ def test_a_task_type_that_the_policy_does_not_list_is_other():
 
 
 def test_only_promoted_and_reverted_have_ended():
-    assert {state for state in ReleaseState if not state.live} == {ReleaseState.PROMOTED, ReleaseState.REVERTED}
+    assert {state for state in ReleaseState if not state.live} == {
+        ReleaseState.PROMOTED,
+        ReleaseState.REVERTED,
+    }

@@ -32,7 +32,9 @@ def share(desk, release_id, expect, key="canary:0", share_bp=100):
 def test_an_agent_that_was_never_adopted_has_no_point(desk):
     with desk.store.reading() as txn:
         assert points.find(txn, "sales", "production") is None
-        with pytest.raises(NotFound, match="no agent 'sales' in production: it has no baseline yet.*lastgood adopt"):
+        with pytest.raises(
+            NotFound, match=r"no agent 'sales' in production: it has no baseline yet.*lastgood adopt"
+        ):
             points.read(txn, "sales", "production")
 
 
@@ -48,7 +50,7 @@ def test_a_stale_epoch_is_refused_and_changes_nothing(desk):
     release_id = desk.start()
     stale = Expect.of(desk.point)
     before = desk.serve(release_id, 100)
-    with pytest.raises(StaleDriver, match="moved on to epoch 2, driver term 1 .*commit is refused"):
+    with pytest.raises(StaleDriver, match=r"moved on to epoch 2, driver term 1 .*commit is refused"):
         share(desk, release_id, stale, key="other", share_bp=9_000)
     assert desk.point == before
 
@@ -74,7 +76,9 @@ def test_every_move_of_a_driver_is_fenced(move, desk):
         "renew": lambda: releasing.renew(
             desk.store, release_id, lease_us=9, driver="driver", reason="", expect=stale
         ),
-        "promote": lambda: releasing.promote(desk.store, release_id, proven=True, ending=ending, expect=stale),
+        "promote": lambda: releasing.promote(
+            desk.store, release_id, proven=True, ending=ending, expect=stale
+        ),
         "revert": lambda: releasing.revert(desk.store, release_id, ending, stale),
         "take_over": lambda: releasing.take_over(desk.store, release_id, driver="d", reason="", expect=stale),
     }
@@ -129,13 +133,15 @@ def test_a_changed_column_is_found_when_it_is_read(column, value, desk, edit):
 
 def test_a_row_that_is_gone_is_found_and_not_adopted_over(desk, edit):
     edit("DELETE FROM control_point")
-    with pytest.raises(CorruptRow, match="its row is gone.*lastgood rollback support"):
+    with pytest.raises(CorruptRow, match=r"its row is gone.*lastgood rollback support"):
         _ = desk.point
     with pytest.raises(CorruptRow, match="its row is gone"):
         desk.adopt()
 
 
-@pytest.mark.parametrize("statement", ["UPDATE control_point SET share_bp = 9000, epoch = 77", "DELETE FROM control_point"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE control_point SET share_bp = 9000, epoch = 77", "DELETE FROM control_point"]
+)
 def test_a_rollback_restores_what_the_ledger_says(statement, desk, edit):
     before = desk.point
     edit(statement)
@@ -173,7 +179,9 @@ def test_where_the_ledger_was_changed_too_only_a_backup_helps(desk, edit):
     edit("UPDATE control_point SET share_bp = 10000")
     edit("DROP TRIGGER ledger_no_update")
     edit("UPDATE ledger SET reason = 'edited'")
-    with pytest.raises(CorruptRow, match="ledger's last row was changed too: restore the store from a backup"):
+    with pytest.raises(
+        CorruptRow, match="ledger's last row was changed too: restore the store from a backup"
+    ):
         desk.rollback()
 
 

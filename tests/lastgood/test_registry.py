@@ -100,7 +100,10 @@ def test_a_reference_to_several_bundles(store, build):
         ("UPDATE bundle_part SET version = ? WHERE kind = 'prompt'", "not a version"),
         ("UPDATE bundle_part SET kind = ? WHERE kind = 'prompt'", "poem"),
         ("UPDATE bundle_part SET digest = ? WHERE kind = 'prompt'", "0" * 64),
-        ("UPDATE bundle_part SET digest = (SELECT digest FROM part WHERE kind = 'tools') WHERE kind = ?", "prompt"),
+        (
+            "UPDATE bundle_part SET digest = (SELECT digest FROM part WHERE kind = 'tools') WHERE kind = ?",
+            "prompt",
+        ),
         ("UPDATE bundle SET author = ?", "mallory"),
         ("UPDATE bundle SET author = ?", b"mallory"),
         ("UPDATE bundle SET approver = ?", "mallory"),
@@ -121,5 +124,7 @@ def test_a_bundle_under_another_id_is_found(store, build):
     record, _ = registry.register(store, "support", build("one"), author="ann")
     edit(store, "UPDATE bundle SET id = ?", "f" * 64)
     edit(store, "UPDATE bundle_part SET bundle_id = ?", "f" * 64)
-    with pytest.raises(CorruptRow, match=f"the parts stored for bundle b-ffffffff make {record.bundle.short}"):
+    with pytest.raises(
+        CorruptRow, match=f"the parts stored for bundle b-ffffffff make {record.bundle.short}"
+    ):
         registry.load(store, "f" * 64)

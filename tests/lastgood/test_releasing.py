@@ -31,7 +31,12 @@ def enter(desk, release_id, key, state, step=0):
 def test_a_start_holds_the_point_and_serves_nobody_differently(desk):
     release_id = desk.start()
     point = desk.point
-    assert (point.release_id, point.candidate, point.share_bp, point.epoch) == (release_id, desk.candidate, 0, 1)
+    assert (point.release_id, point.candidate, point.share_bp, point.epoch) == (
+        release_id,
+        desk.candidate,
+        0,
+        1,
+    )
     assert release(desk)["state"] == ReleaseState.OPENED
 
 
@@ -63,7 +68,9 @@ def test_an_unknown_candidate(desk):
 
 def test_an_agent_without_a_baseline(desk, store, tools, clock):
     fresh = tools.Desk(store, clock)
-    with pytest.raises(NotFound, match="it has no baseline yet; register a bundle and `lastgood adopt support BUNDLE`"):
+    with pytest.raises(
+        NotFound, match="it has no baseline yet; register a bundle and `lastgood adopt support BUNDLE`"
+    ):
         fresh.start()
     assert fresh.all("SELECT * FROM release") == []
 
@@ -256,7 +263,11 @@ def test_a_promotion_makes_the_candidate_the_proven_baseline(desk):
     point = desk.promote(release_id)
     assert (point.baseline, point.standing, point.candidate) == (desk.candidate, "proven", None)
     served = desk.one("SELECT * FROM served ORDER BY epoch DESC LIMIT 1")
-    assert (served["bundle_id"], served["release_id"], served["epoch"]) == (desk.candidate, release_id, point.epoch)
+    assert (served["bundle_id"], served["release_id"], served["epoch"]) == (
+        desk.candidate,
+        release_id,
+        point.epoch,
+    )
 
 
 def test_nothing_is_promoted_while_the_kill_switch_is_on(desk):
@@ -290,7 +301,9 @@ def test_an_unknown_release(desk):
 def test_a_revert_by_proof_quarantines_until_a_readmission(by, desk):
     desk.revert(desk.live(), by)
     desk.clock.advance(1_000 * 24 * 60 * MINUTE)
-    with pytest.raises(Quarantined, match=f"quarantined.*reverted by {by}: it is bad.*lastgood readmit support"):
+    with pytest.raises(
+        Quarantined, match=f"quarantined.*reverted by {by}: it is bad.*lastgood readmit support"
+    ):
         desk.start()
     assert len(desk.all("SELECT * FROM release")) == 1
 
@@ -299,7 +312,7 @@ def test_a_revert_by_proof_quarantines_until_a_readmission(by, desk):
 def test_a_revert_without_proof_only_cools_down(by, desk, tools):
     desk.revert(desk.live(terms=Terms(caps=tools.OPEN.caps, cooldown_us=10 * MINUTE)), by)
     desk.clock.advance(3 * MINUTE)
-    with pytest.raises(Quarantined, match="cools down .* for another 7 min"):
+    with pytest.raises(Quarantined, match=r"cools down .* for another 7 min"):
         desk.start()
     desk.clock.advance(7 * MINUTE)
     assert desk.start()

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lastgood import assignment
 from lastgood.clock import ManualClock
 from lastgood.errors import CorruptRow, InvalidInput, NotFound, Refused, StoreUnavailable
 from lastgood.moves import ControlPoint
@@ -21,7 +22,12 @@ def bundles():
     from lastgood.bundle import Bundle, Part
 
     def make(prompt, runtime=None):
-        return Bundle([Part.of_value(kind, "1", prompt, runtime) for kind in ("prompt", "model", "tools", "memory", "policy")])
+        return Bundle(
+            [
+                Part.of_value(kind, "1", prompt, runtime)
+                for kind in ("prompt", "model", "tools", "memory", "policy")
+            ]
+        )
 
     return make("first"), make("second"), make("third", "image:2")
 
@@ -54,6 +60,12 @@ def test_an_eligible_run_is_drawn_by_the_hash(bundles, clock):
     assert all(d.bundle is bundles[d.arm == "candidate"] for d in decisions)
     assert decisions[0].release_id == "rel_1"
     assert decisions[0].epoch == 3
+
+
+def test_a_unit_meets_the_candidate_from_the_first_share_above_its_bucket(bundles, clock):
+    bucket = assignment.bucket("rel_1", "unit")
+    assert router(bundles, clock, share_bp=bucket).route("unit").arm == "baseline"
+    assert router(bundles, clock, share_bp=bucket + 1).route("unit").arm == "candidate"
 
 
 def test_the_same_unit_is_drawn_the_same_way_again(bundles, clock):
@@ -110,7 +122,9 @@ def test_a_risky_run_stays_on_the_baseline(risk, bundles, clock):
 
 @pytest.mark.parametrize("risk", ["none", "LOW", ""])
 def test_an_unknown_risk_is_refused(risk, bundles, clock):
-    with pytest.raises(InvalidInput, match="risk .* of a run of support is unknown; use one of low, medium, high"):
+    with pytest.raises(
+        InvalidInput, match=r"risk .* of a run of support is unknown; use one of low, medium, high"
+    ):
         router(bundles, clock).route("unit", risk)
 
 
@@ -196,7 +210,9 @@ def test_a_candidate_whose_runtime_is_not_announced_is_not_served(desk):
 
 def test_a_baseline_whose_runtime_is_not_announced_is_refused(desk):
     desk.promote(desk.live(candidate=desk.register("needs", "image:2")))
-    with pytest.raises(Refused, match="needs the runtime image:2, which this process does not announce.*LASTGOOD_RUNTIME"):
+    with pytest.raises(
+        Refused, match=r"needs the runtime image:2, which this process does not announce.*LASTGOOD_RUNTIME"
+    ):
         arms(desk, serving(desk))
 
 
@@ -210,7 +226,9 @@ def test_a_bundle_is_read_once_a_process(desk, monkeypatch):
 
     served, reads = serving(desk), []
     real = registry.read
-    monkeypatch.setattr(registry, "read", lambda txn, bundle_id: reads.append(bundle_id) or real(txn, bundle_id))
+    monkeypatch.setattr(
+        registry, "read", lambda txn, bundle_id: reads.append(bundle_id) or real(txn, bundle_id)
+    )
     release_id = desk.start()
     for share_bp in (100, 200, 300):
         desk.serve(release_id, share_bp)

@@ -60,6 +60,7 @@ def test_the_error_is_of_the_given_kind():
         ("? [1]\n: 2", "f:1: found unhashable key"),
         ("a: \x00", "f:1: "),
         (b"a: 1\nb: \xff\n", "f:2: not UTF-8"),
+        ("a: 1\nb: \ud800", "f:2: half a character"),
         ("&a [*a]", "an anchor holds itself"),
         ("a: " + "1:" * 5_000 + "1", "a number of 10,001 characters"),
         ("a: " + "1" * 5_000, "a number of 5,000 characters"),

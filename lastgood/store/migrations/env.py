@@ -12,10 +12,7 @@ assert tables.ControlPointRow.__tablename__ in target_metadata.tables  # noqa: S
 def _run() -> None:
     source = engine.engine_for(context.config.attributes["url"])
     with source.connect() as connection:
-        # the engine begins a transaction before DDL too: a migration that breaks off leaves nothing behind
-        context.configure(
-            connection=connection, target_metadata=target_metadata, render_as_batch=True, transactional_ddl=True
-        )
+        context.configure(connection=connection, target_metadata=target_metadata, render_as_batch=True)
         with context.begin_transaction():
             context.run_migrations()
         connection.commit()

@@ -24,7 +24,9 @@ IMMUTABLE = {
 def content(path):
     """Everything that a store's file holds, by table."""
     held = sqlite3.connect(path)
-    names = [name for (name,) in held.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    names = [
+        name for (name,) in held.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+    ]
     found = {name: held.execute(f"SELECT * FROM {name}").fetchall() for name in names}
     held.close()
     return found
@@ -92,7 +94,7 @@ def test_a_newer_store_is_not_upgraded(path):
     held.commit()
     held.close()
     before = content(path)
-    with pytest.raises(SchemaMismatch, match="has schema 9999.*upgrade the lastgood package"):
+    with pytest.raises(SchemaMismatch, match=r"has schema 9999.*upgrade the lastgood package"):
         engine.upgrade(f"sqlite:///{path}")
     assert content(path) == before
 
@@ -107,7 +109,7 @@ def test_a_file_that_is_no_database_is_not_upgraded(tmp_path):
 
 
 def test_a_store_where_nothing_can_be_written_is_not_created():
-    with pytest.raises(StoreUnavailable, match="/proc/nowhere/x.db can't be created or written"):
+    with pytest.raises(StoreUnavailable, match=r"/proc/nowhere/x.db can't be created or written"):
         engine.upgrade("sqlite:////proc/nowhere/x.db")
 
 

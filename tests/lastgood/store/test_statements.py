@@ -5,11 +5,7 @@ import pytest
 
 from lastgood.store import statements, tables
 
-SQL = {
-    name: value
-    for name, value in vars(statements).items()
-    if name.isupper() and isinstance(value, str)
-}
+SQL = {name: value for name, value in vars(statements).items() if name.isupper() and isinstance(value, str)}
 
 
 @pytest.fixture

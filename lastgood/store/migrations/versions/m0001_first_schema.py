@@ -22,6 +22,7 @@ def _refuse_edits(table: str) -> None:
 
 
 def upgrade() -> None:
+    """Create every table."""
     op.create_table(
         "bundle",
         sa.Column("id", sa.String(), nullable=False),
@@ -442,5 +443,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Refuse: there is nothing before the first schema."""
     msg = "the first schema has nothing before it: restore a backup instead"
     raise RuntimeError(msg)

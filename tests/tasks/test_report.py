@@ -1,0 +1,129 @@
+"""The report: where a release stands, and why, for people."""
+
+import json
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lastgood import control, releasing
+from lastgood.releasing import Ending
+from tasks import driving, report
+
+MINUTE, HOUR = 60_000_000, 3_600_000_000
+
+
+def test_a_release_without_a_look_says_so(world):
+    release_id = world.start()
+    made = report.build(world.store, release_id)
+    assert made.headline == "OPENED: no look yet; nobody drives it yet"
+    assert made.state == "Opened"
+    assert made.table == []
+
+
+def test_a_live_release_says_what_is_known_and_who_drives_it(world):
+    release_id = world.start()
+    world.drive(release_id, looks=10, runs=10)
+    made = report.build(world.store, release_id)
+    assert re.fullmatch(r"COMPARE: \d+ candidate runs, the evidence says hold; driven by me", made.headline)
+    assert "Next: another look; 20% of the eligible runs go to the candidate." in made.markdown
+
+
+def test_an_ended_release_says_why(world):
+    release_id = world.start()
+    world.drive(release_id, candidate=0.1)
+    made = report.build(world.store, release_id)
+    assert made.state == "Reverted"
+    assert made.headline.startswith("REVERTED: completion is worse (")
+    assert made.markdown.splitlines()[2].startswith("**REVERTED: completion is worse (")
+
+
+def test_the_figures_are_those_of_the_last_look(world):
+    release_id = world.start()
+    world.drive(release_id)
+    made = report.build(world.store, release_id)
+    look = world.rows("SELECT verdict FROM look ORDER BY seq DESC LIMIT 1")[0]
+    verdict = json.loads(look["verdict"])["guardrails"][0]
+    row = made.table[0]
+    assert (row["guardrail"], row["verdict"]) == ("completion", "pass")
+    assert row["candidate"].startswith(f"{verdict['y_c']}/{verdict['n_c']} bad (")
+    assert row["low_points"] <= row["difference_points"] <= row["high_points"]
+    assert (row["low_points"], row["high_points"]) == (round(verdict["low"], 2), round(verdict["high"], 2))
+
+
+def test_the_table_shows_the_estimate_with_its_confidence_sequence(world):
+    release_id = world.start()
+    world.drive(release_id)
+    made = report.build(world.store, release_id)
+    row = made.table[0]
+    interval = f"{row['difference_points']:+.1f} ({row['low_points']:+.1f} to {row['high_points']:+.1f})"
+    line = next(line for line in made.markdown.splitlines() if line.startswith("| completion | pass |"))
+    assert interval in line
+    assert line.endswith("| +20.0 |")
+
+
+def test_the_key_stays_the_same_and_is_one_that_prefect_takes(world):
+    release_id = world.start()
+    first = report.build(world.store, release_id).key
+    world.drive(release_id, looks=5)
+    assert report.build(world.store, release_id).key == first
+    assert re.fullmatch(r"[a-z0-9-]+", first)
+    assert release_id.removeprefix("rel_").lower() in first
+
+
+def test_every_switch_is_listed_and_renewals_are_not(world):
+    release_id = world.start()
+    world.drive(release_id)
+    timeline = report.build(world.store, release_id).markdown.partition("## Every switch")[2]
+    done = re.findall(r"^\| [^|]* UTC \| (\d+) \| (\w+) \|", timeline, re.MULTILINE)
+    assert [what for _, what in done] == [
+        "start", "takeover", "share", "arm", "compare", "share", "arm", "compare", "promote"
+    ]  # fmt: skip
+
+
+def test_a_schedule_that_drives_for_days_is_listed_once(world):
+    release_id = world.start()
+    for _ in range(5):
+        driving.evaluate(world.store, release_id, "the schedule")
+        world.clock.advance(MINUTE)
+    driving.begin(world.store, release_id, "ann's command line")
+    timeline = report.build(world.store, release_id).markdown.partition("## Every switch")[2]
+    assert timeline.count("| takeover |") == 2
+
+
+def test_the_ceilings_are_listed(world):
+    release_id = world.start("{name: small, guardrails: {completion: {margin: 15 points}}}")
+    assert "- candidate runs 0 of 500 this hour\n" in report.build(world.store, release_id).markdown
+
+
+def test_a_release_that_asks_names_both_ways_out(world):
+    release_id = world.start()
+    with world.store.transaction() as txn:
+        txn.run("UPDATE release SET state = 'asking'")
+    text = report.build(world.store, release_id).markdown
+    assert "`lastgood promote support --vouch --reason ...` or `lastgood rollback support`" in text
+
+
+def test_what_people_write_is_data(world):
+    evil = "<script>|[x](javascript:1)`\\|` **\n# heading"
+    release_id = world.start(note=evil)
+    releasing.revert(world.store, release_id, Ending("mallory|<b>", evil, by="hand"))
+    text = report.build(world.store, release_id).markdown
+    assert "<script>" not in text
+    assert "<b>" not in text
+    assert "](javascript" not in text
+    assert "\n# heading" not in text
+    rows = [line for line in text.splitlines() if line.startswith("| 20")]
+    assert [len(re.findall(r"\|", row)) for row in rows] == [6] * len(rows)
+
+
+@given(st.text())
+def test_a_cell_can_not_end_itself(text):
+    cell = report._cell(text)
+    assert not set(cell) & set("<>|[]`*\\\n\r")
+
+
+def test_a_kill_switch_is_in_the_list(world):
+    release_id = world.start()
+    control.kill(world.store, "support", "production", actor="ann", reason="drill")
+    assert "| kill | drill | ann |" in report.build(world.store, release_id).markdown
