@@ -75,11 +75,11 @@ class Case:
 class Stream:
     """The runs of one replay in the order of assignment, the same however many are asked for at once."""
 
-    def __init__(self, case: Case, salt: str, entropy: tuple[int, ...]) -> None:
-        """Draw for one release; `salt` stands for its id."""
+    def __init__(self, case: Case, salt: str) -> None:
+        """Assign and draw for one release; `salt` stands for its id."""
         self._case = case
         self._bucket = bucketer(salt)
-        self._random = np.random.default_rng(entropy)
+        self._random = np.random.default_rng(list(salt.encode()))
         self._buckets: IntArray = np.empty(0, dtype=np.int64)
         self._draws: FloatArray = np.empty(0)
 
@@ -125,7 +125,8 @@ def closings(codes: IntArray, share_bp: IntArray, size: int, held: Open) -> tupl
     The order is that of `Comparison.path`: a full block closes with its last run, one that the share
     outgrew with its stratum's next run.
     """
-    at, shares, after = [np.empty(0)], [np.empty(0, dtype=np.int64)], dict(held)
+    none = np.empty(0, dtype=np.int64)
+    at, shares, after = [none], [none], dict(held)
     for code in np.unique(codes).tolist():
         places = np.flatnonzero(codes == code)
         own = share_bp[places]
@@ -136,9 +137,8 @@ def closings(codes: IntArray, share_bp: IntArray, size: int, held: Open) -> tupl
             position[start:] -= position[start]
         full = position % size == size - 1
         cut = starts[np.append(count, position[:-1] + 1)[starts] % size != 0]
-        at += [places[full].astype(np.float64), places[cut] - 0.5]
+        at += [places[full], places[cut]]
         shares += [own[full], np.append(share, own[:-1])[cut]]
         after[code] = (int(position[-1] + 1) % size, int(own[-1]))
     order = np.argsort(np.concatenate(at), kind="stable")
-    places = np.ceil(np.concatenate(at)[order]).astype(np.int64)
-    return places, np.concatenate(shares)[order].astype(np.int64), after
+    return np.concatenate(at)[order], np.concatenate(shares)[order], after

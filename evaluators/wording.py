@@ -1,5 +1,9 @@
 """Wording: one guardrail's state as a verdict with its reason."""
 
+import math
+
+import numpy as np
+
 from evaluators.decision import revert_line
 from evaluators.guardrail_state import GuardrailState
 from evaluators.intervals import log_odds_sequence, risk_difference
@@ -14,9 +18,11 @@ def describe(
     """The verdict on one guardrail; `culprits` are those that reverted the release."""
     guardrail, margin = state.terms.guardrail, state.terms.margin
     n_c, y_c, n_b, y_b = state.seen
-    closed = state.totals
     odds = log_odds_sequence(CURVE, state.curve, rules.alpha_promote)
-    shown = risk_difference(odds, closed[2], closed[3])
+    shown = risk_difference(odds, n_b, y_b)
+    estimate = shown.estimate
+    if n_c and n_b and float(np.ptp(state.curve)) == 0.0:  # no closed block tells the arms apart yet
+        estimate = min(max(100.0 * (y_c / n_c - y_b / n_b), shown.low), shown.high)
     word = _word(state, guilty=guardrail.name in culprits, invalid=bool(invalid_reason))
     return GuardrailVerdict(
         name=guardrail.name,
@@ -24,7 +30,7 @@ def describe(
         log_e_harm=state.log_e_harm,
         log_e_promote=state.log_e_gates[-1],
         crossed=state.has_crossed[-1],
-        estimate=shown.estimate,
+        estimate=estimate,
         low=shown.low,
         high=shown.high,
         baseline_rate=y_b / n_b if n_b else 0.0,
@@ -72,7 +78,5 @@ def _reason(state: GuardrailState, rules: Rules, word: Word, invalid_reason: str
 
 
 def _line(state: GuardrailState, rules: Rules) -> str:
-    import math
-
     alone = revert_line(rules) - math.log(state.terms.guardrail.weight)
     return f"{alone:.2f} decides alone"

@@ -105,7 +105,9 @@ class _Reader:
             raise self.error(f"{self.name}:{line}: not UTF-8; save the file as UTF-8") from None
         except UnicodeEncodeError as problem:
             line = problem.object.count("\n", 0, problem.start) + 1
-            raise self.error(f"{self.name}:{line}: half a character (a lone surrogate); take it out") from None
+            raise self.error(
+                f"{self.name}:{line}: half a character (a lone surrogate); take it out"
+            ) from None
         return text
 
     def check_events(self, text: str) -> None:

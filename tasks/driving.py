@@ -115,8 +115,7 @@ def due(store: Store, driver: Driver) -> Due:
     if row["ended_us"] is not None:
         return ENDED
     if point.driver_term != driver.term:
-        msg = f"{driver.release_id} was taken over by {row['driver']}; {driver.name} stops driving it"
-        raise StaleDriver(msg)
+        raise _taken_over(row, driver)
     rules = Frozen.of(row).policy.rules()
     looking = ReleaseState(row["state"]) in LOOKING
     made = _look(store, row) if looking else None
@@ -149,15 +148,16 @@ def act(store: Store, driver: Driver, what: Due) -> None:
             expect=what.expect,
         )
     except (StaleDriver, InvalidMove) as error:
-        if not _moved_on(store, driver, what.expect):
-            raise
+        row, point = read(store, driver.release_id)
+        if row["ended_us"] is None and point.driver_term != driver.term:
+            raise _taken_over(row, driver) from error
+        if row["ended_us"] is None and point.epoch == what.expect.epoch:
+            raise  # nobody moved it: the move itself is not allowed
         log.info("%s: decided anew, since %s", driver.release_id, error)
 
 
-def _moved_on(store: Store, driver: Driver, expect: Expect) -> bool:
-    """Whether a trigger or a person moved the release meanwhile, and this driver still drives the rest."""
-    row, point = read(store, driver.release_id)
-    return row["ended_us"] is not None or (point.driver_term == driver.term and point.epoch != expect.epoch)
+def _taken_over(row: Row, driver: Driver) -> StaleDriver:
+    return StaleDriver(f"{row['id']} was taken over by {row['driver']}; {driver.name} stops driving it")
 
 
 def rest(store: Store, driver: Driver, what: Due) -> None:

@@ -130,7 +130,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
             difference,
             margin,
         )
-        lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
+        lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *(f"- {r['guardrail']}: {_cell(r['reason'])}" for r in rows)]
     return "\n".join(lines)
 

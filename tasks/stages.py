@@ -38,7 +38,7 @@ def _is_mine(name: str) -> bool:
     return name.startswith("flow run ") and name.endswith(f" ({flow_run.get_id()})")
 
 
-@task(name="preflight", cache_policy=NO_CACHE, retries=0)
+@task(name="preflight", task_run_name="preflight", cache_policy=NO_CACHE, retries=0)
 def start(wanted: preflight.Wanted) -> Driver:
     """Refuse what must be refused, then record the release; a retry of a flow run goes on with its own."""
     checkout.verify()

@@ -70,8 +70,8 @@ def _wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) ->
 
 
 @pytest.fixture(scope="session")
-def prefect_server(clean_environment: dict[str, str]) -> Callable[..., Any]:
-    """`with prefect_server(python, folder) as environment`: a real server, and what reaches it."""
+def real_server(clean_environment: dict[str, str]) -> Callable[..., Any]:
+    """`with real_server(python, folder) as environment`: a real server, and what reaches it."""
 
     @contextlib.contextmanager
     def start(python: str, folder: Path) -> Iterator[dict[str, str]]:

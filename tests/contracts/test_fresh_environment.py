@@ -62,12 +62,12 @@ def test_nothing_was_installed_that_constraints_txt_does_not_pin(fresh: Path) ->
 
 
 def test_it_answers_read_flows_and_runs_one_scheduled_flow(
-    fresh: Path, tmp_path: Path, prefect_server: Callable[..., Any], background: Callable[..., Any]
+    fresh: Path, tmp_path: Path, real_server: Callable[..., Any], background: Callable[..., Any]
 ) -> None:
     python = str(fresh / ".venv" / "bin" / "python")
     tick = [python, str(fresh / "tests" / "contracts" / "tick.py")]
     with (
-        prefect_server(python, tmp_path) as environment,
+        real_server(python, tmp_path) as environment,
         background([*tick, "serve"], tmp_path / "serve.log", environment),
     ):
         watched = subprocess.run(

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluators import Comparison, Decision, History, Word
+from evaluators.blocks import BlockCounts
 from evaluators.path import ASSIGNED
 from evaluators.rules import Step
 from lastgood.errors import InvalidEvidence, InvalidPolicy
@@ -307,3 +308,13 @@ def test_the_package_gives_its_public_names_and_no_others():
     assert all(hasattr(evaluators, name) for name in evaluators.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = evaluators.nothing
+
+
+def test_an_estimate_shows_what_was_seen_before_a_block_closed(make_rules):
+    rules = make_rules()
+    comparison = Comparison(rules, History())
+    name = rules.guardrails[0].name
+    comparison.observe_blocks({name: [BlockCounts("all", 0, 1000, 4, 4, 16, 0, closed=False)]})
+    found = comparison.verdict().guardrail(name)
+    assert found.low <= found.estimate <= found.high
+    assert found.estimate > 80

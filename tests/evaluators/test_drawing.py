@@ -38,26 +38,26 @@ def _shares(n, share_bp=3000):
 
 
 def test_arms_are_those_of_the_published_assignment(case) -> None:
-    found = Stream(case, "rel_1", (1,)).candidate(0, _shares(500)).tolist()
+    found = Stream(case, "rel_1").candidate(0, _shares(500)).tolist()
     assert found == [bucket("rel_1", str(run)) < 3000 for run in range(500)]
 
 
 def test_a_stream_is_the_same_however_it_is_asked_for(case) -> None:
-    whole = Stream(case, "rel_1", (1,)).runs(0, _shares(BATCH + 900))
-    parts = Stream(case, "rel_1", (1,))
+    whole = Stream(case, "rel_1").runs(0, _shares(BATCH + 900))
+    parts = Stream(case, "rel_1")
     cut = [parts.runs(700, _shares(BATCH + 200)), parts.runs(0, _shares(700))]
     pd.testing.assert_frame_equal(whole, pd.concat([cut[1], cut[0]], ignore_index=True))
 
 
 def test_a_larger_share_only_moves_runs_to_the_candidate(case) -> None:
-    stream = Stream(case, "rel_1", (1,))
+    stream = Stream(case, "rel_1")
     few, many = stream.candidate(0, _shares(3000, 500)), stream.candidate(0, _shares(3000, 5000))
     assert few.sum() < many.sum()
     assert (many | ~few).all()
 
 
 def test_a_draw_keeps_its_recorded_stratum(case) -> None:
-    runs = Stream(case, "rel_1", (1,)).runs(0, _shares(2000))
+    runs = Stream(case, "rel_1").runs(0, _shares(2000))
     seen = set(zip(runs["arm"], runs["stratum"], runs["completed"], strict=True))
     assert seen == {
         ("baseline", "a", True), ("baseline", "b", False), ("candidate", "a", False), ("candidate", "b", True)
@@ -65,14 +65,14 @@ def test_a_draw_keeps_its_recorded_stratum(case) -> None:
 
 
 def test_draws_are_with_replacement_and_even(case) -> None:
-    runs = Stream(case, "rel_1", (1,)).runs(0, _shares(9000))
+    runs = Stream(case, "rel_1").runs(0, _shares(9000))
     baseline = runs[runs["arm"] == "baseline"]
     assert (baseline["stratum"] == "a").mean() == pytest.approx(2 / 3, abs=0.03)
 
 
 def test_runs_outside_the_listed_strata_have_none(case) -> None:
     aside = replace(case, baseline=_pool([True], [-1]), candidate=_pool([True], [-1]))
-    assert Stream(aside, "rel_1", (1,)).runs(0, _shares(50))["stratum"].isna().all()
+    assert Stream(aside, "rel_1").runs(0, _shares(50))["stratum"].isna().all()
 
 
 @settings(max_examples=40)

@@ -42,12 +42,12 @@ def case():
 
 
 def _replays(case, count=8):
-    return [Release(case, f"rel-{number}", (number,)).replay() for number in range(count)]
+    return [Release(case, f"rel-{number}").replay() for number in range(count)]
 
 
-def _plain(case, salt, entropy):
+def _plain(case, salt):
     """The same release run by run, nothing looked ahead: (ending state, candidate runs, microseconds)."""
-    rules, stream, comparison = case.rules, Stream(case, salt, entropy), Comparison(case.rules, case.history)
+    rules, stream, comparison = case.rules, Stream(case, salt), Comparison(case.rules, case.history)
     interval, run, seen, since, ramped = case.interval_us, 0, 0, 0, 0
     step, shares = 0, np.full(20_000, rules.steps[0].share_bp)
     while True:
@@ -80,8 +80,8 @@ def _plain(case, salt, entropy):
 def test_a_replay_is_the_release_run_by_run(case, bad, number) -> None:
     """One stratum, so that a block's runs are contiguous and the plain loop needs no book-keeping."""
     found = case(bad, horizon_runs=110, steps=(Step(1000, 10, HOUR, 4.0), Step(4000, 20, HOUR)))
-    ahead = Release(found, f"rel-{number}", (number,)).replay()
-    state, runs, age = _plain(found, f"rel-{number}", (number,))
+    ahead = Release(found, f"rel-{number}").replay()
+    state, runs, age = _plain(found, f"rel-{number}")
     assert (ahead.candidate_runs, ahead.age_us) == (runs, age)
     assert (ahead.ending is Ending.PROMOTED) == (state is State.PROMOTED)
 

@@ -28,10 +28,10 @@ def wait_for(what, seconds):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, prefect_server, background):
+def place(tmp_path_factory, real_server, background):
     """A user's folder with an adopted agent at work, a server, and the served deployments."""
     folder = tmp_path_factory.mktemp("served")
-    with prefect_server(sys.executable, folder) as environment:
+    with real_server(sys.executable, folder) as environment:
         environment |= {
             "LASTGOOD_DATABASE": f"sqlite:///{folder}/lastgood.db",
             "LASTGOOD_LOOK_EVERY": "5 s",

@@ -1,7 +1,7 @@
 """Drives one small release, in a process of its own each time, that kills itself at one of the commits.
 
-`python crashing.py STORE PLACE CLOCK GOOD FIRST`: STORE is copied to PLACE for each point; CLOCK is the store's
-time in microseconds, GOOD the candidate's chance to complete, FIRST the number of the first commit to die at.
+`python crashing.py STORE PLACE CLOCK GOOD FIRST`: STORE is copied to PLACE for each point; CLOCK is its time
+in microseconds, GOOD the candidate's chance to complete, FIRST the number of the first commit to die at.
 Prints one JSON line a point: its name, its copy of the store, and the signal that ended the process.
 """
 

@@ -101,7 +101,7 @@ def test_a_driver_that_was_taken_over_is_told_by_whom(comparing):
     with pytest.raises(StaleDriver, match=f"{release_id} was taken over by another; me stops driving it"):
         driving.due(world.store, driver)
     before = world.dump()
-    with pytest.raises(StaleDriver):
+    with pytest.raises(StaleDriver, match="taken over by another; me stops driving it"):
         driving.act(world.store, driver, what)
     assert world.dump() == before
 

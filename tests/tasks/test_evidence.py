@@ -370,7 +370,7 @@ def recount(world, release_id, maturity_us, now_us, bad):
     return totals
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.integers(0, 2**32))
 def test_each_run_is_counted_once_over_random_looks_and_clocks(make_world, tmp_path_factory, seed):
     """Independent recount from the rows; looks, waits, switches and slow runs come at random."""
@@ -379,7 +379,7 @@ def test_each_run_is_counted_once_over_random_looks_and_clocks(make_world, tmp_p
     release_id = opened(world, SMALL_BLOCKS + "strata: {faq: 0.5, billing: 0.5}\n")
     share(world, release_id, 4000)
     waiting, frozen = [], {}
-    for _ in range(draw.randrange(20, 60)):
+    for _ in range(draw.randrange(15, 40)):
         _act(world, release_id, draw, waiting)
         look(world, release_id)
         for guardrail in ("completion", "incidents"):

@@ -36,6 +36,7 @@ def test_an_ended_release_says_why(world):
     assert made.state == "Reverted"
     assert made.headline.startswith("REVERTED: completion is worse (")
     assert made.markdown.splitlines()[2].startswith("**REVERTED: completion is worse (")
+    assert "\n| completion | **fail** | " in made.markdown
 
 
 def test_the_figures_are_those_of_the_last_look(world):

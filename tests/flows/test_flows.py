@@ -1,0 +1,279 @@
+"""The flows under a real Prefect server: what people see, what is refused, and what survives a kill."""
+
+import inspect
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("harness")]
+
+DRIVER = Path(__file__).with_name("driver.py")
+
+
+def task_names(flow_run_id):
+    """Names of a flow run's task runs, in the order in which they started."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+    with get_client(sync_client=True) as client:
+        until = time.monotonic() + 20
+        while time.monotonic() < until:  # task runs are written late
+            found = client.read_task_runs(flow_run_filter=wanted)
+            if found and all(run.state and run.state.is_final() for run in found):
+                break
+            time.sleep(0.3)
+    return [run.name for run in sorted(found, key=lambda run: run.start_time)]
+
+
+def artifacts(key):
+    """The newest artifact of a key, or None."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+    return sorted(found, key=lambda artifact: artifact.created)
+
+
+def run_release(place, **given):
+    from flows.release import release
+
+    candidate = given.pop("candidate", "b-" + place.candidate[:8])
+    return release("support", candidate, **{"policy": "fast", "return_state": True, **given})
+
+
+def ours(caplog):
+    """What was logged as a warning or worse by us or by a run of ours."""
+    return [r.getMessage() for r in caplog.records if r.levelno >= 30 and r.name != "prefect.events.clients"]
+
+
+def test_a_good_candidate_is_promoted_in_stages_that_people_see(place, caplog):
+    with place.serving(good=1.0):
+        state = run_release(place)
+    assert (state.name, state.is_completed()) == ("Promoted", True)
+    assert state.message.startswith("PROMOTED: every guardrail is proven within its margin after ")
+    assert place.point()["baseline"] == place.candidate
+    assert task_names(state.state_details.flow_run_id) == [
+        "preflight", "canary 30%", "cap 30%", "compare 30%", "canary 60%", "cap 60%", "compare 60%", "promote"
+    ]  # fmt: skip
+    assert ours(caplog) == []
+
+
+def test_a_bad_candidate_is_reverted_and_the_report_says_why(place, caplog):
+    with place.serving(good=0.0):
+        state = run_release(place, note="why not")
+    assert (state.name, state.is_completed()) == ("Reverted", True)
+    names = task_names(state.state_details.flow_run_id)
+    assert names == ["preflight", "canary 30%", "cap 30%", "compare 30%", "revert"]
+    release = place.release()
+    key = f"release-{release['id'].replace('_', '-').lower()}"
+    versions = artifacts(key)
+    assert len(versions) > 1
+    assert len({version.key for version in versions}) == 1
+    text = versions[-1].data
+    assert f"**{state.message}**" in text
+    assert state.message.startswith("REVERTED: completion is worse (")
+    assert re.search(r"\| completion \| \*\*fail\*\* \| \d+/\d+ bad .* \+\d", text), text
+    assert artifacts(f"{key}-figures")[-1].type == "table"
+    assert ours(caplog) == []
+
+
+def test_the_run_is_named_for_what_it_releases(place):
+    from prefect.client.orchestration import get_client
+
+    state = run_release(place, policy="nope")
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(state.state_details.flow_run_id)
+    assert run.name == f"release support b-{place.candidate[:8]}"
+
+
+def test_a_refused_release_fails_with_our_words_and_moves_nothing(place):
+    before = place.point(), place.ledger()
+    state = run_release(place, candidate="b-" + place.baseline[:8])
+    assert state.is_failed()
+    assert "is the baseline of support in production already: there is nothing to release" in state.message
+    assert (place.point(), place.ledger()) == before
+    assert place.rows("SELECT * FROM release") == []
+
+
+@pytest.fixture
+def driven(place, tmp_path):
+    """A release driven by a flow in a process of its own, which compares; its process."""
+    from prefect.settings import PREFECT_API_URL
+
+    variables = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value()}
+    words = [sys.executable, str(DRIVER), "support", place.candidate, "slow"]
+    with (tmp_path / "driver.log").open("w") as log:
+        process = subprocess.Popen(words, env=variables, stdout=log, stderr=log)
+    try:
+        until = time.monotonic() + 60
+        while not place.rows("SELECT 1 FROM look LIMIT 1"):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_killed_flow_is_taken_over_by_the_schedule_which_repeats_nothing(place, driven):
+    from flows.evaluate_canaries import evaluate_canaries
+
+    release_id = place.release()["id"]
+    with place.serving(good=0.0):
+        driven.send_signal(signal.SIGKILL)
+        driven.wait()
+        time.sleep(1.1)  # the driver's time-out
+        for _ in range(20):
+            state = evaluate_canaries(return_state=True)
+            assert state.is_completed()
+            if place.release()["ended_us"] is not None:
+                break
+            time.sleep(0.5)
+    row = place.release()
+    assert (row["id"], row["state"], row["driver"]) == (release_id, "reverted", "evaluate_canaries")
+    actions = place.ledger()
+    assert [actions.count(name) for name in ("start", "share", "arm", "compare", "revert")] == [1] * 5
+    assert artifacts(f"release-{release_id.replace('_', '-').lower()}")[-1].description.startswith("REVERTED")
+
+
+def test_a_living_flow_is_left_alone_and_a_second_release_is_told_of_it(place, driven):
+    from flows.evaluate_canaries import evaluate_canaries
+
+    live = place.release()
+    assert evaluate_canaries(return_state=True).is_completed()
+    assert place.release()["driver"] == live["driver"]
+    state = run_release(place)
+    assert state.is_failed()
+    assert f"support in production has a live release: {live['id']}" in state.message
+    assert len(place.rows("SELECT * FROM release")) == 1
+    _cancel(place, driven)
+
+
+def _cancel(place, driven):
+    """SIGTERM, as a runner sends it: the waiting flow ends at once and the release stays live."""
+    began = time.monotonic()
+    driven.terminate()
+    driven.wait(timeout=20)
+    assert time.monotonic() - began < 15
+    assert place.release()["ended_us"] is None
+
+
+def test_a_rollback_reverts_the_live_release_and_its_flow_ends(place, driven, tmp_path):
+    from flows.rollback import rollback
+
+    state = rollback("support", reason="it feels wrong", return_state=True)
+    assert state.is_completed()
+    assert state.message == f"support in production serves b-{place.baseline[:8]} at epoch 3"
+    row = place.release()
+    assert (row["state"], row["reason"]) == ("reverted", "it feels wrong")
+    assert driven.wait(timeout=60) == 0, (tmp_path / "driver.log").read_text()
+    assert place.ledger().count("revert") == 1
+
+
+def test_a_rollback_takes_text_alone():
+    from flows.rollback import rollback
+
+    kinds = {p.annotation for p in inspect.signature(rollback.fn).parameters.values()}
+    assert kinds == {str}
+
+
+def test_a_rollback_without_a_release_goes_to_the_bundle_that_is_named(place):
+    from flows.rollback import rollback
+
+    state = rollback("support", to="b-" + place.candidate[:8], return_state=True)
+    assert state.is_completed()
+    assert place.point()["baseline"] == place.candidate
+
+
+def test_a_rollback_that_is_tried_again_goes_back_once(place):
+    """What a retry of the flow run does: the task runs again under the same flow run."""
+    from prefect import flow
+
+    from tasks import stages
+
+    @flow
+    def again() -> list[str]:
+        points = [stages.roll_back("support", "production", "twice", place.candidate) for _ in range(2)]
+        return [point.baseline for point in points]
+
+    assert again() == [place.candidate, place.candidate]
+    assert place.ledger().count("rollback") == 1
+
+
+def test_a_flow_that_is_tried_again_goes_on_with_its_own_release(place):
+    from prefect import flow
+
+    from lastgood import releasing
+    from lastgood.releasing import Ending
+    from tasks import stages
+    from tasks.driving import ENDED
+    from tasks.preflight import Wanted
+
+    @flow
+    def again() -> list[str]:
+        wanted = Wanted("support", place.candidate, "fast")
+        drivers = [stages.start(wanted), stages.start(wanted)]
+        releasing.revert(place.store, drivers[0].release_id, Ending("ann", "a typo", by="hand"))
+        drivers.append(stages.start(wanted))
+        assert stages.due(drivers[-1]) == ENDED
+        assert stages.publish(drivers[-1]).state == "Reverted"
+        return [driver.release_id for driver in drivers]
+
+    assert len(set(again())) == 1
+    assert len(place.rows("SELECT * FROM release")) == 1
+
+
+def test_a_release_that_can_not_be_evaluated_does_not_stop_the_others(place, monkeypatch):
+    from flows.evaluate_canaries import evaluate_canaries
+    from tasks import driving
+
+    seen = []
+
+    def one_breaks(_store, release_id, _name):
+        seen.append(release_id)
+        if release_id == "rel_a":
+            raise RuntimeError("its policy can't be read")
+
+    monkeypatch.setattr(driving, "live_releases", lambda _store: ["rel_a", "rel_b"])
+    monkeypatch.setattr(driving, "evaluate", one_breaks)
+    state = evaluate_canaries(return_state=True)
+    assert seen == ["rel_a", "rel_b"]
+    assert state.is_failed()
+    assert state.message.startswith("1 of 2 live releases: ")
+    assert "its policy can't be read" in state.message
+
+
+def test_the_schedule_has_nothing_to_do_without_a_release(place):
+    from flows.evaluate_canaries import evaluate_canaries
+
+    before = place.ledger()
+    state = evaluate_canaries(return_state=True)
+    assert (state.is_completed(), state.message) == (True, "0 live releases")
+    assert place.ledger() == before
+
+
+def test_every_deployment_can_be_built():
+    from prefect.client.schemas.objects import ConcurrencyLimitStrategy
+
+    from config.settings import Settings
+    from flows.__main__ import deployments
+
+    found = {
+        made.name: made for made in deployments(Settings.from_environment({"LASTGOOD_LOOK_EVERY": "30 s"}))
+    }
+    assert set(found) == {"release", "evaluate-canaries", "rollback"}
+    scheduled = found["evaluate-canaries"]
+    assert [schedule.schedule.interval for schedule in scheduled.schedules] == [timedelta(seconds=30)]
+    assert scheduled.concurrency_limit == 1
+    assert scheduled.concurrency_options.collision_strategy is ConcurrencyLimitStrategy.CANCEL_NEW
+    assert all(not found[name].schedules for name in ("release", "rollback"))
