@@ -145,9 +145,12 @@ def revert(driver: Driver, what: Due) -> Due:
 def publish(driver: Driver) -> report.Report:
     """Write the report as artifacts under the release's stable key."""
     made = report.build(agent.store(), driver.release_id)
-    create_markdown_artifact(key=made.key, markdown=made.markdown, description=made.headline)
-    if made.table:
-        create_table_artifact(key=f"{made.key}-figures", table=made.table, description=made.headline)
+    try:
+        create_markdown_artifact(key=made.key, markdown=made.markdown, description=made.headline)
+        if made.table:
+            create_table_artifact(key=f"{made.key}-figures", table=made.table, description=made.headline)
+    except Exception as error:  # noqa: BLE001  a report that Prefect can't take must not stop a release
+        get_run_logger().warning("the report of %s could not be published: %r", driver.release_id, error)
     return made
 
 
