@@ -175,7 +175,9 @@ class Policy(sections.Section):
     @field_validator("guardrails", mode="before")
     @classmethod
     def _filled(cls, raw: object, info: ValidationInfo) -> object:
-        matures = format_duration(info.data.get("lost_after", 0))
+        if "lost_after" not in info.data:
+            return {}  # it was refused, and guardrails that mature with it can't be filled
+        matures = format_duration(info.data["lost_after"])
         return fill(raw, matures) if isinstance(raw, dict) else raw
 
     @field_validator("eligible_risks")

@@ -136,11 +136,12 @@ def _going_on(standing: Standing, verdict: Verdict, rules: Rules) -> Transition:
     if standing.killed:
         return _hold(standing, "the kill switch is on: no candidate run starts")
     if not verdict.valid:
-        if standing.share_bp and (standing.invalid_us or 0) >= rules.invalid_after_us:
+        long = (standing.invalid_us or 0) >= rules.invalid_after_us
+        if long and standing.state is State.COMPARE and standing.share_bp:
             reason = f"the evidence stayed invalid: {verdict.invalid_reason}"
             return Transition(Move.PAUSE, State.COMPARE, standing.step, 0, reason)
         return _hold(standing, f"the evidence is invalid: {verdict.invalid_reason}")
-    if standing.share_bp == 0:
+    if standing.state is State.LAPSED or standing.share_bp == 0:
         return _serve(Move.REOPEN, standing.step, rules, "a valid look reopens the canary")
     if _gate_opens(standing, verdict, rules):
         rule_out = rules.steps[standing.step].rule_out

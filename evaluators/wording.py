@@ -71,7 +71,9 @@ def _reason(state: GuardrailState, rules: Rules, word: Word, invalid_reason: str
     if word is Word.INVALID:
         return invalid_reason
     if word is Word.PASS:
-        return f"proven under its margin of {limit}: {counts}"
+        compared = f"proven under its margin of {limit}"
+        own = f"its own bad rate is proven under {limit.lstrip('+')} (too few bad baseline runs to compare)"
+        return f"{own if margin.reason else compared}: {counts}"
     if margin.reason:
         return f"{counts}; {margin.reason}"
     return f"not yet proven under its margin of {limit}: {counts}"

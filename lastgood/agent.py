@@ -6,6 +6,7 @@ The store is named by LASTGOOD_DATABASE, the environment by LASTGOOD_ENVIRONMENT
 import logging
 import os
 import threading
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ _lock = threading.Lock()
 _stores: dict[str, Store] = {}
 _serving: dict[tuple[str, str, str], Serving] = {}
 _configured: dict[str, str] = {}
+#: the newest runs of this process that the store could not take
+_unrecorded: deque[str] = deque(maxlen=1_000)
 # a child must not inherit the lock from a thread that it does not have
 os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
@@ -122,6 +125,7 @@ def _assigned(served: Serving, request: Request) -> Assigned:
         decision = router.refuse(Reason.STORE, risk_of(router.snapshot.point, request.risk))
         now_us = served.store.clock.now_us()
         run_id = new_id("run_", now_us)
+        _unrecorded.append(run_id)
         return Assigned(
             run_id, served.agent, served.environment, decision.bundle, decision, now_us, recorded=False
         )
@@ -164,8 +168,12 @@ def report(run_id: str, *, event: str | None = None, **fields: Any) -> None:
     """Report what comes after a run: `lastgood.report(run_id, edits=3)`, `event="data_leak"`.
 
     With an event, fields that name no outcome are its details. Raises `NotFound` for an unknown run,
-    `InvalidInput` for a value that can't be; nothing is written then.
+    `InvalidInput` for a value that can't be; nothing is written then. A run of this process that could not be
+    recorded when it began has nothing to report to: that is logged, not raised.
     """
+    if run_id in _unrecorded:
+        log.warning("what is reported of %s is dropped: the run itself could not be recorded", run_id)
+        return
     if event is None:
         recorder.record_late(store(), run_id, fields)
         return

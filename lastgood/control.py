@@ -47,26 +47,38 @@ def readmit(store: Store, agent: str, environment: str, bundle_id: str, *, actor
 
 
 def kill(store: Store, agent: str, environment: str, *, actor: str, reason: str) -> ControlPoint:
-    """Turn the kill switch on: no candidate run starts from here on."""
+    """Turn the kill switch on: no candidate run starts from here on. Where it is on nothing is done."""
     with store.transaction(durable=True) as txn:
         point, _ = points.read_or_restore(txn, agent, environment)
+        if point.killed:
+            return point
         return points.move(txn, point, moves.kill(point), Entry("kill", actor, reason, point.release_id))
 
 
 def clear(store: Store, agent: str, environment: str, *, actor: str, reason: str) -> ControlPoint:
-    """Turn the kill switch off."""
+    """Turn the kill switch off. Where it is off nothing is done."""
     with store.transaction(durable=True) as txn:
         point = points.read(txn, agent, environment)
+        if not point.killed:
+            return point
         return points.move(txn, point, moves.clear(point), Entry("clear", actor, reason, point.release_id))
 
 
 def rollback(
-    store: Store, agent: str, environment: str, *, actor: str, reason: str, to: str | None = None
+    store: Store,
+    agent: str,
+    environment: str,
+    *,
+    actor: str,
+    reason: str,
+    to: str | None = None,
+    vouched: bool = False,
 ) -> ControlPoint:
     """Go back in one action: revert a live release, else restore an earlier last known good.
 
-    `to` is a bundle's full id. Works from every state and with everything else down. A control point that was
-    edited by hand is restored from the ledger; without a live release that is all that is done.
+    `to` is a bundle's full id; one that never served here as good needs somebody who vouches for it. The
+    bundle that is left cools down. Works from every state and with everything else down. A control point that
+    was edited by hand is restored from the ledger; without a live release that is all that is done.
     """
     with store.transaction(durable=True) as txn:
         point, restored = points.read_or_restore(txn, agent, environment)
@@ -76,6 +88,12 @@ def rollback(
             msg = (
                 f"b-{to[:8]} is the live candidate of {point.name}: a rollback goes away from it; "
                 f"leave --to out, or serve it with `lastgood promote {agent} --vouch --reason ...`"
+            )
+            raise InvalidMove(msg)
+        if to is not None and not vouched and not standing.has_served(txn, point, to):
+            msg = (
+                f"b-{to[:8]} was never the last known good of {point.name}: release it, or answer for it "
+                f"with `lastgood rollback {agent} --to b-{to[:8]} --vouch --reason ...`"
             )
             raise InvalidMove(msg)
         if restored and point.release_id is None and to in {None, point.baseline}:
@@ -109,7 +127,7 @@ def _is_sound(txn: Transaction, bundle_id: str) -> bool:
 
 
 def _restore(txn: Transaction, point: ControlPoint, bundle_id: str, entry: Entry) -> ControlPoint:
-    standing.refuse_quarantined(txn, point.agent, point.environment, bundle_id)
+    standing.refuse_quarantined(txn, point.agent, point.environment, bundle_id, cooling=False)
     restored = moves.restore(point, bundle_id=bundle_id, standing="vouched")
     txn.run(
         sql.WITHDRAW,
@@ -118,6 +136,7 @@ def _restore(txn: Transaction, point: ControlPoint, bundle_id: str, entry: Entry
         bundle_id=point.baseline,
         now_us=txn.now_us,
     )
+    standing.cool_down(txn, point, point.baseline, f"rolled back by {entry.actor}: {entry.reason}")
     point = points.move(txn, point, restored, entry)
     standing.record_served(txn, point, None)
     return point

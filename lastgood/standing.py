@@ -22,12 +22,18 @@ def record_served(txn: Transaction, point: ControlPoint, release_id: str | None)
     )
 
 
-def refuse_quarantined(txn: Transaction, agent: str, environment: str, bundle_id: str) -> None:
-    """Raise `Quarantined` when the bundle may not be a baseline or candidate here now."""
+def refuse_quarantined(
+    txn: Transaction, agent: str, environment: str, bundle_id: str, *, cooling: bool = True
+) -> None:
+    """Raise `Quarantined` when the bundle may not be a baseline or candidate here now.
+
+    Without `cooling` a mere cool-down refuses nothing: it keeps a bundle from being released, not a person
+    from going back to it.
+    """
     row = txn.one(
         sql.QUARANTINE, agent=agent, environment=environment, bundle_id=bundle_id, now_us=txn.now_us
     )
-    if row is None:
+    if row is None or (row["until_us"] is not None and not cooling):
         return
     short = f"b-{bundle_id[:8]}"
     if row["until_us"] is None:
@@ -42,3 +48,23 @@ def refuse_quarantined(txn: Transaction, agent: str, environment: str, bundle_id
             f"wait, or `lastgood readmit {agent} {short} --reason ...`"
         )
     raise Quarantined(msg)
+
+
+def has_served(txn: Transaction, point: ControlPoint, bundle_id: str) -> bool:
+    """Whether the bundle was ever the last known good of this control point."""
+    key = {"agent": point.agent, "environment": point.environment, "bundle_id": bundle_id}
+    return txn.one(sql.HAS_SERVED, **key) is not None
+
+
+def cool_down(txn: Transaction, point: ControlPoint, bundle_id: str, reason: str) -> None:
+    """Keep a bundle out for the terms' cool-down; a quarantine that stands is not shortened."""
+    txn.run(
+        sql.SET_QUARANTINE,
+        agent=point.agent,
+        environment=point.environment,
+        bundle_id=bundle_id,
+        since_us=txn.now_us,
+        until_us=txn.now_us + point.terms.cooldown_us,
+        reason=reason,
+        release_id=None,
+    )

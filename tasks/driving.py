@@ -137,13 +137,12 @@ def act(store: Store, driver: Driver, what: Due) -> None:
         return  # the look failed: the lease runs out by itself
     if what.transition.move in _ARMED:
         limits.verify(store, driver.release_id)
-    lease_us = Frozen.of(read(store, driver.release_id)[0]).policy.lease
     try:
         traffic.carry_out(
             store,
             driver.release_id,
             what.transition,
-            lease_us=lease_us,
+            lease_us=lease_us(store, driver.release_id),
             driver=driver.name,
             expect=what.expect,
         )
@@ -179,7 +178,7 @@ def evaluate(store: Store, release_id: str, name: str) -> tuple[Driver, Due] | N
     if row["ended_us"] is not None:
         return None
     silent_us = store.clock.now_us() - row["driver_seen_us"]
-    if row["driver"] not in {"", name} and silent_us < Frozen.of(row).policy.driver_timeout:
+    if row["driver"] != name and is_driven(store, row):
         return None
     try:
         driver = begin(store, release_id, name, _why(row, silent_us))
@@ -190,6 +189,17 @@ def evaluate(store: Store, release_id: str, name: str) -> tuple[Driver, Due] | N
             raise
         log.info("%s: %s", release_id, error)
         return None
+
+
+def is_driven(store: Store, row: Row) -> bool:
+    """Whether a release has a driver that gave a sign of life within the policy's driver timeout."""
+    silent_us = store.clock.now_us() - row["driver_seen_us"]
+    return bool(row["driver"]) and silent_us < Frozen.of(row).policy.driver_timeout
+
+
+def lease_us(store: Store, release_id: str) -> int:
+    """Return how long a release's candidate may be served without a look, microseconds."""
+    return Frozen.of(read(store, release_id)[0]).policy.lease
 
 
 def _caught_up(store: Store, driver: Driver) -> Due:

@@ -132,7 +132,10 @@ def _count(
     reporting = tuple(
         g.name
         for g in members
-        if g.name in was.reporting or history.of(g)[0] > 0 or frames.reported(matured, g)
+        if g.column in frames.ALWAYS
+        or g.name in was.reporting
+        or history.of(g)[0] > 0
+        or frames.reported(matured, g)
     )
     if matured.empty:
         return {}, Progress(was.after, was.sealed, reporting)

@@ -11,6 +11,8 @@ from lastgood.store.connection import Row
 
 #: events: a run that reported without naming them had none
 _EVENTS = {"escalated": False, "incidents": 0, "infra_failure": False}
+#: columns that every run tells, a silent one by its silence
+ALWAYS = frozenset({"completed", "lost", *_EVENTS})
 _OUTCOMES = ("completed", "validated", "escalated", "incidents", "infra_failure")
 
 

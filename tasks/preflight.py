@@ -67,11 +67,7 @@ def check(store: Store, wanted: Wanted) -> Start:
         history = read_history(txn, point, policy)
     problems = planning.can_decide(policy.rules(), history)
     if problems:
-        msg = (
-            f"the policy {policy.name} can never decide a release of {point.name}: {'; '.join(problems)}. "
-            "With `on_undecided: ask` harm is tested all the same and a person may promote as vouched"
-        )
-        raise InvalidPolicy(msg)
+        raise InvalidPolicy(_undecidable(point, policy, history, problems))
     return Start(
         agent=wanted.agent,
         environment=wanted.environment,
@@ -85,6 +81,20 @@ def check(store: Store, wanted: Wanted) -> Start:
         approver=wanted.approver,
         note=wanted.note,
     )
+
+
+def _undecidable(point: ControlPoint, policy: Policy, history: History, problems: list[str]) -> str:
+    """One line a guardrail, and the cause that they share where there is one."""
+    lines = [f"the policy {policy.name} can never decide a release of {point.name}:"]
+    if not history.overall:
+        matures = max(policy.rules().classes) / 60_000_000
+        lines.append(
+            f"- no run of the baseline is matured yet (this policy scores a run after {matures:g} min)"
+        )
+    lines += [f"- {problem}" for problem in problems]
+    lines.append("With `on_undecided: ask` harm is tested all the same and a person may promote as vouched.")
+    lines.append("Another policy is named with --policy; `lastgood policy list` shows them.")
+    return "\n".join(lines)
 
 
 def _refuse_ineligible(txn: Transaction, point: ControlPoint, policy: Policy) -> None:

@@ -18,7 +18,8 @@ def _resolve(held: Store, reference: str) -> str:
 def _say(point: ControlPoint, done: str) -> None:
     state = ", kill switch on" if point.killed else ""
     served = f"baseline {short(point.baseline)} ({point.standing})"
-    candidate = f", {percent(point.share_bp)} to {short(point.candidate)}" if point.share_bp else ""
+    serving = point.share_bp and not point.killed
+    candidate = f", {percent(point.share_bp)} to {short(point.candidate)}" if serving else ""
     click.echo(f"{done}: {point.name} serves {served}{candidate}, epoch {point.epoch}{state}")
 
 
@@ -40,19 +41,29 @@ def adopt(agent: str, bundle: str, environment: str, actor: str, reason: str) ->
 @click.option(
     "--to", default=None, metavar="BUNDLE", help="Go to this bundle instead of the newest other good one."
 )
+@click.option("--vouch", is_flag=True, help="You answer for a --to bundle that never served here as good.")
 @environment_option
 @actor_option
 @reason_option
-def rollback(agent: str, to: str | None, environment: str, actor: str, reason: str) -> None:
+def rollback(agent: str, to: str | None, environment: str, actor: str, reason: str, *, vouch: bool) -> None:
     """Put the last known good of AGENT back, in one action.
 
     A live release is reverted; without one the newest other last known good bundle serves again. Needs
     nothing but the store.
     """
+    if vouch and not (to and reason):
+        msg = "--vouch goes with --to BUNDLE and --reason: you answer for a bundle that never served here"
+        raise click.UsageError(msg)
     held = store()
     target = _resolve(held, to) if to else None
     point = control.rollback(
-        held, agent, environment, actor=actor, reason=reason or "rolled back by hand", to=target
+        held,
+        agent,
+        environment,
+        actor=actor,
+        reason=reason or "rolled back by hand",
+        to=target,
+        vouched=vouch,
     )
     _say(point, "rolled back")
 

@@ -36,7 +36,8 @@ def init(agent: str) -> None:
         click.echo(f"wrote {name}")
     click.echo(
         f"next:\n  lastgood bundle add bundle.yaml\n  lastgood adopt {agent} b-...\n"
-        f"  python agent_example.py\n  lastgood status {agent}"
+        f"  python agent_example.py 1200\n  lastgood policy add policy.yaml\n"
+        f"  lastgood release start {agent} b-... --policy {agent}"
     )
 
 

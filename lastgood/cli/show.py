@@ -28,7 +28,8 @@ def status(agent: str | None, environment: str, *, as_json: bool) -> None:
     with held.reading() as txn:
         point = points.read(txn, agent, environment)
         facts = _facts(held, txn, point)
-        moves = [dict(row) for row in txn.all(sql.LEDGER, agent=agent, environment=environment)]
+        rows_of_ledger = txn.all(sql.LEDGER, agent=agent, environment=environment)
+        moves = [dict(row) for row in rows_of_ledger if row["action"] != "renew"]
     rows, head = ledger.verify(held, agent, environment)
     if as_json:
         click.echo(json.dumps({**facts, "ledger": {"rows": rows, "head": head}}, indent=2))
@@ -60,7 +61,8 @@ def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]
         **facts,
         "release": f"{point.release_id} ({release['state'] if release else 'row missing'})",
         "candidate": f"{short(point.candidate)} {_name(txn, point.candidate or '')}",
-        "share": percent(point.share_bp),
+        "share": percent(point.share_bp)
+        + ("" if left > 0 or not point.share_bp else " (lapsed: not served)"),
         "lease": f"{left / 1_000_000:.0f} s left" if left > 0 else "lapsed: the baseline serves",
     }
 

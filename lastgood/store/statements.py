@@ -45,6 +45,9 @@ WITHDRAW = """
 UPDATE served SET withdrawn_us = :now_us
 WHERE agent = :agent AND environment = :environment AND bundle_id = :bundle_id AND withdrawn_us IS NULL
 """
+HAS_SERVED = """
+SELECT 1 FROM served WHERE agent = :agent AND environment = :environment AND bundle_id = :bundle_id LIMIT 1
+"""
 GOOD_BUNDLES = """
 SELECT served.* FROM served
 LEFT JOIN quarantine ON quarantine.agent = served.agent AND quarantine.environment = served.environment

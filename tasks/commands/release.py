@@ -2,9 +2,10 @@
 
 import click
 
+from config.settings import Settings
 from lastgood import releasing
 from lastgood.cli.common import actor_option, environment_option, short, store, table, when
-from lastgood.errors import NotFound, StaleDriver
+from lastgood.errors import Conflict, NotFound, StaleDriver
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store
 from tasks import checkout, driving, preflight, report
@@ -49,15 +50,17 @@ def start(
     click.echo(f"started {release_id}: {agent} in {environment}, policy {policy}")
     if detach:
         click.echo("the next scheduled evaluation drives it (`python -m flows` serves that)")
+        _warn_of_short_lease(held, release_id)
         return
     _drive(held, release_id, f"{actor}'s command line")
 
 
 @release.command("drive")
 @click.argument("agent")
+@click.option("--take-over", is_flag=True, help="Even from a driver that is at work.")
 @environment_option
 @actor_option
-def drive(agent: str, environment: str, actor: str) -> None:
+def drive(agent: str, environment: str, actor: str, *, take_over: bool) -> None:
     """Take AGENT's live release over and drive it here to its end."""
     checkout.verify()
     held = store()
@@ -66,7 +69,20 @@ def drive(agent: str, environment: str, actor: str) -> None:
     if row is None:
         msg = f"{agent} in {environment} has no live release; `lastgood release start` starts one"
         raise NotFound(msg)
+    if driving.is_driven(held, row) and not take_over:
+        msg = f"{row['id']} is driven by {row['driver']}, which is at work; --take-over takes it all the same"
+        raise Conflict(msg)
     _drive(held, row["id"], f"{actor}'s command line")
+
+
+def _warn_of_short_lease(held: Store, release_id: str) -> None:
+    lease_us, every_us = driving.lease_us(held, release_id), Settings.from_environment().look_every
+    if lease_us <= every_us:
+        click.echo(
+            f"its lease lasts {lease_us / 1e6:g} s and the schedule looks every {every_us / 1e6:g} s: "
+            "the baseline serves in between; give the policy a longer lease, or leave --detach out",
+            err=True,
+        )
 
 
 def _drive(held: Store, release_id: str, name: str) -> None:
@@ -82,7 +98,19 @@ def _drive(held: Store, release_id: str, name: str) -> None:
             due = _step(held, driver, due)
     except StaleDriver as error:
         click.echo(str(error))
+    except KeyboardInterrupt:
+        _say_what_goes_on(held, release_id)
     click.echo(report.build(held, release_id).headline)
+
+
+def _say_what_goes_on(held: Store, release_id: str) -> None:
+    row, _ = driving.read(held, release_id)
+    if row["ended_us"] is None:
+        seconds = driving.lease_us(held, release_id) / 1_000_000
+        click.echo(
+            f"\n{release_id} is still live; without a look the baseline serves after {seconds:g} s. "
+            f"Go on: `lastgood release drive {row['agent']}`; end it: `lastgood rollback {row['agent']}`"
+        )
 
 
 def _step(held: Store, driver: Driver, due: Due) -> Due:

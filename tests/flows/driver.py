@@ -1,8 +1,6 @@
 """Runs the release flow as a process of its own: `python driver.py AGENT CANDIDATE POLICY`; it is killed."""
 
-import sys, faulthandler
-
-faulthandler.dump_traceback_later(25, repeat=True)
+import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))

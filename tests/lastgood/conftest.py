@@ -108,8 +108,9 @@ class Desk:
     def kill(self):
         return control.kill(self.store, self.agent, self.environment, actor="ann", reason="stop")
 
-    def rollback(self, to: str | None = None):
-        return control.rollback(self.store, self.agent, self.environment, actor="ann", reason="back", to=to)
+    def rollback(self, to: str | None = None, **given):
+        key = (self.store, self.agent, self.environment)
+        return control.rollback(*key, actor="ann", reason="back", to=to, **given)
 
     def units(self, release_id: str, share_bp: int, *, candidate: bool, number: int = 1) -> list[str]:
         """Units that the share sends to one arm."""

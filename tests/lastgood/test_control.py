@@ -67,10 +67,11 @@ def test_kill_and_clear_are_moves_of_their_own(desk):
     assert (point.killed, point.epoch) == (False, 3)
 
 
-def test_a_second_kill_says_so(desk):
-    desk.kill()
-    with pytest.raises(InvalidMove, match="is on already"):
-        desk.kill()
+def test_a_second_kill_changes_nothing(desk):
+    point = desk.kill()
+    rows = desk.all("SELECT * FROM ledger")
+    assert desk.kill() == point
+    assert desk.all("SELECT * FROM ledger") == rows
 
 
 # -- rollback
@@ -104,6 +105,9 @@ def test_a_second_rollback_does_not_flip_back_to_what_was_withdrawn(desk):
 def test_a_withdrawn_bundle_is_good_again_once_it_was_promoted_again(desk):
     desk.promote(desk.live())
     desk.rollback()
+    with pytest.raises(Quarantined, match="cools down"):
+        desk.live()
+    readmit(desk, desk.candidate)
     desk.promote(desk.live())
     third = desk.register("third")
     desk.promote(desk.live(candidate=third))
@@ -128,13 +132,18 @@ def test_a_rollback_leaves_out_a_bundle_that_was_changed(desk):
 
 def test_a_rollback_to_a_named_bundle(desk):
     third = desk.register("third")
-    assert desk.rollback(to=third).baseline == third
+    before = desk.point
+    with pytest.raises(InvalidMove, match=r"was never the last known good .*--vouch"):
+        desk.rollback(to=third)
+    assert desk.point == before
+    assert desk.rollback(to=third, vouched=True).baseline == third
+    assert desk.rollback(to=desk.baseline).baseline == desk.baseline
 
 
 def test_a_rollback_to_a_named_bundle_reverts_the_live_release_first(desk):
     third = desk.register("third")
     desk.live(500)
-    point = desk.rollback(to=third)
+    point = desk.rollback(to=third, vouched=True)
     assert (point.baseline, point.release_id) == (third, None)
     assert [row["action"] for row in desk.all("SELECT action FROM ledger ORDER BY seq")][-2:] == [
         "revert",
@@ -155,7 +164,7 @@ def test_a_rollback_to_what_can_not_be_served_changes_nothing(live, desk):
         desk.live(500)
     before = desk.point
     with pytest.raises(Quarantined, match="is quarantined for support"):
-        desk.rollback(to=third)
+        desk.rollback(to=third, vouched=True)
     with pytest.raises(NotFound):
         desk.rollback(to="f" * 64)
     assert desk.point == before

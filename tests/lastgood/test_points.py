@@ -199,5 +199,5 @@ def test_other_moves_do_not_build_on_a_changed_point(desk, edit):
 def test_an_illegal_move_writes_no_ledger_row(desk):
     before = ledger.verify(desk.store, "support", "production")
     with pytest.raises(InvalidMove):
-        control.clear(desk.store, "support", "production", actor="ann", reason="")
+        control.adopt(desk.store, "support", "production", desk.candidate, actor="ann", reason="")
     assert ledger.verify(desk.store, "support", "production") == before

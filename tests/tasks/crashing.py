@@ -7,18 +7,20 @@ Prints one JSON line a point: its name, its copy of the store, and the signal th
 
 import json
 import os
+import random
 import shutil
 import signal
 import sys
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 from conftest import Unsynced, World  # noqa: E402  found by the line above
 
-from lastgood import registry, releasing  # noqa: E402
+from lastgood import ids, registry, releasing  # noqa: E402
 from lastgood.clock import ManualClock  # noqa: E402
 from lastgood.store.connection import Store  # noqa: E402
 from tasks import preflight  # noqa: E402
@@ -86,6 +88,8 @@ def patch(point: Point) -> None:
 def tell(path: Path, clock_us: int, good: float, point: Point) -> None:
     """The whole release: start, two steps, promote or revert."""
     patch(point)
+    # the same assignment in the dry run and in each that is killed: its commits are the same then
+    ids.secrets = SimpleNamespace(randbits=random.Random(1).getrandbits)
     clock = ManualClock(wall_us=clock_us)
     store = Unsynced(f"sqlite:///{path}", clock)
     with store.reading() as txn:

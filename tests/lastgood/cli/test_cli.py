@@ -193,9 +193,11 @@ def test_rollback_of_a_live_release(call, at):
 
 
 def test_rollback_to_a_named_bundle(call, at):
-    assert f"serves baseline b-{at.candidate[:8]}" in call(
-        "rollback", "support", "--to", f"b-{at.candidate[:8]}"
-    )
+    words = ["rollback", "support", "--to", f"b-{at.candidate[:8]}"]
+    assert "was never the last known good" in call(*words, code=1)
+    assert "goes with --to" in call("rollback", "support", "--vouch", code=2)
+    said = call(*words, "--vouch", "--reason", "reviewed")
+    assert f"serves baseline b-{at.candidate[:8]}" in said
 
 
 def test_rollback_with_nowhere_to_go(at, refused):
@@ -237,8 +239,11 @@ def test_kill_and_clear(call, at):
     assert not at.point.killed
 
 
-def test_clear_without_a_kill(at, refused):
-    assert "is not on" in refused("clear", "support")
+def test_kill_and_clear_may_be_said_twice(at, call):
+    assert "kill switch on" in call("kill", "support")
+    assert "kill switch on" in call("kill", "support")
+    assert "kill switch on" not in call("clear", "support")
+    assert "kill switch on" not in call("clear", "support")
 
 
 @pytest.mark.parametrize("words", [[], ["--vouch"], ["--reason", "good"]])

@@ -84,7 +84,8 @@ def test_a_release_is_driven_to_its_end(lastgood, world, serving, good, end):
 
 def test_a_detached_release_is_left_to_the_schedule(lastgood, world):
     found = lastgood("start", "support", "b-" + world.candidate[:8], "--policy", "small", "--detach")
-    assert found.output.splitlines()[-1].startswith("the next scheduled evaluation drives it")
+    assert found.output.splitlines()[1].startswith("the next scheduled evaluation drives it")
+    assert "its lease lasts 20 s and the schedule looks every 60 s" in found.output
     release_id = driving.live_releases(world.store)[0]
     row = world.row(release_id)
     assert (row["state"], row["driver"], row["started_by"]) == ("opened", "", "ann")
@@ -113,6 +114,7 @@ def test_a_driver_that_is_taken_over_says_so_and_stops(lastgood, world):
     threading.Timer(1.0, lambda: driving.begin(other, release_id, "bob")).start()
     found = lastgood("drive", "support")
     assert f"{release_id} was taken over by bob; ann's command line stops driving it" in found.output
+    assert "is driven by bob, which is at work" in lastgood("drive", "support").output
     assert found.output.splitlines()[-1].endswith("driven by bob")
     assert found.exit_code == 0
 
