@@ -9,12 +9,16 @@ import numpy.typing as npt
 from scipy.special import betaln
 
 from evaluators.blocks import WHOLE, BlockCounts, BlockTable, check_order
-from evaluators.mixture import FloatArray
+from evaluators.mixture import FloatArray, bump, frozen
 
 #: weight of the prior on the recorded share, in runs
 PRIOR_RUNS = 1_000.0
 #: chance that a healthy assignment is ever called a mismatch
 MISMATCH_ALPHA = 0.001
+#: shifts of the share, log odds, that the test under a moving share bets on, (16,)
+SHIFTS = frozen(np.concatenate([-np.geomspace(0.02, 1.0, 8)[::-1], np.geomspace(0.02, 1.0, 8)]))
+#: their ln prior: both ways alike, most of it near the .15 that a share 13% off makes at 10%
+SHIFT_PRIOR = frozen(np.log(bump(np.log(np.abs(SHIFTS)), float(np.log(0.15)), 1.0)))
 
 
 def mismatch_log_e(
@@ -36,6 +40,19 @@ def mismatch_log_e_over_shares(
 ) -> float:
     """The same over several shares, as (share, n_c, n_b): a product of e-processes is one."""
     return float(sum(mismatch_log_e(n_c, n_b, share, prior_runs) for share, n_c, n_b in counts))
+
+
+def mismatch_increments(n_c: npt.ArrayLike, n_b: npt.ArrayLike, share: npt.ArrayLike) -> FloatArray:
+    """Ln likelihood ratios of shifted shares over SHIFTS, (..., 16), additive over blocks of any shares.
+
+    n_c ln(q_j/q) + n_b ln((1-q_j)/(1-q)), q_j = sigmoid(logit q + shift_j): the form for a moving share.
+    Source: STATISTICS.md, section 2(e).
+    """
+    canary, rest = (np.asarray(n, dtype=np.float64)[..., None] for n in (n_c, n_b))
+    q = np.asarray(share, dtype=np.float64)[..., None]
+    lifted = np.exp(SHIFTS) * q
+    whole = np.log1p(-q + lifted)  # 1 - q + q e^shift
+    return np.asarray(canary * (SHIFTS - whole) - rest * whole, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,7 +4,14 @@ from itertools import product
 import numpy as np
 import pytest
 
-from evaluators.assignment_health import Assigned, mismatch_log_e, mismatch_log_e_over_shares
+from evaluators.assignment_health import (
+    SHIFT_PRIOR,
+    SHIFTS,
+    Assigned,
+    mismatch_increments,
+    mismatch_log_e,
+    mismatch_log_e_over_shares,
+)
 from evaluators.blocks import BlockTable
 from lastgood.errors import InvalidEvidence
 
@@ -66,3 +73,18 @@ def test_a_block_sent_twice_is_refused(block):
     once = Assigned().add(BlockTable.of([block(4, 2, 0, 18, 0)]))
     with pytest.raises(InvalidEvidence, match=r"block 4 of stratum 'all', column block"):
         once.add(BlockTable.of([block(4, 2, 0, 18, 0)]))
+
+
+def test_the_form_for_a_moving_share_is_the_written_one_and_has_mean_one():
+    mean = np.zeros(len(SHIFTS))
+    for arms in product([0, 1], repeat=6):
+        n_c, n_b = np.array([sum(arms[:3]), sum(arms[3:])]), np.array([3 - sum(arms[:3]), 3 - sum(arms[3:])])
+        q = np.array([0.1, 0.5])
+        shifted = 1.0 / (1.0 + np.exp(-(np.log(q / (1 - q))[:, None] + SHIFTS)))
+        factor = mismatch_increments(n_c, n_b, q)
+        plain = n_c[:, None] * np.log(shifted / q[:, None])
+        plain += n_b[:, None] * np.log((1 - shifted) / (1 - q)[:, None])
+        assert np.allclose(factor, plain, atol=1e-12)
+        mean += np.prod(q**n_c * (1 - q) ** n_b) * np.exp(factor.sum(axis=0))
+    assert np.allclose(mean, 1.0, rtol=1e-12)
+    assert np.exp(SHIFT_PRIOR).sum() == pytest.approx(1.0)
