@@ -141,21 +141,33 @@ def test_a_release_started_over_the_api_reverts_a_worse_candidate(place):
     assert "REVERTED: validation is worse" in report["data"]
 
 
+#: its first evidence comes 10 s after the start: the flow is killed before that
+SLOW = """
+name: slow
+lost_after: 10 s
+look_every: 10 s
+driver_timeout: 15 s
+lease: 3 min
+steps: [{share: 20%}]
+guardrails: {validation: {margin: 5 points}}
+"""
+
+
 def test_a_flow_killed_with_nine_is_finished_by_the_schedule(place):
+    (place.folder / "slow.yaml").write_text(SLOW)
+    place.run("lastgood policy add slow.yaml")
     prompt = place.folder / "prompt.md"
-    prompt.write_text(prompt.read_text() + "Be kind.\n")
-    better = place.register()
-    flow_run = place.start("release/release", agent="support", candidate=better, policy="support")
+    prompt.write_text(prompt.read_text().replace("from the documents only", "from memory, kindly"))
+    worse = place.register()
+    flow_run = place.start("release/release", agent="support", candidate=worse, policy="slow")
     assert wait_for(lambda: "(compare)" in place.run("lastgood status support"), 60), place.logs()
     killed = kill_flow_process(flow_run)
     assert killed, "the flow run's process was not found"
-    ended = wait_for(
-        lambda: re.search(r"^(PROMOTED|REVERTED)", place.run("lastgood release status support")), 240
-    )
+    ended = wait_for(lambda: place.run("lastgood release status support").startswith("REVERTED"), 180)
     assert ended, place.run("lastgood status support") + place.logs()
-    said = place.run("lastgood status support")
-    assert "evaluate_canaries" in place.run("lastgood release status support --markdown")
-    assert "sound" in said
+    assert "sound" in place.run("lastgood status support")
+    report = place.run("lastgood release status support --markdown")
+    assert re.search(r"revert \| validation is worse .* \| evaluate", report), report
 
 
 def kill_flow_process(flow_run):
