@@ -136,7 +136,8 @@ def _restore(txn: Transaction, point: ControlPoint, bundle_id: str, entry: Entry
         bundle_id=point.baseline,
         now_us=txn.now_us,
     )
-    standing.cool_down(txn, point, point.baseline, f"rolled back by {entry.actor}: {entry.reason}")
+    said = f"rolled back by {entry.actor}: {entry.reason}"
+    standing.keep_out(txn, point, point.baseline, said, cooling=True)
     point = points.move(txn, point, restored, entry)
     standing.record_served(txn, point, None)
     return point

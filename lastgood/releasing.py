@@ -283,14 +283,6 @@ def revert_in(
     entry = Entry("revert", ending.actor, ending.reason, release_id)
     reverted = points.move(txn, point, moves.revert(point, release_id=release_id), entry, expect)
     _end(txn, release_id, ReleaseState.REVERTED, ending, reverted.epoch)
-    txn.run(
-        sql.SET_QUARANTINE,
-        agent=point.agent,
-        environment=point.environment,
-        bundle_id=candidate,
-        since_us=txn.now_us,
-        until_us=None if ending.quarantines else txn.now_us + point.terms.cooldown_us,
-        reason=f"reverted by {ending.by}: {ending.reason}",
-        release_id=release_id,
-    )
+    said = f"reverted by {ending.by}: {ending.reason}"
+    standing.keep_out(txn, point, candidate, said, cooling=not ending.quarantines, release_id=release_id)
     return reverted

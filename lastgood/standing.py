@@ -56,15 +56,23 @@ def has_served(txn: Transaction, point: ControlPoint, bundle_id: str) -> bool:
     return txn.one(sql.HAS_SERVED, **key) is not None
 
 
-def cool_down(txn: Transaction, point: ControlPoint, bundle_id: str, reason: str) -> None:
-    """Keep a bundle out for the terms' cool-down; a quarantine that stands is not shortened."""
+def keep_out(
+    txn: Transaction,
+    point: ControlPoint,
+    bundle_id: str,
+    reason: str,
+    *,
+    cooling: bool,
+    release_id: str | None = None,
+) -> None:
+    """Keep a bundle out for the terms' cool-down, or until it is re-admitted; a quarantine stands."""
     txn.run(
         sql.SET_QUARANTINE,
         agent=point.agent,
         environment=point.environment,
         bundle_id=bundle_id,
         since_us=txn.now_us,
-        until_us=txn.now_us + point.terms.cooldown_us,
+        until_us=txn.now_us + point.terms.cooldown_us if cooling else None,
         reason=reason,
-        release_id=None,
+        release_id=release_id,
     )
