@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TypeAlias
 
+from lastgood.triggers import RATES, TOOL_MALFORMED
+
 #: keys and list positions that lead to a value of a policy
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -41,9 +43,13 @@ METRICS = (
     Metric("lost", "lost", bad=True, weight=0.05, margin="2 points"),
     Metric("infra", "infra_failure", bad=True, weight=0.05, margin="2 points"),
 )
-KNOWN = {metric.name: metric for metric in METRICS}
-#: metrics that a one-sample rate trigger can count
-TRIGGERED = tuple(name for name in KNOWN if name != "infra")
+#: metrics that only some agents can tell, so that a policy has to name them: a call of a tool that does not
+#: fit the bundle's manifest is told by agents that call their tools through `run.tool`. Weight and margin as
+#: of escalation, the other harm that is caught before anybody is hurt
+OPTIONAL = (Metric("tool_malformed", TOOL_MALFORMED, bad=True, weight=0.08, margin="2 points"),)
+KNOWN = {metric.name: metric for metric in (*METRICS, *OPTIONAL)}
+#: bad outcomes that a one-sample rate trigger can count where a run is recorded
+TRIGGERED = RATES
 #: default weight of a team's own flag before renormalising: that of escalation
 OWN_WEIGHT = 0.08
 #: measures that are no proportions
@@ -52,7 +58,7 @@ NOT_PROPORTIONS = frozenset(
 )
 #: columns of a run record that are no free flag
 _TAKEN = frozenset(
-    {metric.column for metric in METRICS}
+    {metric.column for metric in KNOWN.values()}
     | {"run_id", "unit", "arm", "stratum", "share", "eligible", "variant", "task_id"}
     | {"cost_usd", "latency_s", "operator_edits"}
 )
@@ -151,6 +157,7 @@ __all__ = [
     "KNOWN",
     "METRICS",
     "NOT_PROPORTIONS",
+    "OPTIONAL",
     "TRIGGERED",
     "WEIGHT_SLACK",
     "Metric",

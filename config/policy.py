@@ -6,7 +6,7 @@ frozen policy keeps its meaning when a later version has other defaults.
 
 import json
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -14,13 +14,13 @@ from config import checks, sections
 from config.complaints import complain
 from config.document import Document, digest_of, read_frozen, read_yaml
 from config.durations import Duration, between, format_duration
-from config.metrics import KNOWN, fill, order
+from config.metrics import METRICS, fill, order
 from config.quantities import Rate, Weight
 from evaluators.rules import Guardrail, Mode, Rules, Step, Undecided
 from lastgood.caps import Caps
 from lastgood.errors import InvalidPolicy
 from lastgood.records import Records
-from lastgood.triggers import RateTrigger, Triggers
+from lastgood.triggers import RateTrigger, RepeatTrigger, SpendTrigger, Triggers
 
 #: look intervals that a lease, and a driver's silence, last unless the policy says otherwise
 LOOKS = 3
@@ -31,7 +31,7 @@ STEPS = (
     {"share": "50%", "min_runs": 100, "min_time": "2 h"},
 )
 #: all metrics that every run record can tell, with their defaults
-GUARDRAILS: dict[str, object] = {name: {} for name in KNOWN}
+GUARDRAILS: dict[str, object] = {metric.name: {} for metric in METRICS}
 #: the policies that come with the pipeline
 POLICIES = Path(__file__).parent / "policies"
 
@@ -154,6 +154,18 @@ class Policy(sections.Section):
     watch: sections.WatchSpec = Field(
         default=sections.WatchSpec(), title="Watch", description="Observation after a revert or a promotion."
     )
+    after_watch: Literal["revert", "notify"] = Field(
+        default="notify",
+        title="After the watch",
+        description="What a trigger does once the watch after a promotion is over: revert to the last known "
+        "good before it, or notify a person through the ledger.",
+    )
+    on_revert: Literal["abort", "finish"] = Field(
+        default="abort",
+        title="On revert",
+        description="What a run whose bundle was reverted may still do: nothing, or finish with its actions "
+        "marked late for recovery. A kill and a zero-tolerance event always abort.",
+    )
     declared_records: sections.RecordsSpec = Field(
         default=sections.RecordsSpec(),
         alias="records",
@@ -271,9 +283,12 @@ class Policy(sections.Section):
         """The rules that revert at once."""
         spec = self.declared_triggers
         rates = sorted(spec.rates.items(), key=lambda item: order(item[0]))
+        repeats = spec.repeated_failures
         return Triggers(
             zero_tolerance=spec.zero_tolerance,
             rates=tuple(RateTrigger(metric, rate.limit, rate.alpha) for metric, rate in rates),
+            spend=None if spec.cost is None else SpendTrigger(spec.cost.limit_usd, spec.cost.alpha),
+            repeats=None if repeats is None else RepeatTrigger(repeats.times, repeats.of or repeats.times),
         )
 
     def records(self) -> Records:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from config.durations import Duration, between
 from config.metrics import TRIGGERED, Misplaced, nearest
 from config.quantities import Margin, Rate, RelativeMargin, Share, Weight
+from lastgood.caps import AUTO_APPROVAL, MESSAGE
 from lastgood.errors import InvalidInput
 from lastgood.records import scrubber
 
@@ -92,6 +93,13 @@ class GuardrailSpec(Section):
         return self
 
 
+#: ceilings that have names of their own: where they stand
+_SHORT = {
+    "messages_per_run": ("actions_per_run", MESSAGE),
+    "auto_approvals_per_hour": ("actions_per_hour", AUTO_APPROVAL),
+}
+
+
 class CapsSpec(Section):
     """Hard ceilings on what a candidate may do; null means no ceiling of that kind."""
 
@@ -121,6 +129,25 @@ class CapsSpec(Section):
         description="Actions of all candidate runs together in one clock hour, by kind.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, raw: object) -> object:
+        """`messages_per_run: 3` is `actions_per_run: {message: 3}`; as written out, the map has it."""
+        if not isinstance(raw, dict):
+            return raw
+        found = dict(raw)
+        for short, (group, kind) in _SHORT.items():
+            if short not in found:
+                continue
+            if isinstance(found.get(group), dict) and kind in raw.get(group, {}):
+                raise Misplaced(f"stands in {group} as {kind} too; drop one of them", short)
+            kinds = found.get(group, cls.model_fields[group].default)
+            ceiling = found.pop(short)
+            if isinstance(kinds, dict):
+                others = {name: most for name, most in kinds.items() if name != kind}
+                found[group] = others if ceiling is None else {**others, kind: ceiling}
+        return found
+
     @model_validator(mode="after")
     def _affords_a_run(self) -> Self:
         run, hour = self.spend_usd_per_run, self.spend_usd_per_hour
@@ -143,6 +170,37 @@ class RateSpec(Section):
     )
 
 
+class CostSpec(Section):
+    """A tolerated mean cost of a run; the release is reverted when the candidate is proven above it."""
+
+    limit_usd: Positive = Field(
+        title="Limit",
+        description="US dollars that a run may cost in the mean; a silent one counts with its cap.",
+    )
+    alpha: Annotated[float, Field(ge=1e-6, le=0.05)] = Field(
+        default=0.001,
+        title="Alpha",
+        description="Chance that a candidate exactly at the limit ever fires this.",
+    )
+
+
+class RepeatSpec(Section):
+    """The same error type again and again in the candidate, and not in the baseline."""
+
+    times: Annotated[int, Field(ge=2, le=100)] = Field(
+        title="Times", description="Failures of one error type."
+    )
+    of: Annotated[int, Field(ge=2, le=1_000)] | None = Field(
+        default=None, title="Of", description="Among this many newest candidate runs; default: in a row."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.of is not None and self.of < self.times:
+            raise Misplaced(f"{self.times} failures do not fit among {self.of} runs", "of")
+        return self
+
+
 class TriggersSpec(Section):
     """Rules that revert at once, without a comparison of arms."""
 
@@ -153,6 +211,12 @@ class TriggersSpec(Section):
     )
     rates: dict[str, RateSpec] = Field(
         default={}, title="Rates", description="Tolerated rates of bad outcomes, by metric."
+    )
+    cost: CostSpec | None = Field(
+        default=None, title="Cost", description="Tolerated mean cost of a run: a spike reverts."
+    )
+    repeated_failures: RepeatSpec | None = Field(
+        default=None, title="Repeated failures", description="The same error again and again reverts."
     )
 
     @field_validator("rates", mode="before")

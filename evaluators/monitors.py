@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evaluators.mixture import FloatArray
+from lastgood.triggers import SPEND_STAKES
 
 #: the level of M at which the watch alarms: healthy bundles are looked at 1,000 times at least on average
 ALARM = 1_000.0
-#: stakes of the spend test, (5,)
-SPEND_STAKES = (0.02, 0.05, 0.1, 0.2, 0.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +65,4 @@ def spend_log_e(amounts: FloatArray, limit: float) -> FloatArray:
     return np.asarray(top + np.log(np.exp(logs - top[:, None]).mean(axis=1)), dtype=np.float64)
 
 
-__all__ = ["ALARM", "Drift", "shiryaev_roberts", "spend_log_e"]
+__all__ = ["ALARM", "SPEND_STAKES", "Drift", "shiryaev_roberts", "spend_log_e"]

@@ -4,7 +4,7 @@
 `lastgood.resume` goes on with a run in another process. README.md shows an agent in ten lines.
 """
 
-from lastgood.agent import configure, report, resume, run
+from lastgood.agent import configure, flush, report, resume, run
 from lastgood.bundle import Bundle, Part
 from lastgood.errors import LastgoodError
 from lastgood.recorder import Ref
@@ -19,6 +19,7 @@ __all__ = [
     "Ref",
     "Run",
     "configure",
+    "flush",
     "report",
     "resume",
     "run",

@@ -1,42 +1,103 @@
-"""What an agent process calls: `run`, `resume`, `report`.
+"""What an agent process calls: `run`, `resume`, `report`, `flush`.
 
-The store is named by LASTGOOD_DATABASE, the environment by LASTGOOD_ENVIRONMENT; `configure` overrides both.
+The store is named by LASTGOOD_DATABASE, the environment by LASTGOOD_ENVIRONMENT; LASTGOOD_FLUSH_MS lets
+outcomes of the baseline wait for one another, LASTGOOD_REQUIRE_TOKENS=1 has reports bring their run's token.
+`configure` overrides each.
 """
 
 import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from lastgood import recorder
+from lastgood import batching, identity, recorder, suspending
 from lastgood.assigning import Assigned, Request, assign
-from lastgood.errors import InvalidInput, InvalidMove, NotFound, Refused, StoreError
+from lastgood.batching import Recorder
+from lastgood.bundle import Bundle
+from lastgood.errors import BadToken, InvalidInput, InvalidMove, NotFound, Refused, StoreError
 from lastgood.ids import new_id
 from lastgood.outcome import checked, is_outcome
 from lastgood.router import Decision, Reason, risk_of
 from lastgood.running import Pending, Run
 from lastgood.snapshot import Serving
 from lastgood.store import statements as sql
-from lastgood.store.connection import Store
+from lastgood.store.connection import Row, Store
 
 log = logging.getLogger("lastgood")
 DEFAULT_FILE = Path(".lastgood") / "lastgood.db"
 _lock = threading.Lock()
 _stores: dict[str, Store] = {}
 _serving: dict[tuple[str, str, str], Serving] = {}
+_recorders: dict[tuple[str, float], Recorder] = {}
 _configured: dict[str, str] = {}
+#: the baseline of an agent whose store was never read
+_fallbacks: dict[str, Bundle] = {}
 #: the newest runs of this process that the store could not take
 _unrecorded: deque[str] = deque(maxlen=1_000)
 # a child must not inherit the lock from a thread that it does not have
 os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
-def configure(*, database: str | None = None, environment: str | None = None) -> None:
-    """Name the store's URL and the environment for this process, before its first run."""
-    given = {"database": database, "environment": environment}
+def configure(
+    *,
+    database: str | None = None,
+    environment: str | None = None,
+    flush_ms: float | None = None,
+    require_tokens: bool | None = None,
+    fallback: Mapping[str, Bundle] | None = None,
+) -> None:
+    """Name the store's URL and the environment for this process, before its first run.
+
+    `flush_ms` lets outcomes of the baseline wait up to so many milliseconds for one another (0, the default:
+    each is written at once); a kill -9 loses what waits. `require_tokens` refuses what `report` and `resume`
+    are told of a run without its token: for a process that speaks for others, such as a web service.
+    `fallback` names the baseline of agents, by name, that is served as long as the store was never read: with
+    it a process starts without one.
+    """
+    _fallbacks.update(fallback or {})
+    given = {
+        "database": database,
+        "environment": environment,
+        "flush_ms": None if flush_ms is None else str(flush_ms),
+        "require_tokens": None if require_tokens is None else str(int(require_tokens)),
+    }
     _configured.update({name: value for name, value in given.items() if value is not None})
+
+
+def _setting(name: str) -> str:
+    return _configured.get(name) or os.environ.get(f"LASTGOOD_{name.upper()}") or ""
+
+
+def flush_interval_s() -> float:
+    """Return how long an outcome of the baseline may wait, seconds; raises `InvalidInput`."""
+    text = _setting("flush_ms") or "0"
+    try:
+        return float(text) / 1_000
+    except ValueError as error:
+        msg = f"LASTGOOD_FLUSH_MS={text!r} is no number of milliseconds; write 200, for example"
+        raise InvalidInput(msg) from error
+
+
+def _needs_token(token: str | None) -> str | None:
+    """The token to check: what was given, nothing where one is required, None where none is."""
+    return "" if token is None and _setting("require_tokens") in {"1", "true", "yes"} else token
+
+
+def _recorder(held: Store) -> Recorder:
+    interval_s = flush_interval_s()
+    with _lock:
+        found = _recorders.get((held.url, interval_s))
+        if found is None:
+            found = _recorders[held.url, interval_s] = Recorder(held, interval_s)
+        return found
+
+
+def flush() -> None:
+    """Write every outcome that waits in this process; raises `StoreUnavailable` where that can't be done."""
+    batching.flush()
 
 
 def database_url() -> str:
@@ -65,7 +126,9 @@ def serving(agent: str, environment: str | None = None) -> Serving:
     """Return how this process serves an agent."""
     place, found = environment or environment_name(), store()
     with _lock:
-        return _serving.setdefault((found.url, agent, place), Serving(found, agent, place))
+        return _serving.setdefault(
+            (found.url, agent, place), Serving(found, agent, place, fallback=_fallbacks.get(agent))
+        )
 
 
 def run(
@@ -76,13 +139,16 @@ def run(
     risk: str | None = None,
     conversation: str | None = None,
     environment: str | None = None,
+    tools: Collection[str] | None = None,
 ) -> Pending:
     """Start a run: `with lastgood.run(agent="support", unit="u-1") as run:` (or `async with`).
 
     `unit` is what the assignment is keyed on (a user, a ticket); without one every run is its own. A
-    `conversation` keeps the bundle of its first turn. `risk` is low, medium or high; without one the policy's
-    default counts. When the store can't be written the run is served the baseline that was last seen, and is
-    no evidence; it raises only where no bundle was ever seen (`StoreUnavailable`, `NotFound`).
+    `conversation` keeps the bundle of its first turn. `risk` is low, medium or high, and never below that of
+    the tools which the run may call (`tools` names them, default: all that the bundle declares); where
+    neither says anything the policy's default counts. When the store can't be written the run is served the
+    baseline that was last seen, and is no evidence; it raises only where no bundle was ever seen
+    (`StoreUnavailable`, `NotFound`).
     """
     for what, value in (("agent", agent), ("task_type", task_type)):
         if not value:
@@ -90,12 +156,14 @@ def run(
             raise InvalidInput(msg)
     for what, text in (("unit", unit), ("conversation", conversation), ("task_type", task_type)):
         _check_text(what, text)
+    named = None if tools is None else tuple(tools)
 
     def begin() -> Run:
         served = serving(agent, environment)
         chosen = unit or conversation or new_id("", served.store.clock.now_us())
-        request = Request(chosen, task_type, risk, conversation)
-        return Run(served.store, _assigned(served, request))
+        request = Request(chosen, task_type, risk, conversation, named)
+        assigned = _assigned(served, request)
+        return Run(served.store, assigned, recorder=_recorder(served.store), tools=named)
 
     return Pending(begin)
 
@@ -131,23 +199,26 @@ def _assigned(served: Serving, request: Request) -> Assigned:
         )
 
 
-def resume(run_id: str) -> Pending:
+def resume(run_id: str, *, token: str | None = None, tools: Collection[str] | None = None) -> Pending:
     """Go on with a run that `run.suspend()` left open, in this or another process; same bundle, same arm.
 
-    What was reported before is kept. Raises `NotFound` for an unknown run, `InvalidMove` for one that has
-    ended, and `Refused` where this process does not announce the runtime of its bundle.
+    What was reported before is kept. `token` is the run's, where one is required; `tools` are those that the
+    run may call, as in `run`. Raises `BadToken` for another run's, `NotFound` for an unknown run,
+    `InvalidMove` for one that has ended, and `Refused` where this process does not announce the runtime of
+    its bundle.
     """
 
     def begin() -> Run:
         held = store()
         with held.reading() as txn:
             row = recorder.run_row(txn, run_id)
+            _check_token(held, row, _needs_token(token), txn.now_us)
             if txn.one(sql.OUTCOME, run_id=run_id) is not None:
                 msg = f"run {run_id} has ended; report what comes later with lastgood.report({run_id!r}, ...)"
                 raise InvalidMove(msg)
             served = serving(row["agent"], row["environment"])
             bundle = served.bundle(txn, row["bundle_id"])
-            before = recorder.suspended(txn, run_id)
+            before = suspending.suspended(txn, run_id)
         if not served.announces(bundle):
             msg = (
                 f"run {run_id} is on {bundle.short}, which needs {', '.join(sorted(bundle.runtimes))}; "
@@ -159,26 +230,39 @@ def resume(run_id: str) -> Pending:
             row["release_id"], row["risk"],
         )  # fmt: skip
         assigned = Assigned(run_id, row["agent"], row["environment"], bundle, decision, row["assigned_us"])
-        return Run(held, assigned, before)
+        named = None if tools is None else tuple(tools)
+        return Run(held, assigned, before, recorder=_recorder(held), tools=named)
 
     return Pending(begin)
 
 
-def report(run_id: str, *, event: str | None = None, **fields: Any) -> None:
+def _check_token(held: Store, row: Row, token: str | None, now_us: int) -> None:
+    wrong = None if token is None else identity.refusal(identity.keys(held), token, row, now_us)
+    if wrong is not None:
+        raise BadToken(wrong.say(row["id"]))
+
+
+def report(
+    run_id: str, *, event: str | None = None, key: str | None = None, token: str | None = None, **fields: Any
+) -> None:
     """Report what comes after a run: `lastgood.report(run_id, edits=3)`, `event="data_leak"`.
 
-    With an event, fields that name no outcome are its details. Raises `NotFound` for an unknown run,
-    `InvalidInput` for a value that can't be; nothing is written then. A run of this process that could not be
-    recorded when it began has nothing to report to: that is logged, not raised.
+    With an event, fields that name no outcome are its details. With a `key` of your own the same report
+    counts once. `token` is the run's `run.token`, which a process that requires tokens insists on. Raises
+    `NotFound` for an unknown run, `BadToken`, and `InvalidInput` for a value that can't be; nothing is
+    written then. A run of this process that could not be recorded when it began has nothing to report to:
+    that is logged, not raised.
     """
     if run_id in _unrecorded:
         log.warning("what is reported of %s is dropped: the run itself could not be recorded", run_id)
         return
+    held, token = store(), _needs_token(token)
+    _recorder(held).flush()  # the run's own outcome may wait still
     if event is None:
-        recorder.record_late(store(), run_id, fields)
+        recorder.record_late(held, run_id, fields, key=key, token=token)
         return
     outcomes = {name: value for name, value in fields.items() if is_outcome(name)}
     checked(outcomes)
-    recorder.record_event(store(), run_id, event, fields)
+    recorder.record_event(held, run_id, event, fields, token=token)
     if outcomes:
-        recorder.record_late(store(), run_id, outcomes)
+        recorder.record_late(held, run_id, outcomes, key=key, token=token)

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 
 from lastgood import reserving
 from lastgood.bundle import Bundle
+from lastgood.decision import BASELINE, CANDIDATE, Answers, Decision, Reason, risk_of
 from lastgood.ids import new_id
 from lastgood.moves import ControlPoint
 from lastgood.release import Terms
-from lastgood.router import BASELINE, CANDIDATE, Decision, Reason, Router
 from lastgood.snapshot import Serving
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Transaction
+from lastgood.tallies import Origin
+from lastgood.tool import risk_with_tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Request:
     task_type: str
     risk: str | None
     conversation: str | None
+    #: the tools that the run may call; None: all that its bundle declares
+    tools: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,37 +43,48 @@ class Assigned:
     assigned_us: int
     #: False where the store could not take the row: such a run is no evidence and records nothing
     recorded: bool = True
+    #: what its recording needs of the row, where this process wrote it
+    origin: Origin | None = None
 
 
 def assign(serving: Serving, request: Request) -> Assigned:
     """Decide for one run and commit its row; raises `StoreUnavailable` when that can't be done."""
-    with serving.store.transaction() as txn:
-        router = serving.refresh(txn)
-        decision = router.route(request.unit, request.risk)
+    with serving.store.transaction(at=(serving.agent, serving.environment)) as txn:
+        answers = serving.locked(txn)
+        bundles = (answers.snapshot.baseline, answers.snapshot.candidate)
+        said = risk_with_tools(request.risk, [b for b in bundles if b is not None], request.tools)
+        risk = risk_of(answers.snapshot.point, said)
+        decision = answers.decide(request.unit, risk, serving.store.clock.boot_us())
         if request.conversation is not None:
-            decision = _kept(txn, serving, request.conversation, decision)
-        decision = _within_caps(txn, router, decision)
+            decision = _kept(txn, serving, answers, request.conversation, decision)
+        decision = _within_caps(txn, answers, decision)
         run_id = new_id("run_", txn.now_us)
-        _write(txn, serving, request, decision, run_id)
-        return Assigned(run_id, serving.agent, serving.environment, decision.bundle, decision, txn.now_us)
+        origin = _write(txn, serving, answers, request, decision, run_id)
+    if decision.reason in {Reason.CAP, Reason.SPLIT}:
+        serving.note_headroom(answers, headroom=decision.reason is Reason.SPLIT)
+    place = (serving.agent, serving.environment)
+    return Assigned(run_id, *place, decision.bundle, decision, txn.now_us, origin=origin)
 
 
-def _kept(txn: Transaction, serving: Serving, conversation: str, decision: Decision) -> Decision:
+def _kept(
+    txn: Transaction, serving: Serving, answers: Answers, conversation: str, decision: Decision
+) -> Decision:
     """Hold a conversation to the bundle of its first turn, as long as that bundle may be served."""
     key = {"agent": serving.agent, "environment": serving.environment, "conversation": conversation}
     row = txn.one(sql.CONVERSATION, **key)
     if row is None:
         return decision
-    point = serving.router.snapshot.point
-    if _may_continue(txn, serving, row, decision):
+    point = answers.snapshot.point
+    if _may_continue(txn, serving, point, row, decision):
         arm = CANDIDATE if row["bundle_id"] == point.candidate else BASELINE
         bundle = serving.bundle(txn, row["bundle_id"])
         return replace(decision, arm=arm, bundle=bundle, eligible=False, reason=Reason.CONVERSATION)
-    return serving.router.refuse(Reason.CONVERSATION, decision.risk)
+    return answers.refuse(Reason.CONVERSATION, decision.risk)
 
 
-def _may_continue(txn: Transaction, serving: Serving, row: Row, decision: Decision) -> bool:
-    point = serving.router.snapshot.point
+def _may_continue(
+    txn: Transaction, serving: Serving, point: ControlPoint, row: Row, decision: Decision
+) -> bool:
     if row["bundle_id"] == point.candidate:
         blocked = {Reason.NO_RELEASE, Reason.KILLED, Reason.LAPSED, Reason.RUNTIME, Reason.RISK}
         return row["release_id"] == point.release_id and decision.reason not in blocked
@@ -84,20 +99,23 @@ def _is_good(txn: Transaction, point: ControlPoint, bundle_id: str) -> bool:
     return any(row["bundle_id"] == bundle_id for row in good)
 
 
-def _within_caps(txn: Transaction, router: Router, decision: Decision) -> Decision:
+def _within_caps(txn: Transaction, answers: Answers, decision: Decision) -> Decision:
     """Refuse the candidate, and both arms as evidence, where a ceiling leaves no headroom."""
     if decision.release_id is None or not (decision.eligible or decision.arm == CANDIDATE):
         return decision
-    claims = reserving.run_claims(router.snapshot.point.terms.caps)
+    claims = reserving.run_claims(answers.snapshot.point.terms.caps)
     if reserving.short_of(txn, decision.release_id, claims) is not None:
-        return router.refuse(Reason.CAP, decision.risk)
+        return answers.refuse(Reason.CAP, decision.risk)
     if decision.arm == CANDIDATE and not all(reserving.reserve(txn, decision.release_id, c) for c in claims):
-        return router.refuse(Reason.CAP, decision.risk)
+        return answers.refuse(Reason.CAP, decision.risk)
     return decision
 
 
-def _write(txn: Transaction, serving: Serving, request: Request, decision: Decision, run_id: str) -> None:
-    terms = serving.router.snapshot.point.terms
+def _write(
+    txn: Transaction, serving: Serving, answers: Answers, request: Request, decision: Decision, run_id: str
+) -> Origin:
+    terms = answers.snapshot.point.terms
+    block = _block(txn, request, decision, terms)
     txn.insert(
         "run",
         {
@@ -115,7 +133,7 @@ def _write(txn: Transaction, serving: Serving, request: Request, decision: Decis
             "eligible": decision.eligible,
             "reason": decision.reason,
             "share_bp": decision.share_bp,
-            "block": _block(txn, request, decision, terms),
+            "block": block,
             "assigned_us": txn.now_us,
         },
     )
@@ -126,6 +144,16 @@ def _write(txn: Transaction, serving: Serving, request: Request, decision: Decis
             if claim.held:
                 expires = txn.now_us + terms.lost_after_us
                 reserving.hold(txn, decision.release_id, run_id, claim, expires)
+    return Origin(
+        serving.agent,
+        serving.environment,
+        decision.release_id,
+        request.task_type,
+        block,
+        decision.arm,
+        decision.bundle.id,
+        txn.now_us,
+    )
 
 
 def _keep(txn: Transaction, serving: Serving, conversation: str, decision: Decision) -> None:

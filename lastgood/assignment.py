@@ -6,7 +6,9 @@ The salt is the release's id: every release draws other units.
 """
 
 from collections.abc import Callable
+from functools import cache
 from hashlib import blake2b
+from typing import Protocol
 
 BASIS_POINTS = 10_000
 
@@ -18,11 +20,43 @@ def bucket(salt: str, unit: str) -> int:
 
 def bucketer(salt: str) -> Callable[[str], int]:
     """Return `bucket` for one salt, hashed once."""
-    seeded = blake2b(salt.encode(), digest_size=8)
+    copy = seeded(salt)
 
     def find(unit: str) -> int:
-        hashed = seeded.copy()
-        hashed.update(unit.encode())
+        hashed = copy()
+        hashed.update(unit_bytes(unit))
         return int.from_bytes(hashed.digest(), "big") * BASIS_POINTS >> 64
 
     return find
+
+
+class Hash(Protocol):
+    """A hash that was begun."""
+
+    def update(self, data: bytes, /) -> None:
+        """Add to what is hashed."""
+
+    def digest(self) -> bytes:
+        """Return the hash of all that was added."""
+
+
+def seeded(salt: str) -> Callable[[], Hash]:
+    """Return what begins a unit's hash: add `unit_bytes(unit)`, then compare the digest with `limit`."""
+    return blake2b(salt.encode(), digest_size=8).copy
+
+
+@cache
+def limit(share_bp: int) -> bytes:
+    """Return what divides the units: a digest is below it where the unit's bucket is below the share.
+
+    Bytes compare as big-endian numbers do. For the whole of 10,000 it is longer than any digest, so above it.
+    """
+    if share_bp >= BASIS_POINTS:
+        return b"\xff" * 9
+    # the least number whose bucket is the share: ceil(share * 2**64 / 10,000)
+    return (-(-(share_bp << 64) // BASIS_POINTS)).to_bytes(8, "big")
+
+
+def unit_bytes(unit: object) -> bytes:
+    """Return what of a unit is hashed: UTF-8, half a surrogate pair as it stands."""
+    return str(unit).encode("utf-8", "surrogatepass")

@@ -6,6 +6,9 @@ assigns a run (`lastgood.store.statements`).
 
 from dataclasses import dataclass
 
+#: kinds of actions whose ceilings have names of their own in a policy
+MESSAGE, AUTO_APPROVAL = "message", "auto_approval"
+
 
 @dataclass(frozen=True, slots=True)
 class Caps:
@@ -21,3 +24,13 @@ class Caps:
     actions_per_run: tuple[tuple[str, int], ...] = ()
     #: external actions of one kind that all candidate runs together may take in one clock hour
     actions_per_hour: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def messages_per_run(self) -> int | None:
+        """Messages that one run may send."""
+        return dict(self.actions_per_run).get(MESSAGE)
+
+    @property
+    def auto_approvals_per_hour(self) -> int | None:
+        """Approvals that all candidate runs together may give by themselves in one clock hour."""
+        return dict(self.actions_per_hour).get(AUTO_APPROVAL)

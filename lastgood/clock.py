@@ -5,6 +5,7 @@ wall clock moves; on another host it falls back to the wall clock.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -51,6 +52,25 @@ class SystemClock:
         return time.clock_gettime_ns(_boot_clock) // 1_000
 
 
+class AnchoredClock(SystemClock):
+    """The database's wall clock, carried on by this machine's boot clock between two answers.
+
+    Before the first answer it is this machine's own.
+    """
+
+    def __init__(self) -> None:
+        #: microseconds between the database's clock and this machine's boot clock
+        self._ahead_us: int | None = None
+
+    def anchor(self, now_us: int) -> None:
+        """Take the time that the database has just answered; the answer's way makes it late, never early."""
+        self._ahead_us = now_us - self.boot_us()
+
+    def now_us(self) -> int:
+        """Microseconds UTC since 1970, by the database's clock."""
+        return super().now_us() if self._ahead_us is None else self.boot_us() + self._ahead_us
+
+
 @dataclass(slots=True)
 class ManualClock:
     """A clock that stands still until it is moved: for tests and simulations."""
@@ -73,3 +93,11 @@ class ManualClock:
         """Let time pass on both clocks."""
         self.wall_us += microseconds
         self.since_boot_us += microseconds
+
+
+def steady(clock: Clock) -> Callable[[], int]:
+    """Return the quickest way to tell how time passes on `clock`: nanoseconds from anywhere, never backwards.
+
+    It may stand still while the machine is suspended; `boot_us` does not.
+    """
+    return time.monotonic_ns if isinstance(clock, SystemClock) else lambda: clock.boot_us() * 1_000

@@ -1,16 +1,16 @@
-"""The control point's moves that need no release: adopt, roll back, kill, clear, re-admit.
+"""The control point's moves that need no release: adopt, roll back, kill, stop, clear, re-admit.
 
 Each is one durable transaction that moves the row, appends to the ledger and asks nobody else.
 """
 
-from lastgood import moves, points, registry, releasing, standing
+from lastgood import moves, points, registry, releasing, restoring, standing
 from lastgood.bundle import check_name
-from lastgood.errors import CorruptRow, InvalidMove, NotFound
+from lastgood.errors import InvalidMove, NotFound
 from lastgood.ledger import Entry
 from lastgood.moves import ControlPoint
 from lastgood.release import Terms
 from lastgood.store import statements as sql
-from lastgood.store.connection import Store, Transaction
+from lastgood.store.connection import Store
 
 
 def adopt(
@@ -22,7 +22,7 @@ def adopt(
     """
     check_name(agent, "the agent")
     check_name(environment, "the environment")
-    with store.transaction(durable=True) as txn:
+    with store.transaction(durable=True, at=(agent, environment)) as txn:
         registry.read(txn, bundle_id)
         if points.find(txn, agent, environment) is not None:
             msg = (
@@ -38,7 +38,7 @@ def adopt(
 
 def readmit(store: Store, agent: str, environment: str, bundle_id: str, *, actor: str, reason: str) -> None:
     """Lift a bundle's quarantine or cool-down; the ledger keeps who and why."""
-    with store.transaction(durable=True) as txn:
+    with store.transaction(durable=True, at=(agent, environment)) as txn:
         point = points.read(txn, agent, environment)
         if txn.run(sql.READMIT, agent=agent, environment=environment, bundle_id=bundle_id) == 0:
             msg = f"b-{bundle_id[:8]} is not quarantined for {agent} in {environment}"
@@ -48,7 +48,7 @@ def readmit(store: Store, agent: str, environment: str, bundle_id: str, *, actor
 
 def kill(store: Store, agent: str, environment: str, *, actor: str, reason: str) -> ControlPoint:
     """Turn the kill switch on: no candidate run starts from here on. Where it is on nothing is done."""
-    with store.transaction(durable=True) as txn:
+    with store.transaction(durable=True, at=(agent, environment)) as txn:
         point, _ = points.read_or_restore(txn, agent, environment)
         if point.killed:
             return point
@@ -57,11 +57,35 @@ def kill(store: Store, agent: str, environment: str, *, actor: str, reason: str)
 
 def clear(store: Store, agent: str, environment: str, *, actor: str, reason: str) -> ControlPoint:
     """Turn the kill switch off. Where it is off nothing is done."""
-    with store.transaction(durable=True) as txn:
+    with store.transaction(durable=True, at=(agent, environment)) as txn:
         point = points.read(txn, agent, environment)
         if not point.killed:
             return point
         return points.move(txn, point, moves.clear(point), Entry("clear", actor, reason, point.release_id))
+
+
+def stop(store: Store, agent: str, environment: str, *, actor: str, reason: str) -> bool:
+    """Deny external actions of the agent's runs in both arms; return False where that is so already.
+
+    Runs go on and are routed as before: what stops is their effect on the world.
+    """
+    with store.transaction(durable=True, at=(agent, environment)) as txn:
+        point = points.read(txn, agent, environment)
+        key = {"agent": agent, "environment": environment}
+        if txn.run(sql.SET_STOP, **key, since_us=txn.now_us, actor=actor, reason=reason) == 0:
+            return False
+        points.move(txn, point, point, Entry("stop", actor, reason, point.release_id))
+        return True
+
+
+def unstop(store: Store, agent: str, environment: str, *, actor: str, reason: str) -> bool:
+    """Allow external actions again; return False where they were allowed already."""
+    with store.transaction(durable=True, at=(agent, environment)) as txn:
+        point = points.read(txn, agent, environment)
+        if txn.run(sql.CLEAR_STOP, agent=agent, environment=environment) == 0:
+            return False
+        points.move(txn, point, point, Entry("unstop", actor, reason, point.release_id))
+        return True
 
 
 def rollback(
@@ -80,7 +104,7 @@ def rollback(
     bundle that is left cools down. Works from every state and with everything else down. A control point that
     was edited by hand is restored from the ledger; without a live release that is all that is done.
     """
-    with store.transaction(durable=True) as txn:
+    with store.transaction(durable=True, at=(agent, environment)) as txn:
         point, restored = points.read_or_restore(txn, agent, environment)
         if to is not None:
             registry.read(txn, to)
@@ -103,41 +127,6 @@ def rollback(
             point = releasing.revert_in(txn, point, ending)
             if to is None or to == point.baseline:
                 return point
-        return _restore(txn, point, to or _newest_other(txn, point), Entry("rollback", actor, reason))
-
-
-def _newest_other(txn: Transaction, point: ControlPoint) -> str:
-    good = txn.all(sql.GOOD_BUNDLES, agent=point.agent, environment=point.environment, now_us=txn.now_us)
-    for row in good:
-        if row["bundle_id"] != point.baseline and _is_sound(txn, row["bundle_id"]):
-            return str(row["bundle_id"])
-    msg = (
-        f"{point.name} has no other last known good bundle to roll back to; "
-        f"name one with `lastgood rollback {point.agent} --to BUNDLE`"
-    )
-    raise InvalidMove(msg)
-
-
-def _is_sound(txn: Transaction, bundle_id: str) -> bool:
-    try:
-        registry.read(txn, bundle_id)
-    except CorruptRow:
-        return False
-    return True
-
-
-def _restore(txn: Transaction, point: ControlPoint, bundle_id: str, entry: Entry) -> ControlPoint:
-    standing.refuse_quarantined(txn, point.agent, point.environment, bundle_id, cooling=False)
-    restored = moves.restore(point, bundle_id=bundle_id, standing="vouched")
-    txn.run(
-        sql.WITHDRAW,
-        agent=point.agent,
-        environment=point.environment,
-        bundle_id=point.baseline,
-        now_us=txn.now_us,
-    )
-    said = f"rolled back by {entry.actor}: {entry.reason}"
-    standing.keep_out(txn, point, point.baseline, said, cooling=True)
-    point = points.move(txn, point, restored, entry)
-    standing.record_served(txn, point, None)
-    return point
+        entry = Entry("rollback", actor, reason)
+        target = to or restoring.newest_other(txn, point)
+        return restoring.restore(txn, point, target, entry, vouched=vouched)

@@ -6,14 +6,17 @@ LastgoodError
 │   ├── InvalidPolicy
 │   ├── InvalidEvidence
 │   ├── InvalidMove     the control point's state does not allow this move
-│   └── InvalidRuns     a file of recorded runs can't be read
+│   ├── InvalidRuns     a file of recorded runs can't be read
+│   └── MalformedCall   a tool's call or answer does not fit the manifest's schema
 ├── NotFound            no such agent, bundle, policy, release or run
 ├── Conflict            somebody else was first
 │   ├── LiveRelease     another release of this control point is live
 │   └── StaleDriver     the epoch or the driver term moved on
 ├── Refused             allowed in form, refused by a rule
 │   ├── Quarantined
-│   └── CapReached
+│   ├── CapReached
+│   ├── InDoubt         whether an earlier call with this key took effect is not known
+│   └── BadToken        a report's run token is missing, forged, expired or another run's
 └── StoreError          the store can't be used
     ├── StoreUnavailable
     ├── SchemaMismatch
@@ -51,6 +54,10 @@ class InvalidRuns(InvalidInput):
     """A file of recorded runs can't be read."""
 
 
+class MalformedCall(InvalidInput):
+    """A tool's call or answer does not fit the manifest's schema; the message says where."""
+
+
 class NotFound(LastgoodError, LookupError):
     """No such agent, bundle, policy, release or run."""
 
@@ -76,7 +83,32 @@ class Quarantined(Refused):
 
 
 class CapReached(Refused):
-    """A hard ceiling is reached; the message says which, its level, and when it frees."""
+    """A hard ceiling is reached; the message says which, its level, and when it frees.
+
+    The same as fields: `cap` is the ceiling's name in the policy (`actions_per_run:message`), `level` its
+    height, `used` what is taken of it, and `frees_us` the microseconds UTC at which it frees, None where it
+    never does for this run.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        cap: str = "",
+        level: float = 0.0,
+        used: float = 0.0,
+        frees_us: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.cap, self.level, self.used, self.frees_us = cap, level, used, frees_us
+
+
+class InDoubt(Refused):
+    """An earlier call with this key began and never settled: whether it took effect is not known."""
+
+
+class BadToken(Refused):
+    """A report's run token is missing, forged, expired or another run's; the report was counted, not kept."""
 
 
 class StoreError(LastgoodError):

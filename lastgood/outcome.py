@@ -9,6 +9,8 @@ from lastgood.errors import InvalidInput
 _FLAGS = ("completed", "validated", "escalated", "infra_failure")
 _COUNTS = ("incidents", "operator_edits")
 _AMOUNTS = ("cost_usd", "latency_s")
+#: the largest count, and amount in dollars or seconds, that a run can report: sums must stay whole numbers
+MOST = 1_000_000_000
 #: what `report` takes; anything else goes into `metrics`
 FIELDS = (*_FLAGS, *_COUNTS, *_AMOUNTS)
 #: short names that people use
@@ -43,17 +45,18 @@ def checked(fields: dict[str, Any]) -> dict[str, Any]:
 def _value(given: str, name: str, value: Any) -> Any:
     if name in _FLAGS and isinstance(value, bool):
         return value
-    if name in _COUNTS and isinstance(value, int) and value >= 0:
+    if name in _COUNTS and isinstance(value, int) and 0 <= value <= MOST:
         return int(value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if name in _AMOUNTS and number and math.isfinite(value) and value >= 0:
+    if name in _AMOUNTS and number and 0 <= value <= MOST:
         return float(value)
+    above = f", {MOST:.0e} at most" if number and value > MOST else ""
     wanted = (
         "True or False"
         if name in _FLAGS
-        else "a count, 0 or more"
+        else f"a count, 0 or more{above}"
         if name in _COUNTS
-        else "a number, 0 or more"
+        else f"a number, 0 or more{above}"
     )
     msg = f"report: {given}={value!r} is not {wanted}"
     raise InvalidInput(msg)

@@ -1,13 +1,22 @@
 """Control points in the store: read with their seal checked, written with compare-and-set."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-from lastgood import ledger
+from lastgood import epoch_word, ledger
 from lastgood.errors import CorruptRow, NotFound, StaleDriver
+from lastgood.listening import payload
 from lastgood.moves import ControlPoint, Lease
 from lastgood.release import Terms
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Transaction
+
+_SEALED = (
+    *("agent", "environment", "baseline", "standing", "candidate", "release_id", "share_bp", "epoch"),
+    *("lease_seq", "lease_until_us", "lease_boot_id", "lease_boot_until_us", "driver_term", "killed"),
+    *("terms", "seal"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,13 @@ class Expect:
 
 def from_row(row: Row) -> ControlPoint:
     """Build the point of a stored row; raises `CorruptRow` when the row does not match its seal."""
+    return _checked(*(row[name] for name in _SEALED))
+
+
+@lru_cache(maxsize=256, typed=True)
+def _checked(*values: Any) -> ControlPoint:
+    """Check the same row once: every transaction reads it, and it changes with a move alone."""
+    row = dict(zip(_SEALED, values, strict=True))
     point = ControlPoint(
         agent=row["agent"],
         environment=row["environment"],
@@ -38,7 +54,7 @@ def from_row(row: Row) -> ControlPoint:
         lease=Lease(row["lease_until_us"], row["lease_boot_id"], row["lease_boot_until_us"]),
         driver_term=row["driver_term"],
         killed=bool(row["killed"]),
-        terms=Terms.from_json(row["terms"]),
+        terms=_terms(row["terms"]),
     )
     try:
         sealed = point.seal == row["seal"]
@@ -47,6 +63,12 @@ def from_row(row: Row) -> ControlPoint:
     if not sealed:
         raise _changed(row["agent"], row["environment"], "its seal does not match")
     return point
+
+
+@lru_cache(maxsize=256)
+def _terms(text: str) -> Terms:
+    """The terms outlast most moves."""
+    return Terms.from_json(text)
 
 
 def _changed(agent: str, environment: str, how: str) -> CorruptRow:
@@ -110,16 +132,19 @@ def read_or_restore(txn: Transaction, agent: str, environment: str) -> tuple[Con
         point = ControlPoint.from_json(tail["point"])
         stored = txn.one(sql.POINT, agent=agent, environment=environment)
         if stored is None:
+            epoch_word.moving(txn, agent, environment, baseline=True)
             txn.insert("control_point", _row(point, txn.now_us))
         else:
-            _update(txn, point, was_epoch=stored["epoch"], was_term=stored["driver_term"])
+            _update(txn, point, was_epoch=stored["epoch"], was_term=stored["driver_term"], baseline=True)
         ledger.append(txn, point, ledger.Entry("restore", "lastgood", str(error).split(";", maxsplit=1)[0]))
         return point, True
 
 
 def create(txn: Transaction, point: ControlPoint, entry: ledger.Entry) -> None:
     """Write an agent's first control point and its ledger row."""
+    epoch_word.moving(txn, point.agent, point.environment, baseline=True)
     txn.insert("control_point", _row(point, txn.now_us))
+    txn.notify(payload(point.agent, point.environment, point.epoch))
     ledger.append(txn, point, entry)
 
 
@@ -133,13 +158,16 @@ def move(
             f"looked (epoch {expect.epoch}, term {expect.driver_term}): its commit is refused"
         )
         raise StaleDriver(msg)
-    _update(txn, now, was_epoch=was.epoch, was_term=was.driver_term)
+    other = now.baseline != was.baseline
+    _update(txn, now, was_epoch=was.epoch, was_term=was.driver_term, baseline=other)
     ledger.append(txn, now, entry)
     return now
 
 
-def _update(txn: Transaction, point: ControlPoint, *, was_epoch: int, was_term: int) -> None:
+def _update(txn: Transaction, point: ControlPoint, *, was_epoch: int, was_term: int, baseline: bool) -> None:
+    epoch_word.moving(txn, point.agent, point.environment, baseline=baseline)
     values = _row(point, txn.now_us)
     if txn.run(sql.MOVE_POINT, **values, was_epoch=was_epoch, was_term=was_term) != 1:
         msg = f"{point.name} was moved by somebody else at the same moment; read it again"
         raise StaleDriver(msg)
+    txn.notify(payload(point.agent, point.environment, point.epoch))

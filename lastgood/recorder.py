@@ -1,22 +1,32 @@
-"""The recorder: outcomes, late reports and events into the store, triggers judged in the same transaction.
+"""The recorder: outcomes, late reports and events into the store.
 
-A candidate run's outcome settles its reservations and may revert the release before the transaction
-commits: containment asks no other process.
+The exact sums and the triggers are part of the transaction that inserts: a candidate run's outcome settles
+its reservations and may revert the release before anything commits, and a report that comes twice counts
+once. Containment asks no other process.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
-from lastgood import points, releasing, reserving
-from lastgood.errors import InvalidInput, NotFound
-from lastgood.moves import ControlPoint
+from lastgood import identity, judging, points, reserving
+from lastgood.errors import BadToken, InvalidInput, LastgoodError, NotFound, StoreUnavailable
+from lastgood.identity import Keys, Wrong
+from lastgood.judging import Court, Undurable
 from lastgood.outcome import Outcome, checked
 from lastgood.records import Records, redact
-from lastgood.releasing import Ending
 from lastgood.router import CANDIDATE
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
+from lastgood.tallies import COUNTED, Origin, Tallies, merged
+
+#: state of a release that had a late report before the run's outcome
+_EARLY = "early"
+_FIELDS = (*COUNTED, "error")
+_COLUMNS = ("run_id", "received_us", *_FIELDS, "usage", "metrics", "input", "output")
+_values = attrgetter(*_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,139 +63,311 @@ def run_row(txn: Transaction, run_id: str) -> Row:
     return row
 
 
-#: the event that keeps what a run reported before it was suspended
-_SUSPENDED = "suspended"
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of one run, to be recorded."""
+
+    run_id: str
+    outcome: Outcome
+    #: the run's input and output, kept as the terms say
+    input: Any = None
+    output: Any = None
+    #: where the run comes from, for a process that assigned it itself; else it is read
+    origin: Origin | None = None
+    #: the run's token, where the report comes from outside
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What a run had when it was suspended: another process goes on with it."""
+class Batch:
+    """What became of a batch."""
 
-    outcome: Outcome
-    #: seconds that it had been worked on
-    worked_s: float
-    input: Any = None
-    output: Any = None
-
-
-def suspend(store: Store, run_id: str, held: Held) -> None:
-    """Keep what a run reported so far; it stays open."""
-    with store.transaction() as txn:
-        run = run_row(txn, run_id)
-        records = points.read(txn, run["agent"], run["environment"]).terms.records
-        detail = {
-            "outcome": held.outcome.columns(),
-            "worked_s": held.worked_s,
-            "input": kept(held.input, records),
-            "output": kept(held.output, records),
-        }
-        values = {"run_id": run_id, "name": _SUSPENDED, "at_us": txn.now_us, "detail": json.dumps(detail)}
-        txn.insert("event", values)
+    #: outcomes that were written
+    new: int = 0
+    #: runs that had an outcome already, or twice in the batch
+    duplicates: tuple[str, ...] = ()
+    #: runs whose report was refused, and why
+    refused: tuple[tuple[str, str], ...] = ()
 
 
-def suspended(txn: Transaction, run_id: str) -> Held | None:
-    """Return what a run had when it was last suspended."""
-    found = [row for row in txn.all(sql.EVENTS, run_id=run_id) if row["name"] == _SUSPENDED]
-    if not found:
-        return None
-    detail = json.loads(found[-1]["detail"])
-    given, made = _thawed(detail["input"]), _thawed(detail["output"])
-    return Held(Outcome(**detail["outcome"]), detail["worked_s"], given, made)
+class _Clash(Exception):
+    """Not every row was new: the transaction has to look first."""
 
 
-def _thawed(text: str | None) -> Any:
-    value = None if text is None else json.loads(text)
-    return Ref(value["ref"]) if isinstance(value, dict) and set(value) == {"ref"} else value
+def record_batch(
+    store: Store, reports: Sequence[Report], *, keys: Keys | None = None, durable: bool = True
+) -> Batch:
+    """Write outcomes, once each, with their sums, settlements and triggers in one transaction.
+
+    With `keys` every report has to carry its run's token. A report of an unknown run or without a valid token
+    is refused and counted; the others are written. Raises `StoreUnavailable` when none could be written.
+    """
+    looks = keys is not None or any(report.origin is None for report in reports)
+    for _ in range(4):
+        try:
+            with store.transaction(durable=durable, at=_place(reports)) as txn:
+                return _record(txn, reports, keys, durable=durable, looks=looks)
+        except _Clash:
+            looks = True
+        except Undurable:
+            durable = True
+        except LastgoodError:
+            raise
+        except Exception:
+            if looks:
+                raise
+            looks = True  # a row that an origin stands for is gone: find out which
+    msg = f"{len(reports)} outcomes could not be written: others write the same runs; try again"
+    raise StoreUnavailable(msg)
 
 
-def record(store: Store, run_id: str, arm: str, outcome: Outcome, given: Any, made: Any) -> bool:
-    """Write a run's outcome, once; return False where it had one already.
+def _place(reports: Sequence[Report]) -> tuple[str, str] | None:
+    """The control point that all reports belong to, where that is known."""
+    places = {(r.origin.agent, r.origin.environment) if r.origin else None for r in reports}
+    return places.pop() if len(places) == 1 else None
+
+
+@dataclass(slots=True)
+class _Vetted:
+    """Reports that may be written, with their origins."""
+
+    reports: list[Report] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+def _vet(txn: Transaction, reports: Sequence[Report], keys: Keys | None) -> _Vetted:
+    """Look every run up; leave out what is recorded already, unknown, or comes without its token."""
+    found = _Vetted()
+    statement, values = sql.among(sql.RUNS_AMONG, [report.run_id for report in reports])
+    runs = {run["id"]: run for run in txn.all(statement, **values)}
+    statement, values = sql.among(sql.OUTCOMES_AMONG, [report.run_id for report in reports])
+    ended = {row["run_id"] for row in txn.all(statement, **values)}
+    for report in reports:
+        run = runs.get(report.run_id)
+        if run is None:
+            if keys is not None:
+                identity.count(txn, None, Wrong.UNKNOWN_RUN)
+            found.refused.append((report.run_id, f"no run {report.run_id!r} in this store"))
+        elif keys and (wrong := identity.refusal(keys, report.token, run, txn.now_us)):
+            identity.count(txn, run, wrong)
+            found.refused.append((report.run_id, wrong.say(report.run_id)))
+        elif report.run_id in ended:
+            found.duplicates.append(report.run_id)
+        else:
+            ended.add(report.run_id)
+            found.reports.append(report)
+            found.origins.append(Origin.of(run))
+    return found
+
+
+def _record(
+    txn: Transaction, reports: Sequence[Report], keys: Keys | None, *, durable: bool, looks: bool
+) -> Batch:
+    if not reports:
+        return Batch()
+    if looks:
+        vetted = _vet(txn, reports, keys)
+    else:
+        vetted = _Vetted(list(reports), [report.origin for report in reports if report.origin])
+    courts = _courts(txn, vetted.origins, durable=durable)
+    tallies = Tallies()
+    late = _late_reports(txn, vetted)
+    _insert(txn, vetted, courts, tallies, late)
+    tallies.write(txn)
+    _judge(txn, vetted, courts, late)
+    return Batch(len(vetted.reports), tuple(vetted.duplicates), tuple(vetted.refused))
+
+
+#: by agent and environment
+Courts = dict[tuple[str, str], Court]
+#: fields of late reports by run, in order of arrival
+Late = dict[str, list[dict[str, Any]]]
+
+
+def _courts(txn: Transaction, origins: Sequence[Origin], *, durable: bool) -> Courts:
+    places = {(origin.agent, origin.environment) for origin in origins}
+    return {place: Court.of(txn, points.read(txn, *place), durable=durable) for place in sorted(places)}
+
+
+def _insert(txn: Transaction, vetted: _Vetted, courts: Courts, tallies: Tallies, late: Late) -> None:
+    """Insert the rows and take them into the sums, in one pass: this is what a burst of runs costs."""
+    now_us, rows, tally = txn.now_us, [], tallies.add_values
+    for report, origin in zip(vetted.reports, vetted.origins, strict=True):
+        outcome, run_id = report.outcome, report.run_id
+        values, metrics = _values(outcome), outcome.metrics
+        given, made = report.input, report.output
+        if given is not None or made is not None:
+            records = courts[origin.agent, origin.environment].point.terms.records
+            given, made = kept(given, records), kept(made, records)
+        usage = json.dumps(outcome.usage) if outcome.usage else "[]"
+        rows.append((run_id, now_us, *values, usage, json.dumps(metrics) if metrics else "{}", given, made))
+        if (cell := origin.cell) is None:
+            continue
+        if run_id in late:
+            tallies.add(cell, merged(outcome, late[run_id]))
+        else:
+            tally(cell, values[:-1], metrics)
+    if rows and txn.insert_new("outcome", _COLUMNS, rows) < len(rows):
+        raise _Clash
+
+
+def _late_reports(txn: Transaction, vetted: _Vetted) -> Late:
+    """Late reports that came before the outcome of their run, by run."""
+    releases = {origin.release_id for origin in vetted.origins if origin.release_id is not None}
+    if not any(txn.one(sql.TRIGGER_STATE, release_id=r, name=_EARLY) for r in sorted(releases)):
+        return {}
+    statement, values = sql.among(sql.LATE_AMONG, [report.run_id for report in vetted.reports])
+    late: Late = {}
+    for row in txn.all(statement, **values):
+        late.setdefault(row["run_id"], []).append(json.loads(row["fields"]))
+    return late
+
+
+def _judge(txn: Transaction, vetted: _Vetted, courts: Courts, late: Late) -> None:
+    """Settle what candidate runs reserved, then judge whoever is watched, in the order of the reports."""
+    spent: dict[tuple[str, str], dict[str, tuple[str, float | None]]] = {}
+    watched: dict[tuple[str, str], list[tuple[Origin, Outcome]]] = {}
+    everybody = any(court.watches_baseline for court in courts.values())
+    for report, origin in zip(vetted.reports, vetted.origins, strict=True):
+        if origin.arm != CANDIDATE and not everybody:
+            continue
+        place, outcome = (origin.agent, origin.environment), report.outcome
+        if report.run_id in late:
+            outcome = merged(outcome, late[report.run_id])
+        watched.setdefault(place, []).append((origin, outcome))
+        if origin.arm == CANDIDATE and origin.release_id is not None:
+            spent.setdefault(place, {})[report.run_id] = (origin.release_id, outcome.cost_usd)
+    for place, runs in sorted(spent.items()):
+        for release_id, said in reserving.settle_runs(txn, courts[place].point, runs):
+            judging.overspent(txn, courts[place], release_id, said)
+    for place in sorted(watched):
+        judging.judge(txn, courts[place], watched[place])
+
+
+def record(
+    store: Store,
+    run_id: str,
+    arm: str,
+    outcome: Outcome,
+    given: Any,
+    made: Any,
+    origin: Origin | None = None,
+) -> bool:
+    """Write one run's outcome, once; return False where it had one already. Raises `NotFound`.
 
     `given` and `made` are the run's input and output, kept as the terms say.
     """
-    with store.transaction(durable=arm == CANDIDATE) as txn:
-        run = run_row(txn, run_id)
-        point = points.read(txn, run["agent"], run["environment"])
-        values = outcome.columns()
-        for name in ("usage", "metrics"):
-            values[name] = json.dumps(values[name])
-        values |= {
-            "run_id": run_id,
-            "received_us": txn.now_us,
-            "input": kept(given, point.terms.records),
-            "output": kept(made, point.terms.records),
-        }
-        if txn.run(sql.insert_new("outcome", tuple(values)), **values) == 0:
-            return False
-        if run["arm"] == CANDIDATE:
-            _settle(txn, run, point, outcome)
-            _judge_rates(txn, run, point, outcome)
-        return True
+    report = Report(run_id, outcome, given, made, origin)
+    batch = record_batch(store, [report], durable=arm == CANDIDATE)
+    if batch.refused:
+        raise NotFound(batch.refused[0][1])
+    return batch.new == 1
 
 
-def _settle(txn: Transaction, run: Row, point: ControlPoint, outcome: Outcome) -> None:
-    most = point.terms.caps.spend_usd_per_run
-    # a run that does not say what it spent counts as having spent the most that it may
-    spent = reserving.most_usd(point.terms.caps) if outcome.cost_usd is None else outcome.cost_usd
-    if run["release_id"] is not None:
-        reserving.settle(txn, run["release_id"], run["id"], spent)
-    if most is not None and spent > most:
-        _fire(
-            txn, run, point, "overspend", f"run {run['id']} spent ${spent:.2f}, its ceiling was ${most:.2f}"
-        )
+def record_event(
+    store: Store, run_id: str, name: str, detail: dict[str, Any], *, token: str | None = None
+) -> None:
+    """Write a named event of a run; an event that is not tolerated fires in this transaction.
 
-
-def _bad(outcome: Outcome) -> dict[str, bool]:
-    """What an ended run did badly, by the guardrail that a rate trigger may name."""
-    disconnected = outcome.status == "disconnected"
-    return {
-        "completion": outcome.completed is not True and not disconnected,
-        "validation": outcome.validated is not True and not disconnected,
-        "escalation": outcome.escalated is True,
-        "incidents": bool(outcome.incidents),
-    }
-
-
-def _judge_rates(txn: Transaction, run: Row, point: ControlPoint, outcome: Outcome) -> None:
-    bad = _bad(outcome)
-    for trigger in point.terms.triggers.rates:
-        if trigger.metric not in bad or run["release_id"] is None:
-            continue
-        values = {"release_id": run["release_id"], "metric": trigger.metric, "bad": int(bad[trigger.metric])}
-        count = txn.one(sql.COUNT_TRIGGER, **values)
-        if count is not None and trigger.fires(count["n"], count["bad"]):
-            said = f"{trigger.metric}: {count['bad']} bad of {count['n']} runs, limit {trigger.limit:g}"
-            _fire(txn, run, point, trigger.metric, said)
-            return
-
-
-def _fire(txn: Transaction, run: Row, point: ControlPoint, culprit: str, said: str) -> None:
-    """Revert the release that the run belongs to, if it still holds the control point."""
-    if point.release_id is None or point.release_id != run["release_id"]:
-        return
-    now = points.read(txn, point.agent, point.environment)
-    if now.release_id == point.release_id:
-        ending = Ending("trigger", said, by="trigger", culprits=(culprit,))
-        releasing.revert_in(txn, now, ending)
-
-
-def record_event(store: Store, run_id: str, name: str, detail: dict[str, Any]) -> None:
-    """Write a named event of a run; a zero-tolerance event of a candidate reverts in this transaction."""
+    A token that is given has to be the run's: raises `BadToken`, and nothing but the refusal is kept.
+    """
     with store.transaction(durable=True) as txn:
         run = run_row(txn, run_id)
-        point = points.read(txn, run["agent"], run["environment"])
-        text = json.dumps(redact(detail, point.terms.records.redact), ensure_ascii=False)
-        txn.insert("event", {"run_id": run_id, "name": name, "at_us": txn.now_us, "detail": text})
-        if run["arm"] == CANDIDATE and name in point.terms.triggers.zero_tolerance:
-            _fire(txn, run, point, name, f"{name} in run {run_id}: no such event is tolerated")
+        wrong = identity.refusal(identity.keys(store), token, run, txn.now_us) if token is not None else None
+        if wrong is not None:
+            identity.count(txn, run, wrong)
+        else:
+            _event(txn, run, name, detail)
+    if wrong is not None:
+        raise BadToken(wrong.say(run_id))
 
 
-def record_late(store: Store, run_id: str, fields: dict[str, Any]) -> None:
-    """Write what arrives for a run after it ended; sealed evidence never changes by it."""
+def _event(txn: Transaction, run: Row, name: str, detail: dict[str, Any]) -> None:
+    point = points.read(txn, run["agent"], run["environment"])
+    text = json.dumps(redact(detail, point.terms.records.redact), ensure_ascii=False)
+    txn.insert("event", {"run_id": run["id"], "name": name, "at_us": txn.now_us, "detail": text})
+    if name not in point.terms.triggers.zero_tolerance:
+        return
+    court = Court.of(txn, point)
+    charge = court.charge(Origin.of(run), txn.now_us)
+    if charge is not None:
+        judging.fire(txn, court, charge, name, f"{name} in run {run['id']}: no such event is tolerated")
+
+
+def outcome_of(row: Row) -> Outcome:
+    """Read an outcome from its row."""
+    flags = ("completed", "validated", "escalated", "infra_failure")
+    values = {name: row[name] for name in _FIELDS}
+    values |= {name: None if row[name] is None else bool(row[name]) for name in flags}
+    return Outcome(**values, usage=json.loads(row["usage"]), metrics=json.loads(row["metrics"]))
+
+
+def record_late(
+    store: Store,
+    run_id: str,
+    fields: dict[str, Any],
+    *,
+    key: str | None = None,
+    token: str | None = None,
+) -> bool:
+    """Write what arrives for a run after it ended; sealed evidence never changes by it.
+
+    The live sums and the triggers follow it. With a `key` of the reporter's own the same report counts once:
+    returns False for a repeated one. A token that is given has to be the run's: raises `BadToken`.
+    """
     if not fields:
         msg = f"report of run {run_id}: nothing to report; name at least one outcome, for example edits=3"
         raise InvalidInput(msg)
-    text = json.dumps(checked(fields), sort_keys=True)
-    with store.transaction() as txn:
-        run_row(txn, run_id)
-        txn.insert("late_report", {"run_id": run_id, "received_us": txn.now_us, "fields": text})
+    found = checked(fields)
+    durable, keys = False, identity.keys(store) if token is not None else None
+    while True:
+        try:
+            with store.transaction(durable=durable) as txn:
+                run = run_row(txn, run_id)
+                wrong = identity.refusal(keys, token, run, txn.now_us) if keys else None
+                if wrong is not None:
+                    identity.count(txn, run, wrong)
+                new = wrong is None and _late(txn, run, found, key, durable=durable)
+            break
+        except Undurable:
+            durable = True
+    if wrong is not None:
+        raise BadToken(wrong.say(run_id))
+    return new
+
+
+def _late(txn: Transaction, run: Row, fields: dict[str, Any], key: str | None, *, durable: bool) -> bool:
+    if key is not None and txn.one(sql.LATE_BY_KEY, run_id=run["id"], key=key) is not None:
+        return False
+    earlier = [json.loads(row["fields"]) for row in txn.all(sql.LATE_REPORTS, run_id=run["id"])]
+    text = json.dumps(fields, sort_keys=True)
+    values = {"run_id": run["id"], "received_us": txn.now_us, "fields": text, "key": key}
+    txn.insert("late_report", values)
+    row = txn.one(sql.OUTCOME, run_id=run["id"])
+    if row is not None:
+        before = merged(outcome_of(row), earlier)
+        _revise(txn, Origin.of(run), run["id"], before, merged(before, [fields]), durable=durable)
+    elif run["release_id"] is not None:
+        txn.run(sql.SET_TRIGGER_STATE, release_id=run["release_id"], name=_EARLY, state="{}")
+    return True
+
+
+def _revise(
+    txn: Transaction, origin: Origin, run_id: str, before: Outcome, after: Outcome, *, durable: bool
+) -> None:
+    """Bring the live sums, the ceilings and the triggers from what was known to what is known now."""
+    if origin.cell is not None:
+        tallies = Tallies()
+        tallies.add(origin.cell, before, -1)
+        tallies.add(origin.cell, after)
+        tallies.write(txn)
+    court = Court.of(txn, points.read(txn, origin.agent, origin.environment), durable=durable)
+    if origin.arm == CANDIDATE and origin.release_id is not None and after.cost_usd is not None:
+        said = reserving.spent_late(
+            txn, court.point, (run_id, origin.release_id), before.cost_usd, after.cost_usd
+        )
+        if said is not None:
+            judging.overspent(txn, court, origin.release_id, said)
+    judging.rejudge(txn, court, origin, before, after)

@@ -7,6 +7,7 @@ from lastgood.bundle import KINDS, Bundle, BundleRecord, Part, check_name, reada
 from lastgood.errors import CorruptRow, InvalidBundle, NotFound
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
+from lastgood.tool import check_tools
 
 _SHORTEST = 4
 
@@ -44,6 +45,7 @@ def register(
     check_name(agent, "the agent")
     if name:
         check_name(name, "the bundle")
+    check_tools(bundle)
     with store.transaction(durable=True) as txn:
         if txn.one(sql.BUNDLE, id=bundle.id) is not None:
             return read(txn, bundle.id), False

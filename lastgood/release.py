@@ -4,12 +4,13 @@ import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Self
 
 from lastgood.caps import Caps
 from lastgood.errors import CorruptRow
 from lastgood.records import Records
-from lastgood.triggers import RateTrigger, Triggers
+from lastgood.triggers import Triggers
 
 #: risk tiers, lowest first
 RISKS = ("low", "medium", "high")
@@ -18,6 +19,9 @@ OTHER = "other"
 #: the slice of every run where a policy lists none
 ALL = "all"
 _MINUTE = 60_000_000
+
+#: fields of `Terms` that schema 0001 did not know
+_ADDED = ("after_watch", "on_revert", "watch_us")
 
 
 def stratum_of(listed: Collection[str], task_type: str | None) -> str:
@@ -64,6 +68,12 @@ class Terms:
     strata: tuple[str, ...] = ()
     caps: Caps = field(default_factory=Caps)
     triggers: Triggers = field(default_factory=Triggers)
+    #: what a run may still do after its bundle was reverted: `abort` (nothing) or `finish` (marked late)
+    on_revert: str = "abort"
+    #: microseconds after a promotion in which a trigger puts the last known good back by itself
+    watch_us: int = 0
+    #: what a trigger does after that: `revert` the same way, or `notify` a person through the ledger
+    after_watch: str = "notify"
     records: Records = field(default_factory=Records)
 
     def stratum(self, task_type: str) -> str:
@@ -72,7 +82,16 @@ class Terms:
 
     def to_json(self) -> str:
         """Return canonical JSON."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return _terms_json(self)
+
+    def _to_json(self) -> str:
+        raw = asdict(self)
+        raw["triggers"] = self.triggers.plain()
+        # what came after schema 0001 is left out at its default, so that older seals still match
+        for name in _ADDED:
+            if raw[name] == Terms.__dataclass_fields__[name].default:
+                del raw[name]
+        return json.dumps(raw, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -86,9 +105,7 @@ class Terms:
                 eligible_risks=tuple(raw.pop("eligible_risks")),
                 strata=tuple(raw.pop("strata")),
                 caps=Caps(**caps),
-                triggers=Triggers(
-                    tuple(triggers["zero_tolerance"]), tuple(RateTrigger(**r) for r in triggers["rates"])
-                ),
+                triggers=Triggers.of_plain(triggers),
                 records=Records(**{**records, "redact": tuple(records["redact"])}),
                 **raw,
             )
@@ -97,3 +114,9 @@ class Terms:
                 f"the terms of a control point can't be read: {error!r}; restore it with `lastgood rollback`"
             )
             raise CorruptRow(msg) from error
+
+
+@lru_cache(maxsize=64)
+def _terms_json(terms: Terms) -> str:
+    """Every transaction seals the terms that it reads; they change once a release."""
+    return terms._to_json()  # noqa: SLF001  our own

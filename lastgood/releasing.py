@@ -5,6 +5,7 @@ find the effect done, and the ledger. A driver passes what it `expect`s; a stale
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from lastgood import moves, points, registry, standing
@@ -77,7 +78,7 @@ def start(store: Store, start: Start) -> str:
     Raises `LiveRelease` naming the live one, `Quarantined`, `InvalidMove` (candidate is the baseline, kill
     switch on) or `NotFound`.
     """
-    with store.transaction(durable=True) as txn:
+    with store.transaction(durable=True, at=(start.agent, start.environment)) as txn:
         registry.read(txn, start.candidate)
         point = points.read(txn, start.agent, start.environment)
         registry.read(txn, point.baseline)
@@ -272,6 +273,15 @@ def revert(store: Store, release_id: str, ending: Ending, expect: Expect | None 
         return revert_in(txn, point, ending, expect)
 
 
+def fence_of(point: ControlPoint, culprits: Collection[str] = ()) -> str:
+    """What runs of a bundle that is left now may still do: `abort` or `finish`.
+
+    A kill and an event that is not tolerated always abort, else the policy's `on_revert` says.
+    """
+    forced = point.killed or not set(culprits).isdisjoint(point.terms.triggers.zero_tolerance)
+    return "abort" if forced else point.terms.on_revert
+
+
 def revert_in(
     txn: Transaction, point: ControlPoint, ending: Ending, expect: Expect | None = None
 ) -> ControlPoint:
@@ -283,6 +293,7 @@ def revert_in(
     entry = Entry("revert", ending.actor, ending.reason, release_id)
     reverted = points.move(txn, point, moves.revert(point, release_id=release_id), entry, expect)
     _end(txn, release_id, ReleaseState.REVERTED, ending, reverted.epoch)
+    txn.run(sql.FENCE_RELEASE, id=release_id, fence=fence_of(point, ending.culprits))
     said = f"reverted by {ending.by}: {ending.reason}"
     standing.keep_out(txn, point, candidate, said, cooling=not ending.quarantines, release_id=release_id)
     return reverted

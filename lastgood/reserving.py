@@ -5,13 +5,17 @@ spent. A reservation that nobody settles comes back when it expires. The update 
 ceiling is never overshot by reservations, whatever the number of processes.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lastgood.caps import Caps
+from lastgood.moves import ControlPoint
 from lastgood.store import statements as sql
 from lastgood.store.connection import Transaction
 
 HOUR_US = 3_600_000_000
+#: US dollars by which a sum of floats may miss a ceiling without being above it
+_SLACK = 1e-9
 RUNS, SPEND = "runs_per_hour", "spend_usd_per_hour"
 
 
@@ -58,15 +62,24 @@ def short_of(txn: Transaction, release_id: str, claims: tuple[Claim, ...]) -> Cl
 
 
 def _fits(txn: Transaction, release_id: str, claim: Claim) -> bool:
-    row = txn.one(sql.CAP_USE, release_id=release_id, cap=claim.cap, window_us=window(txn.now_us))
-    taken = row["used"] + row["reserved"] if row else 0.0
-    return bool(taken + claim.amount <= claim.ceiling)
+    return taken(txn, release_id, claim.cap) + claim.amount <= claim.ceiling
+
+
+def taken(txn: Transaction, release_id: str, cap: str) -> float:
+    """Return what is used and reserved of a cap in the present hour."""
+    row = txn.one(sql.CAP_USE, release_id=release_id, cap=cap, window_us=window(txn.now_us))
+    return float(row["used"] + row["reserved"]) if row else 0.0
+
+
+def give_back(txn: Transaction, release_id: str, cap: str, at_us: int) -> None:
+    """Return the one that was taken of a cap at `at_us` (microseconds UTC) for what did not happen."""
+    _settle(txn, release_id, cap, window(at_us), amount=0.0, spent=-1.0)
 
 
 def reserve(txn: Transaction, release_id: str, claim: Claim) -> bool:
     """Take one claim's amount; return whether there was headroom."""
     start = window(txn.now_us)
-    taken = txn.run(
+    fits = txn.run(
         sql.RESERVE,
         release_id=release_id,
         cap=claim.cap,
@@ -74,9 +87,9 @@ def reserve(txn: Transaction, release_id: str, claim: Claim) -> bool:
         amount=claim.amount,
         ceiling=claim.ceiling,
     )
-    if taken and not claim.held:
+    if fits and not claim.held:
         _settle(txn, release_id, claim.cap, start, amount=claim.amount, spent=claim.amount)
-    return bool(taken)
+    return bool(fits)
 
 
 def hold(txn: Transaction, release_id: str, run_id: str, claim: Claim, expires_us: int) -> None:
@@ -94,18 +107,74 @@ def hold(txn: Transaction, release_id: str, run_id: str, claim: Claim, expires_u
     )
 
 
-def settle(txn: Transaction, release_id: str, run_id: str, spent_usd: float) -> None:
-    """Replace what a run reserved by what it used.
+def settle_runs(
+    txn: Transaction, point: ControlPoint, runs: Mapping[str, tuple[str, float | None]]
+) -> list[tuple[str, str]]:
+    """Replace what ended candidate runs reserved by what they used; return (release, sentence) of excesses.
 
-    A reservation that has expired is gone; what the run spent is counted in the present hour all the same.
+    `runs` gives each run's release and its cost in US dollars; None counts as the most that it may spend. A
+    reservation that has expired is gone; what the run spent is counted in the present hour all the same.
     """
-    held = {row["cap"]: row for row in txn.all(sql.RESERVATIONS_OF_RUN, run_id=run_id)}
-    row = held.get(SPEND)
-    if row is not None:
-        _settle(txn, release_id, SPEND, row["window_us"], amount=row["amount"], spent=spent_usd)
-        txn.run(sql.DROP_RESERVATION, run_id=run_id, cap=SPEND)
-    elif spent_usd > 0:
-        txn.run(sql.ADD_USE, release_id=release_id, cap=SPEND, window_us=window(txn.now_us), spent=spent_usd)
+    statement, values = sql.among(sql.RESERVATIONS_AMONG, list(runs))
+    held = {row["run_id"]: row for row in txn.all(statement, **values) if row["cap"] == SPEND}
+    caps, excesses = point.terms.caps, []
+    settled: dict[tuple[str, int], list[float]] = {}  # by release and window: reserved, spent
+    for run_id, (release_id, cost_usd) in runs.items():
+        # a run that does not say what it spent counts as having spent the most that it may
+        spent = most_usd(caps) if cost_usd is None else cost_usd
+        row = held.get(run_id)
+        start, amount = (row["window_us"], row["amount"]) if row else (window(txn.now_us), 0.0)
+        sums = settled.setdefault((release_id, start), [0.0, 0.0])
+        sums[0] += amount
+        sums[1] += spent
+        if (said := _above(caps, run_id, spent)) is not None:
+            excesses.append((release_id, said))
+    txn.many(sql.DROP_RESERVATION, [{"run_id": run_id, "cap": SPEND} for run_id in held])
+    for (release_id, start), (amount, spent) in sorted(settled.items()):
+        if amount:
+            _settle(txn, release_id, SPEND, start, amount=amount, spent=spent)
+        elif spent:
+            txn.run(sql.ADD_USE, release_id=release_id, cap=SPEND, window_us=start, spent=spent)
+    return excesses + _above_hour(txn, caps, settled)
+
+
+def spent_late(
+    txn: Transaction,
+    point: ControlPoint,
+    run: tuple[str, str],
+    before_usd: float | None,
+    after_usd: float,
+) -> str | None:
+    """Count what a settled run turned out to have cost more; return a sentence if it is an excess.
+
+    `run` is its id and its release.
+    """
+    caps, (run_id, release_id) = point.terms.caps, run
+    more = after_usd - (most_usd(caps) if before_usd is None else before_usd)
+    if more <= 0:
+        return None
+    start = window(txn.now_us)
+    txn.run(sql.ADD_USE, release_id=release_id, cap=SPEND, window_us=start, spent=more)
+    hour = _above_hour(txn, caps, [(release_id, start)])
+    return _above(caps, run_id, after_usd) or (hour[0][1] if hour else None)
+
+
+def _above(caps: Caps, run_id: str, spent: float) -> str | None:
+    most = caps.spend_usd_per_run
+    if most is None or spent <= most:
+        return None
+    return f"run {run_id} spent ${spent:.2f}, its ceiling was ${most:.2f}"
+
+
+def _above_hour(txn: Transaction, caps: Caps, windows: Iterable[tuple[str, int]]) -> list[tuple[str, str]]:
+    """Hours in which settlements came to more than the ceiling: reservations alone never do."""
+    found = []
+    for release_id, start in sorted(windows):
+        row = txn.one(sql.CAP_USE, release_id=release_id, cap=SPEND, window_us=start)
+        most = caps.spend_usd_per_hour
+        if row is not None and most is not None and row["used"] > most + _SLACK:
+            found.append((release_id, f"an hour cost ${row['used']:.2f}, its ceiling was ${most:.2f}"))
+    return found
 
 
 def expire(txn: Transaction, release_id: str) -> int:

@@ -1,130 +1,163 @@
 """The router: who serves the next run, from a snapshot in memory.
 
-`route` does no I/O. The order of its checks is the order of `Reason`; a run is eligible, in either arm,
-only if the candidate could have been served at its decision.
+`route` does no I/O, makes no system call and builds no object: it compares an epoch word and a clock, hashes
+the unit and returns a decision that was made before (`lastgood.decision`). Everything rare goes the long way
+round, by `renew`: a control point that was moved, a lease that ended, a look whether the word is still there.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
+import logging
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
-from lastgood import assignment
-from lastgood.bundle import Bundle
-from lastgood.clock import Clock
-from lastgood.errors import InvalidInput
-from lastgood.moves import ControlPoint
-from lastgood.release import RISKS
+from lastgood.clock import Clock, steady
+from lastgood.decision import BASELINE, CANDIDATE, Answers, Decision, Pair, Reason, Snapshot, risk_of
+from lastgood.epoch_word import Mark
 
+__all__ = ["BASELINE", "CANDIDATE", "Decision", "Reason", "Route", "Router", "Snapshot", "risk_of"]
 
-class Reason(StrEnum):
-    """Why a run got its bundle."""
-
-    NO_RELEASE = "no_release"  #: no candidate is being served
-    KILLED = "killed"  #: the kill switch is on
-    LAPSED = "lapsed"  #: nobody renewed the lease
-    RISK = "risk"  #: the run's risk is above what the policy sends to a candidate
-    RUNTIME = "runtime"  #: this process does not announce the runtime that the candidate needs
-    CAP = "cap"  #: a ceiling leaves no headroom
-    CONVERSATION = "conversation"  #: a conversation keeps the bundle of its first turn
-    STORE = "store"  #: the assignment could not be written
-    SPLIT = "split"  #: eligible: the hash drew the arm
+log = logging.getLogger("lastgood")
+#: nanoseconds after which a router that can renew itself looks whether its word is still the store's
+RECHECK_NS = 250_000_000
+_FOREVER_NS = 1 << 62
+#: what a unit or a risk of the wrong type raises, and half a surrogate pair, and a risk that nobody knows
+_NOTHING_TO_PASS = (AttributeError, KeyError, TypeError, UnicodeEncodeError)
 
 
-BASELINE, CANDIDATE = "baseline", "candidate"
+class Route(Protocol):
+    """What decides for one run."""
 
+    def __call__(self, unit: str, risk: str | None = None) -> Decision:
+        """Decide for one run, keyed on `unit`; whatever is given, it raises nothing.
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The answer to one run."""
-
-    arm: str
-    bundle: Bundle
-    eligible: bool
-    reason: Reason
-    #: the share that drew the arm, basis points
-    share_bp: int
-    epoch: int
-    #: the release that the decision was made under, if one is being served
-    release_id: str | None
-    risk: str
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What one process knows of a control point, with its bundles loaded."""
-
-    point: ControlPoint
-    baseline: Bundle
-    candidate: Bundle | None
-    #: microseconds of the boot clock after which the candidate is not served
-    lease_deadline_us: int
-
-
-def risk_of(point: ControlPoint, risk: str | None) -> str:
-    """Return the run's risk tier, the policy's default where it names none."""
-    if risk is None:
-        return point.terms.risk_default
-    if risk not in RISKS:
-        msg = f"risk {risk!r} of a run of {point.agent} is unknown; use one of {', '.join(RISKS)}"
-        raise InvalidInput(msg)
-    return risk
+        A risk that is unknown counts as the highest and is served the baseline.
+        """
 
 
 class Router:
-    """Routes the runs of one agent in one environment."""
+    """Routes the runs of one agent in one environment.
 
-    __slots__ = ("_clock", "_now", "_runtimes")
+    `renew` brings the router up to date and tells whether it is; without one it stays as it was given. `mark`
+    is the epoch word that was seen before the snapshot was read.
+    """
 
-    def __init__(self, snapshot: Snapshot, clock: Clock, runtimes: frozenset[str] = frozenset()) -> None:
-        self._clock = clock
-        self._runtimes = runtimes
-        self.update(snapshot)
+    __slots__ = ("_clock", "_held", "_lapsed", "_now_ns", "_own", "_prolong", "_renew", "_runtimes", "route")
 
-    def update(self, snapshot: Snapshot) -> None:
-        """Route by a newer snapshot from here on."""
-        bucket: Callable[[str], int] = assignment.bucketer(snapshot.point.release_id or "")
-        # one assignment: a thread that routes meanwhile sees the old state or the new one, never a mixture
-        self._now = (snapshot, bucket, self._standing_reason(snapshot))
+    #: Decide for one run; microseconds, no I/O. May be kept: an old one asks the router.
+    route: Route
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        clock: Clock,
+        runtimes: frozenset[str] = frozenset(),
+        *,
+        mark: Mark | None = None,
+        renew: Callable[[], bool] | None = None,
+    ) -> None:
+        self._clock, self._now_ns = clock, steady(clock)
+        self._runtimes, self._renew = runtimes, renew
+        #: where no word is given, one that is changed with the next update: a `route` that was kept asks then
+        self._own = [0]
+        self.update(snapshot, mark)
 
     @property
     def snapshot(self) -> Snapshot:
         """What it routes by now."""
-        return self._now[0]
+        return self.answers.snapshot
 
-    def _standing_reason(self, snapshot: Snapshot) -> Reason | None:
-        """Reason that keeps the candidate from every run until the next switch, if there is one."""
-        if snapshot.candidate is None or snapshot.point.share_bp == 0:
-            return Reason.NO_RELEASE
-        if snapshot.point.killed:
-            return Reason.KILLED
-        if not snapshot.candidate.runtimes <= self._runtimes:
-            return Reason.RUNTIME
-        return None
+    @property
+    def answers(self) -> Answers:
+        """The answers that it gives."""
+        return self._held[0]
 
-    def route(self, unit: str, risk: str | None = None) -> Decision:
-        """Decide for one run; microseconds, no I/O."""
-        snapshot, bucket, held = self._now
-        point = snapshot.point
-        tier = risk_of(point, risk)
-        if held is not None:
-            return _refused(snapshot, held, tier)
-        if self._clock.boot_us() >= snapshot.lease_deadline_us:
-            return _refused(snapshot, Reason.LAPSED, tier)
-        if tier not in point.terms.eligible_risks:
-            return _refused(snapshot, Reason.RISK, tier)
-        drawn = bucket(unit) < point.share_bp
-        bundle = snapshot.candidate if drawn else snapshot.baseline
-        assert bundle is not None  # noqa: S101  `held` said so
-        arm = CANDIDATE if drawn else BASELINE
-        return Decision(arm, bundle, True, Reason.SPLIT, point.share_bp, point.epoch, point.release_id, tier)
+    @property
+    def mark(self) -> Mark:
+        """The word that was seen before the snapshot was read."""
+        return self._held[1]
 
-    def refuse(self, reason: Reason, risk: str) -> Decision:
+    def update(self, snapshot: Snapshot, mark: Mark | None = None) -> None:
+        """Route by a newer snapshot from here on."""
+        self.adopt(Answers(snapshot, self._runtimes), mark)
+
+    def adopt(self, answers: Answers, mark: Mark | None = None) -> None:
+        """Route by the answers of a newer snapshot from here on."""
+        before, self._own = self._own, [0]
+        self._install(answers, mark or Mark.of(self._own, 0))
+        before[0] = 1
+
+    def extend(self) -> None:
+        """Go on with the same answers: nothing was moved."""
+        answers, mark = self._held
+        if (self._left_us(answers) <= 0) is not self._lapsed:
+            self._install(answers, mark)
+        else:
+            self._prolong(self._until_ns(answers))
+
+    def _install(self, answers: Answers, mark: Mark) -> None:
+        # one assignment each: a thread that routes meanwhile sees the old state or the new one, no mixture
+        lapsed = self._left_us(answers) <= 0
+        self._held = answers, mark
+        self.route, self._prolong = self._compiled(mark, answers, answers.lapsed if lapsed else answers.pairs)
+        self._lapsed = lapsed
+        self._prolong(self._until_ns(answers))
+
+    def _until_ns(self, answers: Answers) -> int:
+        """When to ask again: at the next look, or when the lease ends."""
+        now_ns, left_us = self._now_ns(), self._left_us(answers)
+        until_ns = now_ns + (_FOREVER_NS if self._renew is None else RECHECK_NS)
+        return min(until_ns, now_ns + left_us * 1_000) if left_us > 0 else until_ns
+
+    def _compiled(
+        self, mark: Mark, answers: Answers, pairs: Mapping[str | None, Pair]
+    ) -> tuple[Route, Callable[[int], None]]:
+        """Return `route` with all that it needs at hand, and what lets it go on until a later moment."""
+        word, slot, seen, seeded, limit = mark.view, mark.slot, mark.seen, answers.seeded, answers.limit
+        (drawn_if_silent, kept_if_silent), now_ns, until_ns = pairs[None], self._now_ns, 0
+
+        def prolong(to_ns: int) -> None:
+            nonlocal until_ns
+            until_ns = to_ns
+
+        def again(unit: str, risk: str | None) -> Decision:
+            # somebody kept a `route` that is no longer the router's
+            return self._again(unit, risk) if self.route is route else self.route(unit, risk)
+
+        def route(unit: str, risk: str | None = None) -> Decision:
+            if word[slot] != seen or now_ns() >= until_ns:
+                return again(unit, risk)
+            hashed = seeded()
+            try:
+                hashed.update(unit.encode())
+                if risk is None:
+                    return drawn_if_silent if hashed.digest() < limit else kept_if_silent
+                drawn, kept = pairs[risk]
+            except _NOTHING_TO_PASS:
+                return again(unit, risk)
+            return drawn if hashed.digest() < limit else kept
+
+        return route, prolong
+
+    def _left_us(self, answers: Answers) -> int:
+        return answers.snapshot.lease_deadline_us - self._clock.boot_us()
+
+    def _again(self, unit: str, risk: str | None = None) -> Decision:
+        """Answer what the quick way can't."""
+        current = self._is_current()
+        answers, _ = self._held
+        if not current:
+            return answers.refuse(Reason.MOVED, risk)
+        return answers.decide(unit, risk, self._clock.boot_us())
+
+    def _is_current(self) -> bool:
+        if self._renew is None:
+            self.extend()
+            return self.mark.stands
+        try:
+            return self._renew()
+        except Exception:  # an agent never fails by its router
+            log.exception("a router could not be renewed and serves the baseline")
+            return False
+
+    def refuse(self, reason: Reason, risk: str | None) -> Decision:
         """Return the baseline, for a reason that makes the run ineligible in either arm."""
-        return _refused(self.snapshot, reason, risk)
-
-
-def _refused(snapshot: Snapshot, reason: Reason, risk: str) -> Decision:
-    point = snapshot.point
-    return Decision(
-        BASELINE, snapshot.baseline, False, reason, point.share_bp, point.epoch, point.release_id, risk
-    )
+        return self.answers.refuse(reason, risk)

@@ -8,15 +8,20 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, Self
 
-from lastgood import acting, pricing, recorder
+from lastgood import acting, identity, pricing
 from lastgood.assigning import Assigned
+from lastgood.batching import Recorder
 from lastgood.bundle import Bundle
 from lastgood.errors import InvalidInput, InvalidMove, LastgoodError
 from lastgood.ids import new_id
 from lastgood.outcome import Outcome
-from lastgood.recorder import Held
-from lastgood.router import Reason
+from lastgood.recorder import Report, record_event
+from lastgood.router import CANDIDATE, Reason
 from lastgood.store.connection import Store
+from lastgood.suspending import Held, suspend
+from lastgood.tool import manifest_of
+from lastgood.tool_call import Key, Seam
+from lastgood.triggers import TOOL_MALFORMED
 
 log = logging.getLogger("lastgood")
 
@@ -34,9 +39,20 @@ class Run:
     Leaving the block records the outcome: completed, unless an exception passed or `report` said otherwise.
     """
 
-    def __init__(self, store: Store, assigned: Assigned, before: Held | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        assigned: Assigned,
+        before: Held | None = None,
+        *,
+        recorder: Recorder | None = None,
+        tools: tuple[str, ...] | None = None,
+    ) -> None:
         held = before or Held(Outcome(), 0.0)
         self._store = store
+        self._recorder = recorder or Recorder(store)
+        manifest = manifest_of(assigned.bundle.tools).only(tools)
+        self._seam = Seam(store if assigned.recorded else None, assigned.run_id, manifest, held.outcome)
         self._assigned = assigned
         self._outcome = held.outcome
         self._began = time.monotonic() - held.worked_s
@@ -74,6 +90,17 @@ class Run:
         """False where the store could not be written: the run serves the baseline and is no evidence."""
         return self._assigned.recorded
 
+    @property
+    def token(self) -> str:
+        """What a report from outside this process must bring: signed over run, bundle, epoch and expiry.
+
+        Raises `InvalidInput` where there is no key to sign with.
+        """
+        assigned = self._assigned
+        expires_us = assigned.assigned_us + identity.LIFETIME_US
+        keys = identity.keys(self._store)
+        return identity.sign(keys, self.id, assigned.bundle.id, assigned.decision.epoch, expires_us)
+
     def usage(self, model: str, *, tokens_in: int, tokens_out: int) -> float | None:
         """Add one model call; return its price in US dollars by the model part, None where it names none.
 
@@ -98,20 +125,37 @@ class Run:
     def event(self, name: str, **detail: Any) -> None:
         """Report a named event at once; one that the policy does not tolerate reverts the release."""
         if self.recorded:
-            recorder.record_event(self._store, self.id, name, detail)
+            record_event(self._store, self.id, name, detail)
 
     def action(
         self, kind: str, target: str = "", undo: dict[str, Any] | None = None
     ) -> AbstractContextManager[str]:
         """Hold an external action open: `with run.action("message", "c-17"): send()`.
 
-        Raises `Refused` or `CapReached` before the effect; `undo` says what undoes it. A run that could not
-        be recorded is on the baseline, which has no ceilings: its actions go through, unrecorded too.
+        Raises `Refused` or `CapReached` before the effect; `undo` says what undoes it. Where the bundle
+        declares kinds of actions, another kind is refused. A run that could not be recorded is on the
+        baseline, which has no ceilings: its actions go through, unrecorded too.
         """
+        self._seam.check_kind(kind)
         if not self.recorded:
             log.warning("%s %s of run %s is not recorded, as the run is not", kind, target, self.id)
             return nullcontext(new_id("act_", self._store.clock.now_us()))
         return acting.action(self._store, self.id, kind, target, undo)
+
+    def tool(
+        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, key: Key = None
+    ) -> Any:
+        """Put a function behind the gate: `send = run.tool(send)`, or `@run.tool` above its definition.
+
+        Each call is checked against the schemas that the bundle's tools part declares under its name
+        (`MalformedCall`), and one of a declared kind is gated and recorded as by `action`. With a `key` (a
+        text, or a function of the arguments) a call that was made before in this run, in whatever process, is
+        not made again: it returns what it returned then. Async functions stay async. Raises `Refused` for a
+        tool that the bundle does not declare.
+        """
+        if function is None:
+            return lambda wanted: self._seam.wrap(wanted, name, key)
+        return self._seam.wrap(function, name, key)
 
     def suspend(self) -> None:
         """Leave the run open when the block ends: another process goes on with `lastgood.resume(run.id)`."""
@@ -140,7 +184,7 @@ class Run:
     def _end(self, error: BaseException | None) -> None:
         outcome, worked_s = self._outcome, time.monotonic() - self._began
         if self._suspended:
-            self._tell(lambda: recorder.suspend(self._store, self.id, self._held(worked_s)))
+            self._tell(lambda: suspend(self._store, self.id, self._held(worked_s)))
             return
         if isinstance(error, _GONE):
             outcome.status = "disconnected"
@@ -151,7 +195,10 @@ class Run:
         if outcome.latency_s is None:
             outcome.latency_s = worked_s
         outcome.settle_cost()
-        self._tell(lambda: recorder.record(self._store, self.id, self.arm, outcome, self.input, self.output))
+        if self._seam.manifest.checks:
+            outcome.metrics.setdefault(TOOL_MALFORMED, False)
+        report = Report(self.id, outcome, self.input, self.output, self._assigned.origin)
+        self._tell(lambda: self._recorder.record(report, urgent=self.arm == CANDIDATE))
 
     def _held(self, worked_s: float) -> Held:
         return Held(self._outcome, worked_s, self.input, self.output)

@@ -1,17 +1,20 @@
 """The look: new evidence is sealed and judged, and the verdict stored, in one transaction."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 
 from config.policy import Policy
 from evaluators import Comparison, History
 from evaluators.blocks import BlockCounts
+from evaluators.rules import Rules
 from evaluators.verdict import Verdict
-from lastgood import points, releasing
+from lastgood import points, releasing, tallies
 from lastgood.release import Terms
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 from tasks import evidence, frames
+from tasks.evidence import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,12 @@ class Look:
 def look(store: Store, release: Row) -> Look:
     """Score what matured, judge it, store blocks, state and verdict; costs the new runs only."""
     frozen = Frozen.of(release)
-    with store.transaction() as txn:
+    with store.transaction(at=(release["agent"], release["environment"])) as txn:
         # read here: a switch between two transactions must not seal a block that still fills
         point = points.read(txn, release["agent"], release["environment"])
         stored = txn.one(sql.EVIDENCE, release_id=release["id"])
         comparison = _resumed(frozen, stored)
-        progress = evidence.read_progress(stored["sealed"] if stored else "{}")
+        before = evidence.read_progress(stored["sealed"] if stored else "{}")
         blocks, progress = evidence.gather(
             txn,
             release["id"],
@@ -55,12 +58,13 @@ def look(store: Store, release: Row) -> Look:
             rules=comparison.rules,
             terms=point.terms,
             history=frozen.history,
-            progress=progress,
+            progress=before,
         )
         comparison.observe_blocks(blocks)
         verdict = comparison.verdict()
         seq = (stored["looks"] if stored else 0) + 1
         _store_blocks(txn, release["id"], blocks)
+        _seal(txn, release["id"], comparison.rules, before, progress)
         txn.run(
             sql.SAVE_EVIDENCE,
             release_id=release["id"],
@@ -98,6 +102,24 @@ def _store_blocks(txn: Transaction, release_id: str, blocks: evidence.Blocks) ->
                         "y_b": block.y_b,
                     },
                 )
+
+
+def _seal(
+    txn: Transaction,
+    release_id: str,
+    rules: Rules,
+    before: Mapping[str, Progress],
+    after: Mapping[str, Progress],
+) -> None:
+    """Seal the exact sums of blocks that this look was the last to score: nothing moves them any more."""
+    slowest = str(max(rules.classes))
+    was = before.get(slowest, Progress()).sealed
+    done = [
+        (stratum, block)
+        for stratum, last in after.get(slowest, Progress()).sealed.items()
+        for block in range(was.get(stratum, -1) + 1, last + 1)
+    ]
+    tallies.seal(txn, release_id, [name for name, _ in rules.strata], done)
 
 
 def replay(store: Store, release_id: str) -> list[Verdict]:
@@ -142,5 +164,8 @@ def terms_of(policy: Policy) -> Terms:
         strata=tuple(name for name, _ in rules.strata),
         caps=policy.caps(),
         triggers=policy.triggers(),
+        on_revert=policy.on_revert,
+        watch_us=policy.watch.time,
+        after_watch=policy.after_watch,
         records=policy.records(),
     )

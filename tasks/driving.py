@@ -237,7 +237,7 @@ def _look(store: Store, row: Row) -> Look | None:
 
 def _mark_validity(store: Store, row: Row, *, valid: bool) -> None:
     if valid != (row["invalid_since_us"] is None):
-        with store.transaction() as txn:
+        with store.transaction(at=(row["agent"], row["environment"])) as txn:
             txn.run(sql.INVALID_SINCE, id=row["id"], since_us=None if valid else txn.now_us)
 
 

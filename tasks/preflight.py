@@ -13,13 +13,11 @@ from lastgood.errors import InvalidMove, InvalidPolicy, NotFound
 from lastgood.moves import ControlPoint
 from lastgood.release import RISKS
 from lastgood.releasing import Start
+from lastgood.retention import HISTORY_RUNS  # the newest baseline runs that a history is counted from
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store, Transaction
 from tasks import frames
 from tasks.comparison import terms_of
-
-#: newest baseline runs that a history is counted from
-HISTORY_RUNS = 20_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,36 @@
-"""What every test runs under: none of the developer's own settings, and Hypothesis without deadlines."""
+"""What every test runs under: none of the developer's own settings, a Postgres, Hypothesis without deadlines.
+
+Tests that want a Postgres get a database of their own: on the server of LASTGOOD_TEST_POSTGRES (a URL with
+which databases may be created), else on one that the system's `initdb` makes for this process. Without either
+they are skipped, or with LASTGOOD_REQUIRE_POSTGRES=1 they fail.
+"""
 
 import contextlib
+import ctypes
+import itertools
 import os
+import pwd
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import settings
 
 # A test must never reach the store or the Prefect server that a developer's shell points to.
+_FOR_TESTS = {"LASTGOOD_TEST_POSTGRES", "LASTGOOD_REQUIRE_POSTGRES"}
 for name in [name for name in os.environ if name.startswith(("LASTGOOD_", "PREFECT_"))]:
-    del os.environ[name]
+    if name not in _FOR_TESTS:
+        del os.environ[name]
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 
 settings.register_profile("local", deadline=None)
@@ -89,3 +103,195 @@ def real_server(clean_environment: dict[str, str]) -> Callable[..., Any]:
             yield environment
 
     return start
+
+
+# -- Postgres
+
+
+class Postgres:
+    """A server, and databases on it: each a copy of a template, so that one takes 20 ms."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._names = (f"lastgood_test_{os.getpid()}_{number}" for number in itertools.count())
+        self._made: set[str] = set()
+
+    def of(self, database: str) -> str:
+        """The URL of one database."""
+        return urlsplit(self.url)._replace(path=f"/{database}").geturl()
+
+    def run(self, statement: str) -> None:
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement)
+
+    def make(self, template: str = "") -> str:
+        """The URL of a new database, empty or a copy of the one at the URL `template`."""
+        name = next(self._names)
+        source = f" TEMPLATE {template.rpartition('/')[2]}" if template else ""
+        self.run(f"CREATE DATABASE {name}{source}")
+        self._made.add(name)
+        return self.of(name)
+
+    def drop(self, url: str) -> None:
+        name = url.rpartition("/")[2]
+        self.run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self._made.discard(name)
+
+    def drop_all(self) -> None:
+        for name in list(self._made):
+            self.drop(self.of(name))
+
+
+def _bin() -> Path | None:
+    """The folder of the newest `initdb` and `postgres` here."""
+    found = shutil.which("initdb")
+    folders = [Path(found).resolve().parent] if found else []
+    versions = Path("/usr/lib/postgresql").glob("*/bin")
+    folders += sorted(versions, key=lambda folder: float(folder.parent.name), reverse=True)
+    return next((f for f in folders if (f / "initdb").exists() and (f / "postgres").exists()), None)
+
+
+def _memory() -> str | None:
+    """A folder in memory, where a database is copied ten times as fast; None where there is too little of it.
+
+    Not pytest's own: that is closed to the user that the server runs as.
+    """
+    room = "/dev/shm"
+    usable = os.access(room, os.W_OK) and shutil.disk_usage(room).free > 1 << 30
+    return room if usable else None
+
+
+def _somebody() -> dict[str, Any]:
+    """Arguments of a subprocess that Postgres accepts: it refuses to run as root."""
+    if os.getuid() != 0:
+        return {}
+    known = {user.pw_name: user for user in pwd.getpwall()}
+    user = known.get("postgres") or known.get("nobody")
+    assert user is not None, "neither a user postgres nor nobody: Postgres can't run as root"
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel (Linux) to end the server should this process be killed."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
+
+
+def _cluster(folder: Path, binaries: Path, user: dict[str, Any], environment: dict[str, str]) -> None:
+    """Make a cluster that sorts by a language, where this Postgres can: a store must not depend on that."""
+    command = [
+        binaries / "initdb",
+        "-D",
+        folder / "data",
+        "-U",
+        "lastgood",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "-N",
+    ]
+    language = ["--locale-provider=icu", "--icu-locale=en-US", "--locale=C.UTF-8"]
+    for more in (language, ["--locale=C.UTF-8"], ["--locale=C"]):
+        made = subprocess.run(
+            [*command, *more],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            **user,
+        )
+        if made.returncode == 0:
+            return
+        shutil.rmtree(folder / "data", ignore_errors=True)
+    pytest.fail(f"initdb failed:\n{made.stderr[-2000:]}")
+
+
+@contextlib.contextmanager
+def _started(folder: Path, binaries: Path) -> Iterator[SimpleNamespace]:
+    """A server on loopback whose data is in `folder`; it ends with this process."""
+    user, environment = _somebody(), {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    if user:
+        os.chown(folder, user["user"], user["group"])
+    _cluster(folder, binaries, user, environment)
+    port = _free_port()
+    quick = [
+        "fsync=off",
+        "full_page_writes=off",
+        "autovacuum=off",
+        "max_connections=100",
+        "max_wal_size=128MB",
+    ]
+    settings = [*quick, "listen_addresses=127.0.0.1", f"port={port}", f"unix_socket_directories={folder}"]
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [binaries / "postgres", "-D", folder / "data", *(f"--{setting}" for setting in settings)],
+            cwd=folder, env=environment, stdout=log, stderr=log, preexec_fn=_end_with_parent, **user,  # noqa: PLW1509
+        )  # fmt: skip
+    try:
+        url = f"postgresql://lastgood@127.0.0.1:{port}/postgres"
+        _wait_until_answering(url, server, folder / "server.log")
+        yield SimpleNamespace(url=url, pid=server.pid)
+    finally:
+        server.send_signal(signal.SIGINT)  # "fast": disconnects everybody
+        try:
+            server.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            server.send_signal(signal.SIGQUIT)
+            server.wait(timeout=20)
+
+
+def _wait_until_answering(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    import psycopg
+
+    until = time.monotonic() + 60
+    while time.monotonic() < until and server.poll() is None:
+        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(url, connect_timeout=5):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"Postgres did not start:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="session")
+def start_postgres() -> Callable[..., Any]:
+    """`with start_postgres() as server`: a server of one's own, with `url` and `pid`, to stop or freeze."""
+
+    @contextlib.contextmanager
+    def start() -> Iterator[SimpleNamespace]:
+        binaries = _bin()
+        if binaries is None:
+            _without_postgres("this test starts and stops its own server, and there is no `initdb` here")
+        assert binaries is not None
+        with (
+            tempfile.TemporaryDirectory(
+                dir=_memory(), prefix="lastgood-postgres-", ignore_cleanup_errors=True
+            ) as name,
+            _started(Path(name), binaries) as server,
+        ):
+            yield server
+
+    return start
+
+
+def _without_postgres(why: str) -> None:
+    if os.environ.get("LASTGOOD_REQUIRE_POSTGRES"):
+        pytest.fail(f"no Postgres, and LASTGOOD_REQUIRE_POSTGRES is set: {why}")
+    pytest.skip(f"no Postgres: {why}")
+
+
+@pytest.fixture(scope="session")
+def postgres(start_postgres: Callable[..., Any]) -> Iterator[Postgres]:
+    """This process's server."""
+    pytest.importorskip("psycopg", reason="no Postgres: psycopg is not installed")
+    given = os.environ.get("LASTGOOD_TEST_POSTGRES")
+    if not given and _bin() is None:
+        _without_postgres(
+            "no LASTGOOD_TEST_POSTGRES, and no `initdb` on PATH or in /usr/lib/postgresql/*/bin"
+        )
+    with contextlib.nullcontext() if given else start_postgres() as started:
+        server = Postgres(given or started.url)
+        yield server
+        server.drop_all()

@@ -21,10 +21,13 @@ _OWN = {
     "rollback": ("control", "rollback"),
     "kill": ("control", "kill"),
     "clear": ("control", "clear"),
+    "stop": ("control", "stop"),
+    "rotate-key": ("control", "rotate_key"),
     "promote": ("control", "promote"),
     "readmit": ("control", "readmit"),
     "status": ("show", "status"),
     "run": ("show", "run"),
+    "ledger": ("ledger", "ledger"),
 }
 
 

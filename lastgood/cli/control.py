@@ -1,8 +1,8 @@
-"""`lastgood adopt | rollback | kill | clear | promote | readmit`: one move of the control point each."""
+"""`lastgood adopt | rollback | kill | clear | stop | promote | readmit | rotate-key`: one move each."""
 
 import click
 
-from lastgood import control, points, registry, releasing
+from lastgood import control, identity, points, registry, releasing
 from lastgood.cli.common import actor_option, environment_option, percent, reason_option, short, store
 from lastgood.errors import NotFound
 from lastgood.moves import ControlPoint
@@ -86,6 +86,31 @@ def kill(agent: str, environment: str, actor: str, reason: str) -> None:
 def clear(agent: str, environment: str, actor: str, reason: str) -> None:
     """Turn the kill switch of AGENT off."""
     _say(control.clear(store(), agent, environment, actor=actor, reason=reason), "cleared")
+
+
+@click.command()
+@click.argument("agent")
+@click.option("--clear", "allow", is_flag=True, help="Allow external actions again.")
+@environment_option
+@actor_option
+@reason_option
+def stop(agent: str, environment: str, actor: str, reason: str, *, allow: bool) -> None:
+    """Deny every external action of AGENT, in both arms, at once.
+
+    Runs go on and are routed as before; `lastgood stop AGENT --clear` allows their actions again.
+    """
+    move = control.unstop if allow else control.stop
+    changed = move(store(), agent, environment, actor=actor, reason=reason or "by hand")
+    state = "allowed" if allow else "denied"
+    click.echo(f"external actions of {agent} in {environment} are {state}{'' if changed else ' already'}")
+
+
+@click.command("rotate-key")
+def rotate_key() -> None:
+    """Sign run tokens with a new key; tokens that are out there still count until they expire."""
+    held = store()
+    key_id = identity.rotate(held)
+    click.echo(f"run tokens are signed with the key {key_id} from now on ({identity.key_file(held)})")
 
 
 @click.command()

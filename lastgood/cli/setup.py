@@ -1,12 +1,15 @@
-"""`lastgood init` and `lastgood db upgrade`: the files of a first release, and the store."""
+"""`lastgood init`, `lastgood db upgrade | prune`: the files of a first release, and the store."""
 
 from pathlib import Path
 
 import click
 
 from lastgood import agent as agents
+from lastgood import retention
 from lastgood.bundle import check_name
+from lastgood.cli.common import actor_option, store
 from lastgood.errors import InvalidInput
+from lastgood.store.connection import Store
 
 _TEMPLATES = Path(__file__).with_name("templates")
 #: template: where it goes in the user's repository
@@ -57,4 +60,34 @@ def _upgrade() -> None:
 
     url = agents.database_url()
     engine.upgrade(url)
-    click.echo(f"the store {url} is at this version's schema")
+    click.echo(f"the store {Store(url).name} is at this version's schema")
+
+
+@db.command("prune")
+@click.option(
+    "--runs", default="90d", envvar="LASTGOOD_KEEP_RUNS", show_default=True, help="Keep run records."
+)
+@click.option(
+    "--evidence",
+    default="730d",
+    envvar="LASTGOOD_KEEP_EVIDENCE",
+    show_default=True,
+    help="Keep evidence of ended releases.",
+)
+@click.option(
+    "--ledger", default="730d", envvar="LASTGOOD_KEEP_LEDGER", show_default=True, help="Keep the ledger."
+)
+@click.option("--dry-run", is_flag=True, help="Only count what would go.")
+@actor_option
+def prune(runs: str, evidence: str, ledger: str, *, dry_run: bool, actor: str) -> None:
+    """Delete what is older than its limit: run records, sealed evidence, ledger rows.
+
+    What a live release or a bundle in service needs stays, and each ledger still verifies. May run while
+    agents serve, and again after a crash.
+    """
+    limits = retention.Limits(retention.age(runs), retention.age(evidence), retention.age(ledger))
+    done = retention.prune(store(), limits, actor=actor, dry_run=dry_run)
+    click.echo(
+        f"{'would prune' if dry_run else 'pruned'} {done.runs} runs, {done.conversations} conversations, "
+        f"the evidence of {done.releases} releases, {done.ledger} ledger rows"
+    )

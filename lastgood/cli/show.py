@@ -52,6 +52,13 @@ def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]
         "kill_switch": "on" if point.killed else "off",
         "epoch": point.epoch,
     }
+    key = {"agent": point.agent, "environment": point.environment}
+    stopped = txn.one(sql.STOP, **key)
+    if stopped is not None:
+        facts["actions"] = f"stopped by {stopped['actor']}: {stopped['reason']}"
+    refused = txn.all(sql.REFUSALS, **key)
+    if refused:
+        facts["refused"] = ", ".join(f"{row['n']} reports ({row['reason']} token)" for row in refused)
     if point.release_id is None:
         return {**facts, "release": "none"}
     release = txn.one(sql.RELEASE, id=point.release_id)
@@ -147,5 +154,8 @@ def _run_facts(txn: Transaction, run_id: str) -> dict[str, Any]:
         "outcome": _outcome(dict(outcome)) if outcome else "none yet",
         "later": [json.loads(late["fields"]) for late in txn.all(sql.LATE_REPORTS, run_id=run_id)],
         "events": [event["name"] for event in txn.all(sql.EVENTS, run_id=run_id)],
-        "actions": [f"{a['kind']} {a['target']} {a['state']}" for a in txn.all(sql.ACTIONS, run_id=run_id)],
+        "actions": [
+            f"{a['kind']} {a['target']} {a['state']}{' (late)' if a['late'] else ''}"
+            for a in txn.all(sql.ACTIONS, run_id=run_id)
+        ],
     }

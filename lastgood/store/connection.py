@@ -1,176 +1,175 @@
-"""The store as an agent process sees it: sqlite3 connections, transactions, a clock.
+"""The store as an agent process sees it: connections, transactions, a clock, on SQLite or Postgres.
 
-One connection a thread and a process (see `lastgood.store.slots`). A transaction is `BEGIN IMMEDIATE`: what
-it read can't change before it commits. Control moves commit with `synchronous=FULL`, run telemetry with
-`NORMAL`, both on the same write-ahead log.
+One connection a thread and a process (see `lastgood.store.slots`). What a write transaction read can't change
+before it commits: on SQLite there is one writer, on Postgres writers lock what they write (see
+`lastgood.store.postgres`).
 """
 
-import sqlite3
+import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lastgood.clock import Clock, SystemClock
+from lastgood.clock import AnchoredClock, Clock
 from lastgood.errors import SchemaMismatch, StoreUnavailable
 from lastgood.store import statements as sql
+from lastgood.store.link import Database, Link, Mode, Opened, Place, Row, Values
 from lastgood.store.slots import Slot
+from lastgood.store.sqlite import SqliteDatabase
+
+__all__ = ["BUSY_S", "SCHEMA", "Row", "Store", "Transaction", "Values", "database"]
 
 #: the migration that this version of the code is written for
-SCHEMA = "0001"
-#: seconds that a transaction waits for another writer
+SCHEMA = "0003"
+#: seconds that a transaction waits for another writer, or for a server's answer
 BUSY_S = 5.0
-_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"})
 
-#: statements that break a constraint or lack a value are our mistakes, not the store's
-_OUR_FAULT = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
-
-Row = sqlite3.Row
-Values = Mapping[str, Any]
+_log = logging.getLogger("lastgood")
 
 
-def sqlite_path(url: str) -> Path:
-    """Return the file that a `sqlite:///` URL names; refuse any other URL."""
-    prefix = "sqlite:///"
-    if not url.startswith(prefix) or len(url) == len(prefix):
-        msg = f"the store's URL {url!r} is not supported: use sqlite:///PATH (or sqlite:////ABSOLUTE/PATH)"
-        raise StoreUnavailable(msg)
-    return Path(url.removeprefix(prefix))
+def database(url: str) -> Database:
+    """Return the database that a URL names; raises `StoreUnavailable` for a URL that names none."""
+    if url.startswith(("postgresql://", "postgres://")):
+        from lastgood.store.postgres import PostgresDatabase  # psycopg: only who has such a URL needs it
 
-
-def _file_system(path: Path) -> str:
-    """Type of the file system that holds `path`, empty where the platform does not tell."""
-    try:
-        mounts = Path("/proc/mounts").read_text().splitlines()
-    except OSError:
-        return ""
-    absolute = str(path.resolve())
-    # of two mounts on one place the later one is what is seen
-    found = [(f[1].replace("\\040", " ").rstrip("/") + "/", f[2]) for f in map(str.split, reversed(mounts))]
-    holding = [(place, kind) for place, kind in found if f"{absolute}/".startswith(place)]
-    return max(holding, key=lambda place: len(place[0]))[1] if holding else ""
-
-
-def refuse_network(path: Path) -> None:
-    """Raise `StoreUnavailable` where `path` lies on a file system whose locks can't be trusted."""
-    if (kind := _file_system(path)) in _NETWORK:
-        msg = (
-            f"the store {path} is on a network file system ({kind}), where locks can't be trusted: "
-            "set LASTGOOD_DATABASE to a file on a local disk"
-        )
-        raise StoreUnavailable(msg)
+        return PostgresDatabase(url)
+    return SqliteDatabase(url)
 
 
 class Transaction:
     """One open transaction: named statements in, rows out."""
 
-    __slots__ = ("_connection", "now_us")
+    __slots__ = ("_ended", "_link", "at", "now_us", "word_path")
 
-    def __init__(self, connection: sqlite3.Connection, now_us: int) -> None:
-        self._connection = connection
+    def __init__(
+        self, link: Link, now_us: int, at: Place | None = None, word_path: Path | None = None
+    ) -> None:
+        self._link = link
+        self._ended: list[Callable[[bool], None]] = []
         #: the store's time at the start of the transaction, microseconds UTC
         self.now_us = now_us
+        #: the control point that it keeps to; None: any
+        self.at = at
+        #: the file of epoch words (`lastgood.epoch_word`), as `Store.word_path`
+        self.word_path = word_path
+
+    @property
+    def row_id(self) -> str:
+        """The hidden column that tells a table's rows apart while a statement runs."""
+        return self._link.row_id
 
     def run(self, statement: str, **values: Any) -> int:
         """Run a statement that changes rows; return how many it changed."""
-        return self._connection.execute(statement, values).rowcount
+        return self._link.execute(statement, values).rowcount
 
     def one(self, statement: str, **values: Any) -> Row | None:
         """Return the first row of a query, or None."""
-        row: Row | None = self._connection.execute(statement, values).fetchone()
+        row: Row | None = self._link.execute(statement, values).fetchone()
         return row
 
     def all(self, statement: str, **values: Any) -> list[Row]:
         """Return all rows of a query."""
-        return self._connection.execute(statement, values).fetchall()
+        rows: list[Row] = self._link.execute(statement, values).fetchall()
+        return rows
 
-    def insert(self, table: str, values: Values) -> int:
-        """Insert one row into one of our own tables; return its rowid."""
-        return self._connection.execute(sql.insert(table, tuple(values)), dict(values)).lastrowid or 0
+    def insert(self, table: str, values: Values) -> None:
+        """Insert one row into one of our own tables."""
+        self._link.execute(sql.insert(table, tuple(values)), dict(values))
+
+    def many(self, statement: str, rows: Sequence[Values]) -> int:
+        """Run a statement that changes rows once for each of `rows`; return how many it changed in all."""
+        return self._link.many(statement, rows) if rows else 0
+
+    def insert_new(self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> int:
+        """Insert rows, tuples in the order of `columns`, that are not there yet; return how many were new."""
+        return self._link.insert_new(table, columns, rows) if rows else 0
+
+    def notify(self, payload: str) -> None:
+        """Tell the listeners of other hosts when this commits (`lastgood.listening`); on SQLite nobody is."""
+        self._link.notify(payload)
+
+    def when_ended(self, callback: Callable[[bool], None]) -> None:
+        """Call `callback(True)` after this transaction's COMMIT, `callback(False)` after its ROLLBACK.
+
+        In the order given, in this thread, holding no lock but this connection's. What a callback raises is
+        logged: the commit stands.
+        """
+        self._ended.append(callback)
+
+    def end(self, *, committed: bool) -> None:
+        """Tell everybody who asked by `when_ended`, once."""
+        callbacks, self._ended = self._ended, []
+        for callback in callbacks:
+            try:
+                callback(committed)
+            except Exception:  # noqa: BLE001  whatever it is, the transaction has ended
+                _log.exception("a callback after a transaction failed; the transaction stands as it ended")
 
 
 class Store:
     """The store at a URL. Cheap to make; connects at its first use in each thread."""
 
     def __init__(self, url: str, clock: Clock | None = None) -> None:
+        #: may hold a password: show people `name`
         self.url = url
-        self.path = sqlite_path(url).absolute()
-        self.clock: Clock = clock or SystemClock()
+        self._database = database(url)
+        self.clock: Clock = clock or self._database.clock
         self._local = threading.local()
+        # as SQLite names its log: one file for every link to the database
+        file = None if self.path is None else self.path.resolve()
+        #: the file of epoch words beside the database; None where there is no file beside it
+        self.word_path: Path | None = None if file is None else file.with_name(file.name + ".epochs")
 
     def __repr__(self) -> str:
-        return f"Store({self.url!r})"
+        return f"Store({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """What people are told the store is: a path, or a server and a database."""
+        return self._database.name
+
+    @property
+    def path(self) -> Path | None:
+        """The database's file; None on Postgres."""
+        return self._database.path
 
     @contextmanager
     def _connected(self) -> Iterator[Slot]:
-        """This thread's connection, to the file that is at the path now."""
+        """This thread's connection, to the database that is at the URL now."""
         slot: Slot | None = getattr(self._local, "slot", None)
         if slot is None:
             slot = self._local.slot = Slot()
         with slot.busy:
-            file = self._file()
-            if slot.file != file and not (slot.connection and slot.connection.in_transaction):
+            slot.disown()
+            standing = self._database.standing()
+            if slot.link is not None and slot.link.lost:
+                slot.close()
+            if slot.standing != standing and not (slot.link and slot.link.in_transaction):
                 slot.close()  # the path holds another file: a backup was put back, for example
-                slot.connection, slot.file = self._open(), file
+                slot.hold(self._open(), standing)
             yield slot
 
-    def _file(self) -> tuple[int, int]:
+    def _open(self) -> Link:
+        link = self._database.open(BUSY_S)
         try:
-            found = self.path.stat()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            msg = (
-                f"there is no store at {self.path}: create it with `lastgood db upgrade`, "
-                "or set LASTGOOD_DATABASE"
-            )
-            raise StoreUnavailable(msg) from error
-        except OSError as error:
-            raise self._unavailable(error) from error
-        return found.st_dev, found.st_ino
-
-    def _open(self) -> sqlite3.Connection:
-        refuse_network(self.path)
-        try:
-            # a slot is used under its lock: by its thread, and by the thread that forks
-            connection = sqlite3.connect(
-                self.path,
-                timeout=BUSY_S,
-                isolation_level=None,
-                cached_statements=256,
-                check_same_thread=False,
-            )
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
-        try:
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA foreign_keys=ON")
-            self._check(connection)
+            self._check(link.schema())
         except BaseException as error:
-            connection.close()
-            if isinstance(error, sqlite3.Error):
-                raise self._unavailable(error) from error
+            link.close()
+            if isinstance(error, self._database.failures):
+                raise self._database.unavailable(error) from error
             raise
-        return connection
+        return link
 
-    def _check(self, connection: sqlite3.Connection) -> None:
-        try:
-            row = connection.execute(sql.SCHEMA_VERSION).fetchone()
-        except sqlite3.OperationalError as error:
-            if "no such table" not in str(error):
-                raise
-            row = None
-        found = row["version_num"] if row else "none"
+    def _check(self, found: str | None) -> None:
         if found != SCHEMA:
-            older = found == "none" or found < SCHEMA
+            older = found is None or found < SCHEMA
             way_out = "run `lastgood db upgrade`" if older else "upgrade the lastgood package of this process"
-            msg = f"the store {self.path} has schema {found}, this process needs {SCHEMA}: {way_out}"
+            msg = (
+                f"the store {self.name} has schema {found or 'none'}, this process needs {SCHEMA}: {way_out}"
+            )
             raise SchemaMismatch(msg)
-
-    def _unavailable(self, error: Exception) -> StoreUnavailable:
-        return StoreUnavailable(
-            f"the store {self.path} can't be used: {error}; nothing was written. Check that it is a file "
-            "that this process may write, on a disk with room, and that nobody holds it locked"
-        )
 
     def check_schema(self) -> None:
         """Raise `SchemaMismatch` or `StoreUnavailable` unless the store can be used as it is."""
@@ -178,51 +177,81 @@ class Store:
             pass
 
     @contextmanager
-    def transaction(self, *, durable: bool = False) -> Iterator[Transaction]:
-        """A write transaction: all of it commits, or none.
+    def transaction(
+        self, *, durable: bool = False, at: Place | None = None, alone: bool = True
+    ) -> Iterator[Transaction]:
+        """A write transaction: all of it commits, or none. What it read can't change before it commits.
 
-        `durable` waits for the disk (control moves, ledger, actions). Raises `StoreUnavailable` when
-        the store is locked for longer than `BUSY_S`, read-only, full or damaged.
+        `durable` waits for the disk (control moves, ledger, actions). `at` names the control point that
+        everything in it belongs to (bundles and policies may be read): on Postgres it then waits for the
+        writers of this point alone, else for all. With `alone=False` not even for them: for a transaction
+        that reads the point and inserts rows which nobody counts meanwhile. Raises `StoreUnavailable` when
+        the store is locked for longer than `BUSY_S`, does not answer, is read-only, full or damaged.
         """
-        with self._connected() as slot, self._guarded(slot) as connection:
-            if slot.durable is not durable:
-                connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-                slot.durable = durable
-            connection.execute("BEGIN IMMEDIATE")
-            self._check(connection)  # a migration may have come since the connection was opened
-            yield Transaction(connection, self.clock.now_us())
-            connection.execute("COMMIT")
+        mode = Mode(durable, at, alone)
+        with self._connected() as slot, self._guarded(slot):
+            txn = self._begun(slot, lambda link: link.begin(mode), at)
+            committed = False
+            try:
+                yield txn
+                txn._link.commit()  # noqa: SLF001  the store's own
+                committed = True
+            finally:
+                self._roll_back(slot)
+                txn.end(committed=committed)
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """A consistent read; writers are not held up."""
-        with self._connected() as slot, self._guarded(slot) as connection:
-            connection.execute("BEGIN")
-            self._check(connection)
-            yield Transaction(connection, self.clock.now_us())
+        with self._connected() as slot, self._guarded(slot):
+            txn = self._begun(slot, lambda link: link.begin_reading(), None)
+            try:
+                yield txn
+            finally:
+                self._roll_back(slot)
+                txn.end(committed=False)
+
+    def _begun(self, slot: Slot, begin: Callable[[Link], Opened], at: Place | None) -> Transaction:
+        """Open a transaction; on a connection that broke since it was last used, on a new one."""
+        assert slot.link is not None  # noqa: S101  `_connected` opened it
+        try:
+            opened = begin(slot.link)
+        except self._database.failures:
+            if slot.fresh or not slot.link.lost:
+                raise
+            slot.hold(self._open(), slot.standing)
+            opened = begin(slot.link)
+        slot.fresh = False
+        self._check(opened.schema)  # a migration may have come since the connection was opened
+        return Transaction(slot.link, self._now_us(opened), at, self.word_path)
+
+    def _now_us(self, opened: Opened) -> int:
+        if opened.now_us is None or not isinstance(self.clock, AnchoredClock):
+            return self.clock.now_us()
+        self.clock.anchor(opened.now_us)
+        return opened.now_us
 
     @contextmanager
-    def _guarded(self, slot: Slot) -> Iterator[sqlite3.Connection]:
-        """Leave no transaction behind, and turn what the file or the disk refuses into `StoreUnavailable`."""
-        assert slot.connection is not None  # noqa: S101  `_connected` opened it
-        if slot.connection.in_transaction:
-            msg = f"a transaction on {self.path} is open in this thread already; end it first"
+    def _guarded(self, slot: Slot) -> Iterator[None]:
+        """Leave no transaction behind, and turn what the database refuses into `StoreUnavailable`."""
+        assert slot.link is not None  # noqa: S101  `_connected` opened it
+        if slot.link.in_transaction:
+            msg = f"a transaction on {self.name} is open in this thread already; end it first"
             raise StoreUnavailable(msg)
         try:
-            yield slot.connection
-        except _OUR_FAULT:
-            raise
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
+            yield
+        except self._database.failures as error:
+            if self._database.is_ours(error):
+                raise
+            raise self._database.unavailable(error) from error
         finally:
             self._roll_back(slot)
 
-    @staticmethod
-    def _roll_back(slot: Slot) -> None:
+    def _roll_back(self, slot: Slot) -> None:
         try:
-            if slot.connection is not None and slot.connection.in_transaction:
-                slot.connection.execute("ROLLBACK")
-        except sqlite3.Error:  # closing it rolls back too
+            if slot.link is not None and slot.link.in_transaction:
+                slot.link.roll_back()
+        except self._database.failures:  # closing it rolls back too
             slot.close()
 
     def close(self) -> None:

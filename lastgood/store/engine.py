@@ -1,5 +1,6 @@
 """The SQLModel side of the store: the engine for reading, and the migrations."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,14 +10,17 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy.pool import NullPool
 from sqlmodel import Session
 
-from lastgood.errors import SchemaMismatch, StoreUnavailable
-from lastgood.store.connection import SCHEMA, Store, refuse_network, sqlite_path
+from lastgood.errors import SchemaMismatch, StoreError, StoreUnavailable
+from lastgood.store.connection import SCHEMA, Store, database
+from lastgood.store.sqlite import refuse_network, sqlite_path
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+_POSTGRES = re.compile(r"^postgres(ql)?://")
 
 
 def _on_connect(connection: Any, _record: Any) -> None:
@@ -31,10 +35,24 @@ def _on_begin(connection: Any) -> None:
 
 def engine_for(url: str) -> Engine:
     """Return an engine over the store at `url`; its transactions hold DDL too."""
+    if _POSTGRES.match(url):
+        return _postgres_engine(url)
     engine = create_engine(URL.create("sqlite", database=str(sqlite_path(url))))
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _on_begin)
     return engine
+
+
+def _postgres_engine(url: str) -> Engine:
+    known = database(url)  # also says what is missing where psycopg is
+    made: URL | StoreError
+    try:
+        made = make_url(_POSTGRES.sub("postgresql+psycopg://", url))
+    except (ArgumentError, ValueError) as error:
+        made = known.unavailable(error)
+    if isinstance(made, StoreError):
+        raise made  # with nothing behind it: what SQLAlchemy says may hold the password
+    return create_engine(made, poolclass=NullPool, connect_args={"connect_timeout": 5})
 
 
 @contextmanager
@@ -60,22 +78,34 @@ def alembic_config(url: str) -> Config:
 def upgrade(url: str) -> None:
     """Create the store at `url`, or migrate it to this version's schema: all of it, or nothing.
 
-    Raises `StoreUnavailable` when it can't be written, `SchemaMismatch` when a newer version wrote it.
+    On Postgres the database itself has to be there. Raises `StoreUnavailable` when it can't be written,
+    `SchemaMismatch` when a newer version wrote it.
     """
-    path = sqlite_path(url)
+    store = database(url)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        refuse_network(path.parent)
+        if store.path is not None:
+            path = sqlite_path(url)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            refuse_network(path.parent)
         _prepare(url)
         command.upgrade(alembic_config(url), "head")
     except (DatabaseError, OSError) as error:
-        reason = getattr(error, "orig", error)
-        msg = f"the store {path} can't be created or written: {reason}; check the path and its permissions"
-        raise StoreUnavailable(msg) from error
+        raise _not_written(url, error) from error
+
+
+def _not_written(url: str, error: Exception) -> StoreError:
+    store = database(url)
+    reason = getattr(error, "orig", error)
+    if store.path is None:
+        return store.unavailable(reason)
+    path = sqlite_path(url)
+    return StoreUnavailable(
+        f"the store {path} can't be created or written: {reason}; check the path and its permissions"
+    )
 
 
 def _prepare(url: str) -> None:
-    """Refuse a store that a newer version wrote, and turn write-ahead logging on."""
+    """Refuse a store that a newer version wrote, and on SQLite turn write-ahead logging on."""
     engine = engine_for(url)
     try:
         with engine.connect() as connection:
@@ -83,11 +113,48 @@ def _prepare(url: str) -> None:
             known = {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
             if found is not None and found not in known:
                 msg = (
-                    f"the store {sqlite_path(url)} has schema {found}, this process needs {SCHEMA}: "
+                    f"the store {database(url).name} has schema {found}, this process needs {SCHEMA}: "
                     "upgrade the lastgood package of this process"
                 )
                 raise SchemaMismatch(msg)
             connection.rollback()
-            connection.connection.execute("PRAGMA journal_mode=WAL")  # not possible inside a transaction
+            if engine.dialect.name == "sqlite":
+                connection.connection.execute("PRAGMA journal_mode=WAL")  # not possible inside a transaction
     finally:
         engine.dispose()
+
+
+def lock_out_writers(connection: Connection) -> None:
+    """On Postgres, let nobody write, and nobody else migrate, until the migration's transaction ends."""
+    if connection.dialect.name == "postgresql":
+        from lastgood.store.postgres import lock_key
+
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key()})
+
+
+def sort_by_code_point(connection: Connection) -> None:
+    """On Postgres, make every text column sort as on SQLite, whatever the database's own language is.
+
+    Ranges find the bundles whose name or id begins in some way; a language's order skips dashes and cases.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    columns = connection.execute(
+        text(
+            "SELECT table_name, column_name, data_type FROM information_schema.columns "
+            "WHERE table_schema = current_schema() AND collation_name IS DISTINCT FROM 'C' "
+            "AND data_type IN ('character varying', 'text') AND table_name = ANY(:ours)"
+        ),
+        {"ours": _our_tables()},
+    ).all()
+    for table, column, kind in columns:
+        connection.execute(text(f'ALTER TABLE "{table}" ALTER "{column}" TYPE {kind} COLLATE "C"'))
+
+
+def _our_tables() -> list[str]:
+    from sqlmodel import SQLModel
+
+    from lastgood.store import tables
+
+    del tables  # its import fills the metadata
+    return list(SQLModel.metadata.tables)

@@ -2,37 +2,54 @@
 
 A child that inherits an open SQLite connection believes to hold file locks that it does not hold; another
 process then removes the log under it, and what it commits is lost
-(https://www.sqlite.org/howtocorrupt.html, section 2.6).
+(https://www.sqlite.org/howtocorrupt.html, section 2.6). A child that inherits a connection to Postgres
+would speak into its parent's conversation.
 """
 
 import os
-import sqlite3
 import threading
 import weakref
 
+from lastgood.store.link import Link
+
 #: seconds that a fork waits for another thread's transaction
 FORK_WAIT_S = 5.0
+#: connections of a parent that was inside a transaction when it forked: not the child's to use or to close
+_inherited: list[Link] = []
 
 
 class Slot:
     """One thread's connection, and the lock that a fork waits for."""
 
     def __init__(self) -> None:
-        self.connection: sqlite3.Connection | None = None
-        #: device and inode of the file that is open
-        self.file: tuple[int, int] | None = None
-        #: whether it commits with `synchronous=FULL`; None before it was ever said
-        self.durable: bool | None = None
+        self.link: Link | None = None
+        #: what the connection is to: on SQLite device and inode of the file
+        self.standing: object = None
+        #: whether the connection has not been used yet
+        self.fresh = True
+        self._pid = os.getpid()
         self.busy = threading.RLock()
         self.forking = False
         with _slots_lock:
             _slots.add(self)
 
+    def hold(self, link: Link, standing: object) -> None:
+        """Take a new connection in place of the one there was."""
+        self.close()
+        self.link, self.standing, self.fresh, self._pid = link, standing, True, os.getpid()
+
     def close(self) -> None:
-        """Close the connection, if there is one."""
-        if self.connection is not None:
-            self.connection.close()
-        self.connection, self.file, self.durable = None, None, None
+        """Close the connection, if there is one and it is this process's."""
+        if self.link is not None and self._pid == os.getpid():
+            self.link.close()
+        elif self.link is not None:
+            _inherited.append(self.link)
+        self.link, self.standing = None, None
+
+    def disown(self) -> None:
+        """Drop a connection that belongs to the process that forked this one."""
+        if self._pid != os.getpid():
+            self.close()
 
     def __del__(self) -> None:
         self.close()
@@ -40,7 +57,7 @@ class Slot:
     def before_fork(self) -> None:
         """Close it, unless the forking thread is inside a transaction itself."""
         self.forking = self.busy.acquire(timeout=FORK_WAIT_S)
-        if self.forking and self.connection is not None and not self.connection.in_transaction:
+        if self.forking and self.link is not None and not self.link.in_transaction:
             self.close()
 
     def after_fork(self) -> None:

@@ -4,6 +4,8 @@ Portable SQL with `:name` parameters. Column lists of inserts come from the call
 never from input.
 """
 
+import re
+from collections.abc import Sequence
 from functools import cache
 
 SCHEMA_VERSION = "SELECT version_num FROM alembic_version"
@@ -229,3 +231,130 @@ def insert(table: str, columns: tuple[str, ...]) -> str:
 def insert_new(table: str, columns: tuple[str, ...]) -> str:
     """Return the insert of one row into `table`; a row that is there already is left alone."""
     return insert(table, columns) + " ON CONFLICT DO NOTHING"
+
+
+# -- containment: sums, triggers, keyed actions, stops, refusals
+#: the sums of a cell, in the order of `lastgood.tallies.add`
+SUMS = (
+    *("runs", "failed", "disconnected", "completed_n", "completed", "validated_n", "validated"),
+    *("escalated_n", "escalated", "infra_failure_n", "infra_failure", "incidents_n", "incidents"),
+    *("operator_edits_n", "operator_edits", "cost_n", "cost_micro", "latency_n", "latency_us"),
+)
+_cell = "release_id, task_type, block, arm"
+_cell_values = ":release_id, :task_type, :block, :arm"
+_sums, _sum_values = ", ".join(SUMS), ", ".join(f":{name}" for name in SUMS)
+ADD_TALLY = (
+    f"INSERT INTO tally ({_cell}, {_sums}) VALUES ({_cell_values}, {_sum_values}) "  # noqa: S608  our own names
+    f"ON CONFLICT ({_cell}) DO UPDATE SET {', '.join(f'{s} = tally.{s} + excluded.{s}' for s in SUMS)}"
+)
+ADD_METRIC_TALLY = """
+INSERT INTO metric_tally (release_id, task_type, block, arm, metric, n, total_micro)
+VALUES (:release_id, :task_type, :block, :arm, :metric, :n, :total_micro)
+ON CONFLICT (release_id, task_type, block, arm, metric) DO UPDATE
+  SET n = metric_tally.n + excluded.n, total_micro = metric_tally.total_micro + excluded.total_micro
+"""
+TALLIES = "SELECT * FROM tally WHERE release_id = :release_id ORDER BY task_type, block, arm"
+METRIC_TALLIES = """
+SELECT * FROM metric_tally WHERE release_id = :release_id ORDER BY task_type, block, arm, metric
+"""
+SEALED_TALLIES = "SELECT * FROM sealed_tally WHERE release_id = :release_id ORDER BY task_type, block, arm"
+UNSEALED_TALLIES = "SELECT * FROM tally WHERE release_id = :release_id AND block >= :least"
+SEAL_TALLY = (
+    f"INSERT INTO sealed_tally ({_cell}, {_sums}) VALUES ({_cell_values}, {_sum_values}) "  # noqa: S608  our own names
+    "ON CONFLICT DO NOTHING"
+)
+LATE_BY_KEY = "SELECT 1 FROM late_report WHERE run_id = :run_id AND key = :key"
+TRIGGER_STATE = "SELECT state FROM trigger_state WHERE release_id = :release_id AND name = :name"
+SET_TRIGGER_STATE = """
+INSERT INTO trigger_state (release_id, name, state) VALUES (:release_id, :name, :state)
+ON CONFLICT (release_id, name) DO UPDATE SET state = excluded.state
+"""
+ADD_TRIGGER_COUNT = """
+INSERT INTO trigger_count (release_id, metric, n, bad) VALUES (:release_id, :metric, :n, :bad)
+ON CONFLICT (release_id, metric) DO UPDATE SET n = trigger_count.n + :n, bad = trigger_count.bad + :bad
+RETURNING n, bad
+"""
+RIPE_RUNS = """
+SELECT run.seq, run.assigned_us, outcome.received_us FROM run LEFT JOIN outcome ON outcome.run_id = run.id
+WHERE run.release_id = :release_id AND run.arm = 'candidate' AND run.seq > :after
+  AND run.assigned_us <= :before_us ORDER BY run.seq LIMIT :most
+"""
+RECENT_ERRORS = """
+SELECT run.seq, outcome.error, outcome.status, outcome.infra_failure FROM run
+JOIN outcome ON outcome.run_id = run.id
+WHERE run.bundle_id = :bundle_id AND run.agent = :agent AND run.environment = :environment
+  AND run.assigned_us >= :since_us ORDER BY run.seq DESC LIMIT :most
+"""
+SAME_ERROR_ELSEWHERE = """
+SELECT 1 FROM run JOIN outcome ON outcome.run_id = run.id
+WHERE run.agent = :agent AND run.environment = :environment AND run.bundle_id <> :bundle_id
+  AND run.seq >= :seq AND outcome.error = :error LIMIT 1
+"""
+SERVED_TAIL = """
+SELECT * FROM served WHERE agent = :agent AND environment = :environment ORDER BY epoch DESC LIMIT 1
+"""
+SERVED_OF_BUNDLE = """
+SELECT * FROM served WHERE agent = :agent AND environment = :environment AND bundle_id = :bundle_id
+ORDER BY epoch DESC LIMIT 1
+"""
+WITHDRAWN_SINCE = """
+SELECT * FROM served WHERE agent = :agent AND environment = :environment AND bundle_id = :bundle_id
+  AND withdrawn_us >= :since_us ORDER BY epoch DESC LIMIT 1
+"""
+FENCE_RELEASE = "UPDATE release SET fence = :fence WHERE id = :id"
+FENCE_SERVED = """
+UPDATE served SET fence = :fence
+WHERE agent = :agent AND environment = :environment AND bundle_id = :bundle_id AND withdrawn_us = :now_us
+"""
+ACTION_BY_KEY = "SELECT * FROM action WHERE run_id = :run_id AND key = :key"
+REPEAT_ACTION = """
+UPDATE action SET state = 'reserved', reserved_us = :now_us, settled_us = NULL, epoch = :epoch, late = :late
+WHERE id = :id
+"""
+FINISH_ACTION = """
+UPDATE action SET state = :state, settled_us = :now_us, result = :result
+WHERE id = :id AND state = 'reserved'
+"""
+ACTION = "SELECT * FROM action WHERE id = :id"
+LATE_ACTIONS = "SELECT * FROM action WHERE release_id = :release_id AND late ORDER BY reserved_us, id"
+STOP = "SELECT * FROM stop WHERE agent = :agent AND environment = :environment"
+SET_STOP = """
+INSERT INTO stop (agent, environment, since_us, actor, reason)
+VALUES (:agent, :environment, :since_us, :actor, :reason) ON CONFLICT (agent, environment) DO NOTHING
+"""
+CLEAR_STOP = "DELETE FROM stop WHERE agent = :agent AND environment = :environment"
+COUNT_REFUSAL = """
+INSERT INTO refusal (agent, environment, reason, n, last_us)
+VALUES (:agent, :environment, :reason, 1, :now_us)
+ON CONFLICT (agent, environment, reason) DO UPDATE SET n = refusal.n + 1, last_us = excluded.last_us
+"""
+REFUSALS = "SELECT * FROM refusal WHERE agent = :agent AND environment = :environment ORDER BY reason"
+
+
+@cache
+def _among(statement: str, size: int) -> str:
+    return statement.replace(":among", ", ".join(f":among{place}" for place in range(size)))
+
+
+def among(statement: str, values: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Return a statement with `IN (:among)` spelled out for these values, at least one, and its parameters.
+
+    Lists are filled up to a power of two with their last value, so that few texts have to be prepared.
+    """
+    size = 1 << (len(values) - 1).bit_length()
+    filled = [*values, *[values[-1]] * (size - len(values))]
+    return _among(statement, size), {f"among{place}": value for place, value in enumerate(filled)}
+
+
+RUNS_AMONG = "SELECT * FROM run WHERE id IN (:among)"
+OUTCOMES_AMONG = "SELECT run_id FROM outcome WHERE run_id IN (:among)"
+LATE_AMONG = "SELECT run_id, fields FROM late_report WHERE run_id IN (:among) ORDER BY seq"
+RESERVATIONS_AMONG = "SELECT * FROM reservation WHERE run_id IN (:among) ORDER BY run_id"
+
+
+@cache
+def insert_tuples(table: str, columns: tuple[str, ...], rows: int) -> str:
+    """Return `insert_new` of several rows, the values of each in the order of `columns`, for sqlite3."""
+    one = re.sub(r":[a-z_]+", "?", insert_new(table, columns))
+    marks = f"({', '.join('?' * len(columns))})"
+    return one.replace(marks, ", ".join([marks] * rows))

@@ -9,6 +9,8 @@ that refuse an UPDATE or DELETE, and each row carries a digest that is checked w
 from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, Index, Integer, LargeBinary, Text, text
 from sqlmodel import Field, SQLModel
 
+from lastgood.store import containment_tables  # noqa: F401  its tables are part of the schema
+
 BIG = BigInteger().with_variant(Integer, "sqlite")
 LIVE = text("ended_us IS NULL")
 
@@ -100,6 +102,7 @@ class ServedRow(SQLModel, table=True):
     release_id: str | None = None
     since_us: int = Field(sa_column=_time())
     withdrawn_us: int | None = Field(default=None, sa_column=_time(nullable=True))  #: rolled back from
+    fence: str | None = None  #: what its runs may still do after that: `abort` or `finish`
 
 
 class QuarantineRow(SQLModel, table=True):
@@ -146,6 +149,10 @@ class ReleaseRow(SQLModel, table=True):
     ended_us: int | None = Field(default=None, sa_column=_time(nullable=True))
     reason: str = Field(sa_column=_long())
     culprits: str = Field(sa_column=_long())  #: JSON list
+    fence: str | None = None  #: reverted: what its runs may still do, `abort` or `finish`
+    pruned_us: int | None = Field(
+        default=None, sa_column=_time(nullable=True)
+    )  #: when its evidence was pruned
 
 
 class EvidenceRow(SQLModel, table=True):
@@ -282,10 +289,12 @@ class LateReportRow(SQLModel, table=True):
     """What arrived for a run after it ended, in order of arrival."""
 
     __tablename__ = "late_report"
+    __table_args__ = (Index("late_report_by_key", "run_id", "key", unique=True),)
     seq: int = Field(sa_column=Column(BIG, primary_key=True, autoincrement=True))
     run_id: str = Field(foreign_key="run.id", index=True)
     received_us: int = Field(sa_column=_time())
     fields: str = Field(sa_column=_long())  #: JSON map of outcome columns
+    key: str | None = None  #: the reporter's own id of this report: the same one again counts once
 
 
 class EventRow(SQLModel, table=True):
@@ -303,6 +312,7 @@ class ActionRow(SQLModel, table=True):
     """An external effect of a run: reserved before, settled after."""
 
     __tablename__ = "action"
+    __table_args__ = (Index("action_by_key", "run_id", "key", unique=True),)
     id: str = Field(primary_key=True)
     run_id: str = Field(foreign_key="run.id", index=True)
     release_id: str | None = None
@@ -312,6 +322,13 @@ class ActionRow(SQLModel, table=True):
     undo: str = Field(sa_column=_long())  #: JSON: what undoes it
     reserved_us: int = Field(sa_column=_time())
     settled_us: int | None = Field(default=None, sa_column=_time(nullable=True))
+    tool: str | None = None  #: the tool of the manifest that made it
+    key: str | None = None  #: the same key again in one run is the same effect
+    result: str | None = Field(default=None, sa_column=_long(nullable=True))  #: JSON, for a call with a key
+    epoch: int | None = Field(
+        default=None, sa_column=Column(BIG, nullable=True)
+    )  #: the point's, when reserved
+    late: bool | None = None  #: it came after its bundle was reverted, and the policy let it finish
 
 
 class CapUseRow(SQLModel, table=True):
@@ -368,4 +385,14 @@ class LedgerRow(SQLModel, table=True):
     release_id: str | None = None
     point: str = Field(sa_column=_long())  #: JSON: the control point after this move
     previous: str  #: hash of the row before
+    hash: str
+
+
+class LedgerAnchorRow(SQLModel, table=True):
+    """Where a pruned chain begins: the last row that was pruned. A `prune` row of the chain says the same."""
+
+    __tablename__ = "ledger_anchor"
+    agent: str = Field(primary_key=True)
+    environment: str = Field(primary_key=True)
+    seq: int = Field(sa_column=Column(BIG, nullable=False))
     hash: str

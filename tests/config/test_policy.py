@@ -13,7 +13,7 @@ from evaluators.rules import HOUR, MINUTE, Guardrail, Mode, Step, Undecided
 from lastgood.caps import Caps
 from lastgood.errors import InvalidPolicy
 from lastgood.records import Records
-from lastgood.triggers import RateTrigger, Triggers
+from lastgood.triggers import RateTrigger, RepeatTrigger, SpendTrigger, Triggers
 
 
 def load(body: str = "") -> Policy:
@@ -128,6 +128,49 @@ triggers:
     )
 
 
+def test_costs_and_repeated_failures_are_triggers_of_the_agent_side():
+    found = load("triggers: {cost: {limit_usd: 0.2}, repeated_failures: {times: 5}}").triggers()
+    assert (found.spend, found.repeats) == (SpendTrigger(0.2, 0.001), RepeatTrigger(5, 5))
+    found = load("triggers: {repeated_failures: {times: 5, of: 10}}").triggers()
+    assert (found.spend, found.repeats) == (None, RepeatTrigger(5, 10))
+
+
+@pytest.mark.parametrize("metric", ["corrections", "tool_malformed"])
+def test_a_rate_of_what_no_guardrail_counts_by_default(metric):
+    body = f"triggers: {{rates: {{{metric}: {{limit: 0.1}}}}}}"
+    assert load(body).triggers().rates == (RateTrigger(metric, 0.1, 0.001),)
+
+
+@pytest.mark.parametrize(
+    ("body", "per_run", "per_hour"),
+    [
+        ("messages_per_run: 1", {"message": 1}, {"message": 100, "auto_approval": 20}),
+        ("auto_approvals_per_hour: 5", {"message": 3}, {"message": 100, "auto_approval": 5}),
+        ("auto_approvals_per_hour: null", {"message": 3}, {"message": 100}),
+        ("{messages_per_run: 1, actions_per_run: {refund: 1}}", {"refund": 1, "message": 1}, None),
+    ],
+)
+def test_ceilings_that_have_names_of_their_own(body, per_run, per_hour):
+    caps = load(f"caps: {body}" if body.startswith("{") else f"caps: {{{body}}}").caps()
+    assert dict(caps.actions_per_run) == per_run
+    assert dict(caps.actions_per_hour) == (per_hour or {"message": 100, "auto_approval": 20})
+    assert caps.messages_per_run == per_run["message"]
+    assert caps.auto_approvals_per_hour == dict(caps.actions_per_hour).get("auto_approval")
+
+
+def test_what_a_revert_and_the_end_of_the_watch_do():
+    assert (load().on_revert, load().after_watch) == ("abort", "notify")
+    policy = load("on_revert: finish\nafter_watch: revert")
+    assert (policy.on_revert, policy.after_watch) == ("finish", "revert")
+
+
+def test_malformed_calls_of_tools_are_a_guardrail_that_a_policy_may_name():
+    assert "tool_malformed" not in {guardrail.name for guardrail in load().rules().guardrails}
+    rules = load("guardrails: {completion: {}, tool_malformed: {margin: 1 point}}").rules()
+    named = {guardrail.name: guardrail for guardrail in rules.guardrails}["tool_malformed"]
+    assert (named.column, named.bad, named.margin_abs) == ("tool_malformed", True, 0.01)
+
+
 def test_records_are_those_of_the_agent_side():
     body = "records: {keep: none, redact: [card, 'pattern:AB-\\d+'], max_bytes: 1_000}"
     assert load(body).records() == Records("none", ("card", r"pattern:AB-\d+"), 1_000)
@@ -238,6 +281,16 @@ BAD = [
     ("triggers:\n  rates:\n    infra: {limit: 0.1}", 4, "triggers.rates.infra", "unknown metric"),
     ("triggers:\n  rates:\n    lots: {limit: 0.1}", 4, "triggers.rates.lots", "did you mean 'lost'"),
     ("triggers:\n  rates:\n    lost: {}", 4, "triggers.rates.lost.limit", "is missing"),
+    ("triggers:\n  cost: {limit_usd: 0}", 3, "triggers.cost.limit_usd", "greater than 0"),
+    (
+        "triggers:\n  repeated_failures: {times: 5, of: 4}",
+        *(3, "triggers.repeated_failures.of", "5 failures do not fit among 4 runs"),
+    ),
+    ("on_revert: retry", 2, "on_revert", "'abort' or 'finish'"),
+    (
+        "caps:\n  messages_per_run: 3\n  actions_per_run: {message: 3}",
+        *(3, "caps.messages_per_run", "stands in actions_per_run as message too"),
+    ),
     ("triggers:\n  zero_tolerance: [Data Leak]", 3, "triggers.zero_tolerance[0]", "such as 'my_name'"),
     ("caps: {spend_usd_per_hour: 0.1}", 2, "caps.spend_usd_per_run", "no run could start"),
     ("caps: {runs_per_hour: 0}", 2, "caps.runs_per_hour", "greater than or equal to 1, not 0"),

@@ -12,6 +12,7 @@ HEAVY = (
     "alembic",
     "click",
     "httpx",
+    "jsonschema",
     "numpy",
     "pandas",
     "prefect",

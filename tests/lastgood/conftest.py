@@ -1,7 +1,12 @@
-"""A store of one's own for every test, with a clock that stands still, two bundles and an adopted agent."""
+"""A store of one's own for every test, with a clock that stands still, two bundles and an adopted agent.
+
+Each test that asks for `store`, `desk` or `lab` runs on SQLite and on Postgres, or on what
+`@pytest.mark.only("sqlite")` names. `hand(store, statement, *values)` writes past triggers and foreign keys.
+"""
 
 import shutil
-from collections.abc import Callable, Iterator
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,6 +42,13 @@ def make_bundle(prompt: str = "first", runtime: str | None = None) -> Bundle:
     )
 
 
+def _at_server(url: str, statement: str) -> None:
+    import psycopg
+
+    with psycopg.connect(f"{url}/postgres", autocommit=True) as held:
+        held.execute(statement)
+
+
 class Desk:
     """One agent, `support` in production, and what tests do with it."""
 
@@ -59,6 +71,41 @@ class Desk:
     def point(self):
         with self.store.reading() as txn:
             return points.read(txn, self.agent, self.environment)
+
+    def hand(self, statement: str, *values) -> list[tuple]:
+        """What `hand` does, on this store."""
+        return _hand(self.store, statement, *values)
+
+    def lock(self) -> Callable[[], None]:
+        """Hold the store as a writer does; what is returned lets it go."""
+        if self.store.path is not None:
+            held = sqlite3.connect(self.store.path, isolation_level=None)
+            held.execute("BEGIN IMMEDIATE")
+        else:
+            import psycopg
+
+            from lastgood.store.postgres import lock_key
+
+            held = psycopg.connect(self.store.url, autocommit=True)
+            held.execute("SELECT pg_advisory_lock(%s)", [lock_key()])
+        return held.close
+
+    def vanish(self) -> None:
+        """Delete the store."""
+        if self.store.path is not None:
+            for file in self.store.path.parent.glob(f"{self.store.path.name}*"):
+                file.unlink()
+            return
+        url, _, name = self.store.url.rpartition("/")
+        _at_server(url, f"DROP DATABASE {name} WITH (FORCE)")
+
+    def replace(self) -> None:
+        """Put an empty store in its place: the agent is unknown there."""
+        self.vanish()
+        if self.store.path is None:
+            url, _, name = self.store.url.rpartition("/")
+            _at_server(url, f"CREATE DATABASE {name}")
+        engine.upgrade(self.store.url)
 
     def one(self, query: str, **values):
         with self.store.reading() as txn:
@@ -120,6 +167,13 @@ class Desk:
         return [next(found) for _ in range(number)]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a store on both kinds."""
+    if "store_kind" in metafunc.fixturenames:
+        only = metafunc.definition.get_closest_marker("only")
+        metafunc.parametrize("store_kind", only.args if only else ("sqlite", "postgres"))
+
+
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("migrated") / "lastgood.db"
@@ -127,15 +181,33 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def _stock(url: str) -> None:
+    store = Store(url, ManualClock())
+    Desk(store, store.clock).adopt()
+    store.close()
+
+
 @pytest.fixture(scope="session")
 def stocked(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with the two bundles and the adopted agent: made once, copied by every test that needs it."""
     path = tmp_path_factory.mktemp("stocked") / "lastgood.db"
     shutil.copy(migrated, path)
-    store = Store(f"sqlite:///{path}", ManualClock())
-    Desk(store, store.clock).adopt()
-    store.close()
+    _stock(f"sqlite:///{path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres) -> str:
+    url = postgres.make()
+    engine.upgrade(url)
+    return url
+
+
+@pytest.fixture(scope="session")
+def stocked_postgres(postgres, migrated_postgres: str) -> str:
+    url = postgres.make(migrated_postgres)
+    _stock(url)
+    return url
 
 
 @pytest.fixture
@@ -144,24 +216,87 @@ def path(migrated: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def make_url(
+    store_kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[[str], str]]:
+    """`make_url("migrated")`, `make_url("stocked")`: the URL of a store that is this test's own."""
+    made = []
+
+    def make(what: str) -> str:
+        if store_kind == "sqlite":
+            name = {"migrated": "lastgood.db", "stocked": "desk.db"}[what]
+            return f"sqlite:///{shutil.copy(request.getfixturevalue(what), tmp_path / name)}"
+        template = request.getfixturevalue(f"{what}_postgres")
+        made.append(request.getfixturevalue("postgres").make(template))
+        return made[-1]
+
+    yield make
+    for url in made:
+        request.getfixturevalue("postgres").drop(url)
+
+
+@pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
 
 
 @pytest.fixture
-def store(path: Path, clock: ManualClock) -> Iterator[Store]:
+def store(make_url: Callable[[str], str], clock: ManualClock) -> Iterator[Store]:
     """An empty store at this version's schema."""
-    store = Store(f"sqlite:///{path}", clock)
+    store = Store(make_url("migrated"), clock)
     yield store
     store.close()
 
 
 @pytest.fixture
-def desk(stocked: Path, tmp_path: Path, clock: ManualClock) -> Iterator[Desk]:
+def desk(make_url: Callable[[str], str], clock: ManualClock) -> Iterator[Desk]:
     """The adopted agent `support`, serving its first bundle."""
-    store = Store(f"sqlite:///{shutil.copy(stocked, tmp_path / 'desk.db')}", clock)
+    store = Store(make_url("stocked"), clock)
     yield Desk(store, clock)
     store.close()
+
+
+class Raw:
+    """The store under a hand that no trigger and no foreign key stops; statements with `?` parameters."""
+
+    def __init__(self, store: Store) -> None:
+        if store.path is not None:
+            self._held = sqlite3.connect(store.path, isolation_level=None)
+            for (name,) in self.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
+                self.execute(f"DROP TRIGGER {name}")
+        else:
+            import psycopg
+
+            self._held = psycopg.connect(store.url, autocommit=True)
+            self.execute("SET session_replication_role = replica")
+
+    def execute(self, statement: str, values: Sequence[object] = ()) -> list[tuple]:
+        """The rows that the statement gives."""
+        if isinstance(self._held, sqlite3.Connection):
+            return self._held.execute(statement, values).fetchall()
+        cursor = self._held.execute(statement.replace("?", "%s"), values or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def executemany(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        for values in rows:
+            self.execute(statement, values)
+
+    def close(self) -> None:
+        self._held.close()
+
+
+def _hand(store: Store, statement: str, *values: object) -> list[tuple]:
+    """Run one statement as somebody who has the database in hand; return the rows it gives."""
+    raw = Raw(store)
+    try:
+        return raw.execute(statement, values)
+    finally:
+        raw.close()
+
+
+@pytest.fixture(scope="session")
+def hand() -> Callable[..., list[tuple]]:
+    return _hand
 
 
 @pytest.fixture
@@ -181,4 +316,4 @@ def build() -> Callable[..., Bundle]:
 @pytest.fixture
 def tools() -> SimpleNamespace:
     """What tests would import if tests were packages."""
-    return SimpleNamespace(Desk=Desk, OPEN=OPEN, MINUTE=MINUTE)
+    return SimpleNamespace(Desk=Desk, Raw=Raw, OPEN=OPEN, MINUTE=MINUTE)

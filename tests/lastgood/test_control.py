@@ -1,5 +1,3 @@
-import sqlite3
-
 import pytest
 
 from lastgood import control
@@ -12,14 +10,11 @@ def readmit(desk, bundle_id):
 
 def spoil(desk, bundle_id):
     """Change a bundle's prompt behind lastgood's back."""
-    held = sqlite3.connect(desk.store.path, isolation_level=None)
-    held.execute("DROP TRIGGER IF EXISTS part_no_update")
-    held.execute(
+    desk.hand(
         "UPDATE part SET body = 'planted' WHERE digest ="
         " (SELECT digest FROM bundle_part WHERE kind = 'prompt' AND bundle_id = ?)",
-        [bundle_id],
+        bundle_id,
     )
-    held.close()
 
 
 # -- adopt
@@ -89,7 +84,7 @@ def test_a_rollback_without_a_release_goes_to_the_newest_other_good_bundle(desk)
     desk.promote(desk.live())
     desk.promote(desk.live(candidate=third))
     point = desk.rollback()
-    assert (point.baseline, point.standing) == (desk.candidate, "vouched")
+    assert (point.baseline, point.standing) == (desk.candidate, "proven")
 
 
 def test_a_second_rollback_does_not_flip_back_to_what_was_withdrawn(desk):

@@ -1,5 +1,3 @@
-import sqlite3
-
 import pytest
 
 from lastgood import control, ledger, points, releasing
@@ -13,13 +11,7 @@ from lastgood.releasing import Stage
 @pytest.fixture
 def edit(desk):
     """A hand that writes into the store behind the pipeline's back."""
-
-    def run(statement, *values):
-        held = sqlite3.connect(desk.store.path, isolation_level=None)
-        held.execute(statement, values)
-        held.close()
-
-    return run
+    return desk.hand
 
 
 def share(desk, release_id, expect, key="canary:0", share_bp=100):
@@ -112,20 +104,26 @@ def test_a_driver_that_was_taken_over_finds_no_stage_done(desk):
         ("lease_boot_until_us", 9 * 10**18),
         ("lease_boot_id", ""),
         ("driver_term", 0),
-        ("killed", 1),
+        ("killed", True),
         ("release_id", "rel_other"),
         ("candidate", None),
         ("terms", "{}"),
         ("terms", "7"),
         ("seal", "0"),
-        ("standing", b"bytes"),
-        ("epoch", "many"),
     ],
 )
 def test_a_changed_column_is_found_when_it_is_read(column, value, desk, edit):
     desk.live(500)
     if column in {"baseline", "candidate"}:
         value = desk.register("planted")
+    edit(f"UPDATE control_point SET {column} = ?", value)
+    with pytest.raises(CorruptRow, match="lastgood rollback"):
+        _ = desk.point
+
+
+@pytest.mark.only("sqlite")  # Postgres takes no value of another type
+@pytest.mark.parametrize(("column", "value"), [("standing", b"bytes"), ("epoch", "many")])
+def test_a_value_of_another_type_is_found_when_it_is_read(column, value, desk, edit):
     edit(f"UPDATE control_point SET {column} = ?", value)
     with pytest.raises(CorruptRow, match="lastgood rollback"):
         _ = desk.point
@@ -177,7 +175,6 @@ def test_a_kill_works_on_a_changed_point_too(desk, edit):
 
 def test_where_the_ledger_was_changed_too_only_a_backup_helps(desk, edit):
     edit("UPDATE control_point SET share_bp = 10000")
-    edit("DROP TRIGGER ledger_no_update")
     edit("UPDATE ledger SET reason = 'edited'")
     with pytest.raises(
         CorruptRow, match="ledger's last row was changed too: restore the store from a backup"

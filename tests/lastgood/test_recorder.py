@@ -5,13 +5,14 @@ import pytest
 
 from lastgood import recorder, releasing
 from lastgood.assigning import Request, assign
-from lastgood.errors import InvalidInput, NotFound
+from lastgood.errors import InvalidInput, NotFound, StoreUnavailable
 from lastgood.outcome import Outcome, checked
 from lastgood.pricing import price_usd
-from lastgood.recorder import Ref, kept
+from lastgood.recorder import Ref, Report, kept
 from lastgood.records import Records
 from lastgood.release import Terms
 from lastgood.snapshot import Serving
+from lastgood.store.connection import Transaction
 from lastgood.triggers import RateTrigger, Triggers
 
 HARD = Triggers(zero_tolerance=("data_leak",), rates=(RateTrigger("completion", 0.2),))
@@ -302,3 +303,44 @@ def test_runs_of_an_ended_release_revert_no_other(desk, take, terms):
     for run in late:
         end(desk, run, completed=False)
     assert desk.point.release_id == second
+
+
+# -- batches
+
+
+def test_a_run_whose_row_is_gone_is_refused_and_the_others_are_written(desk, take):
+    good, gone = take(), take()
+    desk.hand("DELETE FROM run WHERE id = ?", gone.run_id)
+    reports = [Report(run.run_id, Outcome(), origin=run.origin) for run in (gone, good)]
+    batch = recorder.record_batch(desk.store, reports)
+    assert (batch.new, batch.refused) == (1, ((gone.run_id, f"no run {gone.run_id!r} in this store"),))
+    with pytest.raises(NotFound, match=f"no run {gone.run_id!r}"):
+        end(desk, gone)
+
+
+def test_a_batch_of_nothing(desk):
+    assert recorder.record_batch(desk.store, []) == recorder.Batch()
+
+
+def test_an_error_of_ours_is_not_tried_again(desk, take, monkeypatch):
+    run = take()
+    broken = Report(run.run_id, Outcome(usage=[object()]))
+    with pytest.raises(TypeError):
+        recorder.record_batch(desk.store, [broken])
+    assert desk.all("SELECT * FROM outcome") == []
+
+
+def test_a_batch_that_never_gets_in_says_so(desk, take, monkeypatch):
+    run = take()
+    monkeypatch.setattr(Transaction, "insert_new", never)
+    with pytest.raises(StoreUnavailable, match="1 outcomes could not be written: others write the same runs"):
+        recorder.record_batch(desk.store, [Report(run.run_id, Outcome(), origin=run.origin)])
+
+
+def never(_txn, _table, _columns, _rows):
+    return 0
+
+
+def test_a_late_report_of_a_run_that_is_no_evidence_and_never_ended(desk, take):
+    assert recorder.record_late(desk.store, take().run_id, {"edits": 1})
+    assert desk.all("SELECT * FROM trigger_state") == []

@@ -1,6 +1,7 @@
 import multiprocessing
 import sqlite3
 
+import psycopg
 import pytest
 
 from lastgood import control, releasing
@@ -84,10 +85,7 @@ def test_no_release_starts_while_the_kill_switch_is_on(desk):
 
 @pytest.mark.parametrize("which", ["baseline", "candidate"])
 def test_no_release_starts_with_a_bundle_that_was_changed(which, desk):
-    held = sqlite3.connect(desk.store.path, isolation_level=None)
-    held.execute("DROP TRIGGER bundle_no_update")
-    held.execute("UPDATE bundle SET author = 'mallory' WHERE id = ?", [getattr(desk, which)])
-    held.close()
+    desk.hand("UPDATE bundle SET author = 'mallory' WHERE id = ?", getattr(desk, which))
     with pytest.raises(CorruptRow, match="changed behind lastgood's back"):
         desk.start()
     assert desk.all("SELECT * FROM release") == []
@@ -225,19 +223,27 @@ def test_a_revert_works_while_the_kill_switch_is_on(desk):
     assert desk.revert(release_id).release_id is None
 
 
-def test_a_revert_that_can_not_be_written_whole_is_not_written_at_all(desk):
+FULL = {
+    "sqlite": (
+        "CREATE TRIGGER full_disk BEFORE INSERT ON quarantine BEGIN SELECT RAISE(ABORT, 'full_disk'); END",
+        "SELECT 1",  # the hand has dropped every trigger
+    ),
+    "postgres": (
+        "ALTER TABLE quarantine ADD CONSTRAINT full_disk CHECK (false) NOT VALID",
+        "ALTER TABLE quarantine DROP CONSTRAINT full_disk",
+    ),
+}
+
+
+def test_a_revert_that_can_not_be_written_whole_is_not_written_at_all(desk, store_kind):
     release_id = desk.live(500)
-    before = desk.point
-    held = sqlite3.connect(desk.store.path, isolation_level=None)
-    held.execute(
-        "CREATE TRIGGER full BEFORE INSERT ON quarantine BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
-    )
-    with pytest.raises(sqlite3.IntegrityError, match="the disk is full"):
+    before, (fill, free) = desk.point, FULL[store_kind]
+    desk.hand(fill)
+    with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError), match="full_disk"):
         desk.revert(release_id)
     assert desk.point == before
     assert release(desk)["state"] == "canary"
-    held.execute("DROP TRIGGER full")
-    held.close()
+    desk.hand(free)
     assert desk.revert(release_id).release_id is None
 
 
@@ -280,10 +286,7 @@ def test_nothing_is_promoted_while_the_kill_switch_is_on(desk):
 
 def test_a_candidate_that_was_changed_is_not_promoted(desk):
     release_id = desk.live(500)
-    held = sqlite3.connect(desk.store.path, isolation_level=None)
-    held.execute("DROP TRIGGER bundle_part_no_update")
-    held.execute("UPDATE bundle_part SET version = '9' WHERE bundle_id = ?", [desk.candidate])
-    held.close()
+    desk.hand("UPDATE bundle_part SET version = '9' WHERE bundle_id = ?", desk.candidate)
     with pytest.raises(CorruptRow):
         desk.promote(release_id)
     assert desk.point.release_id == release_id

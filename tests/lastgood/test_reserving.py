@@ -325,7 +325,7 @@ def test_an_action_of_an_unknown_run(desk):
 
 def test_a_store_that_goes_before_the_effect_prevents_it(desk, take):
     run, done = take(), []
-    desk.store.path.rename(desk.store.path.with_suffix(".gone"))
+    desk.vanish()
     with pytest.raises(StoreUnavailable), acting.action(desk.store, run.run_id, "message", "", None):
         done.append("sent")
     assert done == []
@@ -333,5 +333,5 @@ def test_a_store_that_goes_before_the_effect_prevents_it(desk, take):
 
 def test_a_store_that_goes_after_the_effect_does_not_make_the_agent_repeat_it(desk, take, caplog):
     with acting.action(desk.store, take().run_id, "message", "", None):
-        desk.store.path.rename(desk.store.path.with_suffix(".gone"))
+        desk.vanish()
     assert "is done, and stays `reserved` in the store" in caplog.text

@@ -5,15 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastgood import assignment
-from lastgood.clock import ManualClock
-from lastgood.errors import CorruptRow, InvalidInput, NotFound, Refused, StoreUnavailable
+from lastgood.clock import ManualClock, SystemClock
+from lastgood.epoch_word import Mark
 from lastgood.moves import ControlPoint
 from lastgood.release import RISKS, Terms
 from lastgood.router import Reason, Router, Snapshot
-from lastgood.snapshot import Serving, announced_runtimes
-from lastgood.store.connection import Store
 
-HOUR = 3_600_000_000
 UNITS = [f"unit-{i}" for i in range(300)]
 
 
@@ -120,12 +117,10 @@ def test_a_risky_run_stays_on_the_baseline(risk, bundles, clock):
     assert found.route("unit").risk == "low"
 
 
-@pytest.mark.parametrize("risk", ["none", "LOW", ""])
-def test_an_unknown_risk_is_refused(risk, bundles, clock):
-    with pytest.raises(
-        InvalidInput, match=r"risk .* of a run of support is unknown; use one of low, medium, high"
-    ):
-        router(bundles, clock).route("unit", risk)
+@pytest.mark.parametrize("risk", ["none", "LOW", "", 7, ["low"]])
+def test_an_unknown_risk_counts_as_the_highest(risk, bundles, clock):
+    decision = router(bundles, clock, share_bp=10_000).route("unit", risk)
+    assert (decision.arm, decision.reason, decision.risk) == ("baseline", Reason.RISK, "high")
 
 
 def test_a_lapsed_lease_serves_the_baseline_from_the_very_microsecond(bundles, clock):
@@ -144,123 +139,128 @@ def test_an_update_is_seen_whole(bundles, clock):
     assert (decision.arm, decision.reason, decision.epoch) == ("baseline", Reason.NO_RELEASE, 4)
 
 
-# -- snapshots from the store
-
-
-def serving(desk, **how):
-    return Serving(desk.store, desk.agent, desk.environment, **how)
-
-
-def arms(desk, served):
-    with desk.store.reading() as txn:
-        found = served.refresh(txn)
-    return {found.route(unit).arm for unit in UNITS[:20]}
-
-
-@pytest.mark.parametrize("jump_us", [HOUR, 24 * HOUR, -HOUR, -24 * HOUR, 365 * 24 * HOUR])
-def test_a_jump_of_the_wall_clock_changes_nothing_on_the_same_boot(jump_us, desk, clock):
-    desk.live(10_000)
-    before = serving(desk)
-    assert arms(desk, before) == {"candidate"}
-    clock.wall_us += jump_us
-    assert arms(desk, before) == {"candidate"}
-    assert arms(desk, serving(desk)) == {"candidate"}
-    clock.since_boot_us += HOUR
-    assert arms(desk, before) == {"baseline"}
-    assert arms(desk, serving(desk)) == {"baseline"}
-
-
-def test_on_another_boot_the_wall_clock_counts(desk):
-    desk.live(10_000)
-    clock = ManualClock(since_boot_us=5, boot_id="another")
-    other = Serving(Store(desk.store.url, clock), desk.agent, desk.environment)
-    assert arms(desk, other) == {"candidate"}
-    clock.advance(HOUR - 1)
-    assert arms(desk, other) == {"candidate"}
-    clock.advance(1)
-    assert arms(desk, other) == {"baseline"}
-    other.store.close()
-
-
-def test_a_kill_is_seen_at_the_next_run(desk):
-    desk.live(10_000)
-    served = serving(desk)
-    assert arms(desk, served) == {"candidate"}
-    desk.kill()
-    assert arms(desk, served) == {"baseline"}
-
-
-def test_a_renewal_goes_on_serving_the_candidate(desk, clock):
-    release_id = desk.live(10_000)
-    served = serving(desk)
-    arms(desk, served)
-    clock.advance(HOUR - 1)
-    desk.serve(release_id, 10_000)
-    clock.advance(HOUR - 1)
-    assert arms(desk, served) == {"candidate"}
-
-
-def test_a_candidate_whose_runtime_is_not_announced_is_not_served(desk):
-    desk.live(10_000, candidate=desk.register("needs", "image:2"))
-    served = serving(desk)
-    assert arms(desk, served) == {"baseline"}
-    assert served.router.route("unit").reason is Reason.RUNTIME
-    assert arms(desk, serving(desk, runtimes=frozenset({"image:2"}))) == {"candidate"}
-
-
-def test_a_baseline_whose_runtime_is_not_announced_is_refused(desk):
-    desk.promote(desk.live(candidate=desk.register("needs", "image:2")))
-    with pytest.raises(
-        Refused, match=r"needs the runtime image:2, which this process does not announce.*LASTGOOD_RUNTIME"
-    ):
-        arms(desk, serving(desk))
-
-
-def test_runtimes_are_announced_by_the_environment(monkeypatch):
-    monkeypatch.setenv("LASTGOOD_RUNTIME", " image:1, commit:abc ,")
-    assert announced_runtimes() == {"image:1", "commit:abc"}
-
-
-def test_a_bundle_is_read_once_a_process(desk, monkeypatch):
-    from lastgood import registry
-
-    served, reads = serving(desk), []
-    real = registry.read
-    monkeypatch.setattr(
-        registry, "read", lambda txn, bundle_id: reads.append(bundle_id) or real(txn, bundle_id)
+def test_a_route_that_somebody_kept_follows_an_update(bundles, clock):
+    found = router(bundles, clock, share_bp=10_000)
+    kept = found.route
+    found.update(
+        Snapshot(dataclasses.replace(found.snapshot.point, killed=True), bundles[0], bundles[1], 10**15)
     )
-    release_id = desk.start()
-    for share_bp in (100, 200, 300):
-        desk.serve(release_id, share_bp)
-        reads.clear() if share_bp == 100 else None
-        arms(desk, served)
-    assert len(reads) <= 2
+    assert kept("unit").reason is Reason.KILLED
 
 
-def spoil(desk, bundle_id):
-    import sqlite3
-
-    held = sqlite3.connect(desk.store.path, isolation_level=None)
-    held.execute("DROP TRIGGER bundle_no_update")
-    held.execute("UPDATE bundle SET author = 'mallory' WHERE id = ?", [bundle_id])
-    held.close()
+def test_decisions_are_made_before_anybody_asks(bundles, clock):
+    found = router(bundles, clock)
+    made = {id(found.route(unit, risk)) for unit in UNITS for risk in (None, *RISKS)}
+    assert len(made) == 2 + 2  # low drawn or not, medium, high
 
 
-def test_a_changed_candidate_is_not_served_and_the_baseline_goes_on(desk, caplog):
-    desk.live(10_000)
-    spoil(desk, desk.candidate)
-    assert arms(desk, serving(desk)) == {"baseline"}
-    assert "the candidate of support in production is not served" in caplog.text
+def test_without_headroom_both_arms_are_refused_as_evidence(bundles, clock):
+    found = router(bundles, clock, share_bp=5_000)
+    found.update(dataclasses.replace(found.snapshot, headroom=False))
+    assert {found.route(unit).reason for unit in UNITS} == {Reason.CAP}
+    assert found.route("unit", "high").reason is Reason.RISK
 
 
-def test_a_changed_baseline_is_never_served(desk):
-    spoil(desk, desk.baseline)
-    with pytest.raises(CorruptRow, match="changed behind lastgood's back"):
-        arms(desk, serving(desk))
+@given(st.text(st.characters(), max_size=20) | st.just("x" * 1_000_000) | st.integers() | st.none())
+def test_no_unit_makes_it_raise(bundles, unit):
+    found = router(bundles, ManualClock(), share_bp=10_000)
+    assert found.route(unit).arm == "candidate"
 
 
-def test_a_router_that_has_never_seen_a_bundle_raises_clearly(desk, tmp_path):
-    with pytest.raises(NotFound, match="no agent 'sales' in production"):
-        _ = Serving(desk.store, "sales", "production").router
-    with pytest.raises(StoreUnavailable, match="there is no store"):
-        _ = Serving(Store(f"sqlite:///{tmp_path / 'none.db'}"), "support", "production").router
+def test_half_a_surrogate_pair_is_drawn_like_any_unit(bundles, clock):
+    units = [f"{unit}\ud800" for unit in UNITS]
+    arms = {unit: router(bundles, clock).route(unit).arm for unit in units}
+    assert set(arms.values()) == {"baseline", "candidate"}
+    for share_bp in (5_001, 7_000):
+        later = router(bundles, clock, share_bp=share_bp)
+        assert all(later.route(u).arm == "candidate" for u, arm in arms.items() if arm == "candidate")
+
+
+@given(st.integers(0, 10_000), st.text(max_size=12))
+def test_the_limit_is_the_bucket(share_bp, unit):
+    hashed = assignment.seeded("rel_1")()
+    hashed.update(assignment.unit_bytes(unit))
+    drawn = hashed.digest() < assignment.limit(share_bp)
+    assert drawn is (assignment.bucket("rel_1", unit) < share_bp)
+
+
+# -- the epoch word
+
+
+def watched(bundles, words, clock=None, renew=None, deadline_us=10**15):
+    found = router(bundles, clock or ManualClock(), share_bp=10_000, deadline_us=deadline_us)
+    return Router(found.snapshot, clock or ManualClock(), mark=Mark.of(words, 1), renew=renew)
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_the_candidate_is_served_only_while_an_even_word_stands(bundles, before, after):
+    words = [0, before]
+    found = watched(bundles, words)
+    served = found.route("unit")
+    assert served.arm == ("baseline" if before % 2 else "candidate")
+    words[1] = after
+    decision = found.route("unit")
+    stands = before % 2 == 0 and after == before
+    assert decision.arm == ("candidate" if stands else "baseline")
+    assert decision.reason is (Reason.SPLIT if stands else Reason.MOVED)
+
+
+def test_a_moved_point_is_renewed_in_the_same_decision(bundles):
+    words = [0, 2]
+
+    def renew():
+        point = dataclasses.replace(found.snapshot.point, killed=True, epoch=4)
+        found.update(dataclasses.replace(found.snapshot, point=point), Mark.of(words, 1))
+        return True
+
+    found = watched(bundles, words, renew=renew)
+    assert found.route("unit").arm == "candidate"
+    words[1] = 4
+    assert (found.route("unit").reason, found.route("unit").epoch) == (Reason.KILLED, 4)
+
+
+def test_a_renewal_that_fails_or_raises_serves_the_baseline(bundles, caplog):
+    def broken():
+        raise ZeroDivisionError
+
+    for renew in (lambda: False, broken):
+        assert watched(bundles, [0, 1], renew=renew).route("unit").reason is Reason.MOVED
+    assert "could not be renewed" in caplog.text
+
+
+def test_a_standing_word_is_looked_at_again_four_times_a_second(bundles, clock):
+    asked = []
+
+    def renew():
+        asked.append(clock.boot_us())
+        found.extend()
+        return True
+
+    found = watched(bundles, [0, 2], clock, renew)
+    for _ in range(1_000):
+        assert found.route("unit").arm == "candidate"
+        clock.advance(1_000)
+    assert len(asked) == 3
+
+
+def test_a_lease_that_ends_between_two_looks_is_kept_to_the_microsecond(bundles, clock):
+    def renew():
+        found.extend()
+        return True
+
+    found = watched(bundles, [0, 2], clock, renew, deadline_us=clock.boot_us() + 7)
+    clock.advance(6)
+    assert found.route("unit").reason is Reason.SPLIT
+    clock.advance(1)
+    assert found.route("unit").reason is Reason.LAPSED
+    assert found.route("unit").reason is Reason.LAPSED
+
+
+def test_the_machines_own_clock_ends_a_lease(bundles):
+    clock = SystemClock()
+    found = router(bundles, clock, share_bp=10_000, deadline_us=clock.boot_us() + 20_000)
+    arms = [found.route("unit").arm]
+    while clock.boot_us() < found.snapshot.lease_deadline_us:
+        arms.append(found.route("unit").arm)
+    assert arms[0] == "candidate"
+    assert found.route("unit").reason is Reason.LAPSED

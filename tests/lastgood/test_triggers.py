@@ -1,3 +1,4 @@
+import json
 import math
 import random
 
@@ -5,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastgood.triggers import _PRIOR, _THETAS, RateTrigger, Triggers
+from lastgood.release import Terms
+from lastgood.triggers import _PRIOR, _THETAS, RateTrigger, RepeatTrigger, SpendTrigger, Triggers
 
 
 def test_the_prior_is_a_distribution_over_the_published_grid():
@@ -77,3 +79,78 @@ def test_the_line_rises_as_alpha_falls():
 
 def test_two_events_are_not_tolerated_by_default():
     assert Triggers() == Triggers(("data_leak", "wrong_action"), ())
+
+
+# -- costs
+
+
+@given(st.lists(st.floats(0.001, 100), min_size=1, max_size=30), st.floats(0.01, 10))
+def test_no_mean_cost_at_the_limit_gains_on_average(amounts, limit):
+    """E[factor] = 1 where the mean is the limit: each factor is linear in the cost."""
+    trigger = SpendTrigger(limit)
+    mean = sum(amounts) / len(amounts)
+    scaled = [amount * limit / mean for amount in amounts]
+    factors = [[math.exp(log) for log in trigger.log_factors(amount)] for amount in scaled]
+    for stake in range(5):
+        assert sum(row[stake] for row in factors) / len(factors) == pytest.approx(1.0)
+
+
+def test_the_spend_test_is_that_of_the_evaluators():
+    import numpy as np
+
+    from evaluators.monitors import spend_log_e
+
+    amounts, trigger, wealth = [0.05, 0.3, 0.0, 1.2], SpendTrigger(0.1), [0.0] * 5
+    for amount in amounts:
+        wealth = [w + f for w, f in zip(wealth, trigger.log_factors(amount), strict=True)]
+    assert trigger.log_e(wealth) == pytest.approx(spend_log_e(np.array(amounts), 0.1)[-1])
+
+
+def test_the_spend_trigger_fires_at_its_line():
+    trigger = SpendTrigger(0.1, alpha=0.05)
+    assert not trigger.fires([math.log(19.9)] * 5)
+    assert trigger.fires([math.log(20.1)] * 5)
+
+
+# -- repeated failures
+
+
+@pytest.mark.parametrize(
+    ("errors", "fired"),
+    [
+        ([], None),
+        ([None, "A", "A", "A"], None),
+        (["A", "A", "A"], "A"),
+        (["A", "B", "A", "A"], "A"),
+        (["A", "A", "B", "B"], None),
+        (["A", "A", None, None, "A"], None),
+    ],
+)
+def test_three_of_the_newest_four(errors, fired):
+    assert RepeatTrigger(3, 4).fires(errors) == fired
+
+
+# -- as JSON
+
+
+@pytest.mark.parametrize(
+    "triggers",
+    [
+        Triggers(),
+        Triggers(("x",), (RateTrigger("completion", 0.1),), SpendTrigger(0.2), RepeatTrigger(3, 5)),
+    ],
+)
+def test_triggers_come_back_from_json(triggers):
+    assert Triggers.of_plain(json.loads(json.dumps(triggers.plain()))) == triggers
+
+
+def test_what_schema_0001_knew_is_written_as_it_was():
+    """A control point that an older version sealed still matches its seal."""
+    assert set(Triggers().plain()) == {"zero_tolerance", "rates"}
+    assert not {"watch_us", "after_watch", "on_revert"} & set(json_of(Terms()))
+    changed = Terms(watch_us=1, after_watch="revert", on_revert="finish")
+    assert Terms.from_json(changed.to_json()) == changed
+
+
+def json_of(terms):
+    return json.loads(terms.to_json())

@@ -76,8 +76,8 @@ def patch(point: Point) -> None:
     real = Store.transaction
 
     @contextmanager
-    def transaction(self, *, durable=False):
-        with real(self, durable=durable) as txn:
+    def transaction(self, **given):
+        with real(self, **given) as txn:
             yield txn
             point.reach("before")
         point.reach("after")

@@ -8,6 +8,7 @@ import pytest
 
 from evaluators import Comparison
 from evaluators.blocks import BlockCounts
+from lastgood import recorder
 from lastgood.errors import CorruptRow
 from lastgood.store.connection import Store
 from tasks import comparison, driving
@@ -178,3 +179,23 @@ def test_the_terms_of_a_policy_are_those_that_agents_are_held_to(world):
     assert terms.caps == policy.caps()
     assert terms.triggers == policy.triggers()
     assert terms.records == policy.records()
+
+
+def test_the_exact_sums_of_a_block_are_sealed_when_its_slowest_guardrail_has_scored_it(world):
+    release_id = opened(world)
+    world.work(30)
+    world.clock.advance(20 * MINUTE)
+    look(world, release_id)
+    assert world.rows("SELECT * FROM sealed_tally") == []  # validation matures after 40 minutes
+    world.clock.advance(60 * MINUTE)
+    look(world, release_id)
+    blocks = {row["block"] for row in world.rows("SELECT block FROM block WHERE guardrail = 'validation'")}
+    sealed = world.rows("SELECT * FROM sealed_tally ORDER BY block, arm")
+    assert {row["block"] for row in sealed} == blocks != set()
+    live = world.rows("SELECT * FROM tally ORDER BY block, arm")
+    assert sealed == [row for row in live if row["block"] in blocks]
+    for run in world.rows("SELECT id FROM run WHERE release_id IS NOT NULL"):
+        recorder.record_late(world.store, run["id"], {"edits": 1})
+    look(world, release_id)
+    assert world.rows("SELECT * FROM sealed_tally ORDER BY block, arm") == sealed
+    assert sum(row["operator_edits"] for row in world.rows("SELECT operator_edits FROM tally")) == 30

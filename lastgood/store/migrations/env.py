@@ -11,12 +11,16 @@ assert tables.ControlPointRow.__tablename__ in target_metadata.tables  # noqa: S
 
 def _run() -> None:
     source = engine.engine_for(context.config.attributes["url"])
-    with source.connect() as connection:
-        context.configure(connection=connection, target_metadata=target_metadata, render_as_batch=True)
-        with context.begin_transaction():
-            context.run_migrations()
-        connection.commit()
-    source.dispose()
+    try:
+        with source.connect() as connection:
+            engine.lock_out_writers(connection)
+            context.configure(connection=connection, target_metadata=target_metadata, render_as_batch=True)
+            with context.begin_transaction():
+                context.run_migrations()
+            engine.sort_by_code_point(connection)
+            connection.commit()
+    finally:
+        source.dispose()
 
 
 _run()

@@ -16,7 +16,7 @@ from lastgood.release import Terms
 
 PACKAGE = Path(lastgood.__file__).parent
 OURS = (
-    "adopt bundle clear db init kill promote readmit rollback run status".split()  # noqa: SIM905
+    "adopt bundle clear db init kill promote readmit rollback rotate-key run status stop".split()  # noqa: SIM905
 )
 
 
@@ -65,11 +65,7 @@ def at(desk, monkeypatch):
 
 
 def edit(desk, statement):
-    held = sqlite3.connect(desk.store.path, isolation_level=None)
-    for (name,) in held.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-        held.execute(f"DROP TRIGGER {name}")
-    held.execute(statement)
-    held.close()
+    desk.hand(statement)
 
 
 # -- init, db

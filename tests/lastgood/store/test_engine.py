@@ -1,6 +1,7 @@
 import shutil
 import sqlite3
 
+import psycopg
 import pytest
 import sqlalchemy
 from alembic.autogenerate import compare_metadata
@@ -8,10 +9,11 @@ from alembic.migration import MigrationContext
 from sqlmodel import SQLModel, select
 
 from lastgood.errors import SchemaMismatch, StoreUnavailable
-from lastgood.store import connection as connecting
-from lastgood.store import engine, tables
+from lastgood.store import engine, sqlite, tables
 from lastgood.store.connection import SCHEMA, Store
 
+#: what a broken constraint raises
+BROKEN = (sqlite3.IntegrityError, psycopg.IntegrityError)
 IMMUTABLE = {
     "part": "kind",
     "bundle": "author",
@@ -21,44 +23,67 @@ IMMUTABLE = {
 }
 
 
-def content(path):
-    """Everything that a store's file holds, by table."""
-    held = sqlite3.connect(path)
-    names = [
-        name for (name,) in held.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-    ]
-    found = {name: held.execute(f"SELECT * FROM {name}").fetchall() for name in names}
-    held.close()
+TABLES = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name",
+    "postgres": "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1",
+}
+
+
+@pytest.fixture
+def content(hand):
+    """Everything that a store holds, by table."""
+
+    def read(store):
+        names = hand(store, TABLES["sqlite" if store.path else "postgres"])
+        return {name: sorted(hand(store, f"SELECT * FROM {name}"), key=repr) for (name,) in names}
+
+    return read
+
+
+def at(path):
+    return Store(f"sqlite:///{path}")
+
+
+def differences(store):
+    source = engine.engine_for(store.url)
+    with source.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        found = compare_metadata(context, SQLModel.metadata)
+    source.dispose()
     return found
 
 
-def test_the_migrated_schema_is_the_sqlmodel_schema(path):
-    source = engine.engine_for(f"sqlite:///{path}")
-    with source.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, SQLModel.metadata) == []
-    source.dispose()
+def test_the_migrated_schema_is_the_sqlmodel_schema(store):
+    assert differences(store) == []
 
 
-def test_a_difference_of_the_schemas_is_seen(path):
-    held = sqlite3.connect(path)
-    held.execute("ALTER TABLE run ADD COLUMN mood TEXT")
-    held.close()
-    source = engine.engine_for(f"sqlite:///{path}")
-    with source.connect() as connection:
-        found = compare_metadata(MigrationContext.configure(connection), SQLModel.metadata)
-    source.dispose()
-    assert [difference[0] for difference in found] == ["remove_column"]
+def test_a_difference_of_the_schemas_is_seen(store, hand):
+    hand(store, "ALTER TABLE run ADD COLUMN mood TEXT")
+    assert [difference[0] for difference in differences(store)] == ["remove_column"]
 
 
-def test_the_code_is_written_for_the_newest_migration(path):
-    assert content(path)["alembic_version"] == [(SCHEMA,)]
+def test_the_code_is_written_for_the_newest_migration(store, content):
+    assert content(store)["alembic_version"] == [(SCHEMA,)]
 
 
-def test_upgrading_again_changes_nothing(desk):
-    before = content(desk.store.path)
+def test_upgrading_again_changes_nothing(desk, content):
+    before = content(desk.store)
     engine.upgrade(desk.store.url)
-    assert content(desk.store.path) == before
+    assert content(desk.store) == before
+
+
+@pytest.mark.only("postgres")
+def test_text_sorts_by_code_point_whatever_the_language_of_the_database(store, hand):
+    language = hand(
+        store, "SELECT datlocprovider, daticulocale FROM pg_database WHERE datname = current_database()"
+    )
+    unlike = hand(
+        store,
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+        " AND data_type IN ('text', 'character varying') AND collation_name IS DISTINCT FROM 'C'"
+        " AND table_name <> 'alembic_version'",
+    )
+    assert unlike == [], language
 
 
 def test_upgrade_makes_the_folder_and_logs_ahead(tmp_path):
@@ -75,7 +100,7 @@ def test_a_path_with_signs_that_a_url_gives_a_meaning_is_one_file(tmp_path):
     Store(url).check_schema()
 
 
-def test_a_migration_that_breaks_off_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_a_migration_that_breaks_off_leaves_nothing_behind(tmp_path, monkeypatch, content):
     from alembic import op
 
     def fail(*_args, **_named):
@@ -85,18 +110,15 @@ def test_a_migration_that_breaks_off_leaves_nothing_behind(tmp_path, monkeypatch
     path = tmp_path / "lastgood.db"
     with pytest.raises(StoreUnavailable, match="disk I/O error"):
         engine.upgrade(f"sqlite:///{path}")
-    assert content(path) == {}
+    assert content(at(path)) == {}
 
 
-def test_a_newer_store_is_not_upgraded(path):
-    held = sqlite3.connect(path)
-    held.execute("UPDATE alembic_version SET version_num = '9999'")
-    held.commit()
-    held.close()
-    before = content(path)
+def test_a_newer_store_is_not_upgraded(store, hand, content):
+    hand(store, "UPDATE alembic_version SET version_num = '9999'")
+    before = content(store)
     with pytest.raises(SchemaMismatch, match=r"has schema 9999.*upgrade the lastgood package"):
-        engine.upgrade(f"sqlite:///{path}")
-    assert content(path) == before
+        engine.upgrade(store.url)
+    assert content(store) == before
 
 
 def test_a_file_that_is_no_database_is_not_upgraded(tmp_path):
@@ -114,7 +136,7 @@ def test_a_store_where_nothing_can_be_written_is_not_created():
 
 
 def test_no_store_is_created_on_a_network_file_system(tmp_path, monkeypatch):
-    monkeypatch.setattr(connecting, "_file_system", lambda path: "nfs4")
+    monkeypatch.setattr(sqlite, "_file_system", lambda path: "nfs4")
     with pytest.raises(StoreUnavailable, match="network file system"):
         engine.upgrade(f"sqlite:///{tmp_path / 'x.db'}")
     assert list(tmp_path.iterdir()) == []
@@ -129,30 +151,32 @@ def test_sqlmodel_reads_what_the_agent_side_wrote(desk):
 @pytest.mark.parametrize("table", sorted(IMMUTABLE))
 @pytest.mark.parametrize("verb", ["UPDATE", "DELETE"])
 def test_immutable_rows_refuse_an_edit(table, verb, desk):
-    held = sqlite3.connect(desk.store.path)
-    held.execute(
-        "INSERT INTO policy (digest, name, body, author, created_us) VALUES ('d', 'n', '{}', 'ann', 1)"
-    )
-    held.commit()
-    before = content(desk.store.path)
+    one = "INSERT INTO policy (digest, name, body, author, created_us) VALUES ('d', 'n', '{}', 'ann', 1)"
+    with desk.store.transaction() as txn:
+        txn.run(one)
     change = f"UPDATE {table} SET {IMMUTABLE[table]} = 'x'" if verb == "UPDATE" else f"DELETE FROM {table}"
-    with pytest.raises(sqlite3.IntegrityError, match=f"{table} rows are immutable"):
-        held.execute(change)
-    held.close()
-    assert content(desk.store.path) == before
+    before = desk.all(f"SELECT * FROM {table}")
+    with pytest.raises(BROKEN, match=f"{table} rows are immutable"), desk.store.transaction() as txn:
+        txn.run(change)
+    assert desk.all(f"SELECT * FROM {table}") == before
+
+
+@pytest.mark.only("postgres")
+@pytest.mark.parametrize("table", sorted(IMMUTABLE))
+def test_immutable_rows_refuse_to_be_truncated(table, desk):
+    with pytest.raises(BROKEN, match="rows are immutable"), desk.store.transaction() as txn:
+        txn.run(f"TRUNCATE {table} CASCADE")
 
 
 def test_at_most_one_live_release_by_the_index_itself(desk):
     desk.start()
-    held = sqlite3.connect(desk.store.path)
     columns = ", ".join(name for name in tables.ReleaseRow.model_fields if name != "id")
-    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-        held.execute(f"INSERT INTO release (id, {columns}) SELECT 'rel_2', {columns} FROM release")
-    held.close()
+    with pytest.raises(BROKEN, match=r"UNIQUE|one_live_release"), desk.store.transaction() as txn:
+        txn.run(f"INSERT INTO release (id, {columns}) SELECT 'rel_2', {columns} FROM release")
 
 
-def test_the_schema_is_copied_whole(migrated, tmp_path):
+def test_the_schema_is_copied_whole(migrated, tmp_path, content):
     """The fixtures copy the file alone: nothing may be left in its log."""
     copied = shutil.copy(migrated, tmp_path / "copy.db")
-    assert content(copied) == content(migrated)
-    assert content(copied)["alembic_version"] == [(SCHEMA,)]
+    assert content(at(copied)) == content(at(migrated))
+    assert content(at(copied))["alembic_version"] == [(SCHEMA,)]

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from lastgood.store.immutable import refuse_edits
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -11,14 +13,6 @@ depends_on = None
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 #: tables whose rows are never changed or deleted by anybody
 IMMUTABLE = ("part", "bundle", "bundle_part", "policy", "ledger")
-
-
-def _refuse_edits(table: str) -> None:
-    for verb in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, '{table} rows are immutable'); END"
-        )
 
 
 def upgrade() -> None:
@@ -439,7 +433,7 @@ def upgrade() -> None:
     with op.batch_alter_table("reservation", schema=None) as batch_op:
         batch_op.create_index("reservation_by_release", ["release_id", "expires_us"], unique=False)
     for table in IMMUTABLE:
-        _refuse_edits(table)
+        refuse_edits(table)
 
 
 def downgrade() -> None:

@@ -1,0 +1,193 @@
+"""SQLite: one file on a local disk, many readers, one writer.
+
+A write transaction is `BEGIN IMMEDIATE`, so writers follow one another. Control moves commit with
+`synchronous=FULL`, run telemetry with `NORMAL`, both on the same write-ahead log.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from lastgood.clock import Clock, SystemClock
+from lastgood.errors import StoreUnavailable
+from lastgood.store import statements as sql
+from lastgood.store.link import Mode, Opened, Values
+
+PREFIX = "sqlite:///"
+_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"})
+
+#: statements that break a constraint or lack a value are our mistakes, not the store's
+_OURS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
+
+
+def sqlite_path(url: str) -> Path:
+    """Return the file that a `sqlite:///` URL names; refuse any other URL."""
+    if not url.startswith(PREFIX) or len(url) == len(PREFIX):
+        msg = (
+            f"the store's URL {url!r} is not supported: use sqlite:///PATH (or sqlite:////ABSOLUTE/PATH), "
+            "or postgresql://USER@HOST/DATABASE"
+        )
+        raise StoreUnavailable(msg)
+    return Path(url.removeprefix(PREFIX))
+
+
+def _file_system(path: Path) -> str:
+    """Type of the file system that holds `path`, empty where the platform does not tell."""
+    try:
+        mounts = Path("/proc/mounts").read_text().splitlines()
+    except OSError:
+        return ""
+    absolute = str(path.resolve())
+    # of two mounts on one place the later one is what is seen
+    found = [(f[1].replace("\\040", " ").rstrip("/") + "/", f[2]) for f in map(str.split, reversed(mounts))]
+    holding = [(place, kind) for place, kind in found if f"{absolute}/".startswith(place)]
+    return max(holding, key=lambda place: len(place[0]))[1] if holding else ""
+
+
+def refuse_network(path: Path) -> None:
+    """Raise `StoreUnavailable` where `path` lies on a file system whose locks can't be trusted."""
+    if (kind := _file_system(path)) in _NETWORK:
+        msg = (
+            f"the store {path} is on a network file system ({kind}), where locks can't be trusted: "
+            "set LASTGOOD_DATABASE to a file on a local disk"
+        )
+        raise StoreUnavailable(msg)
+
+
+#: rows that one statement inserts
+_TOGETHER = 100
+
+
+class SqliteLink:
+    """One sqlite3 connection."""
+
+    lost = False
+    row_id = "rowid"
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.execute = connection.execute
+        #: whether it commits with `synchronous=FULL`; None before it was ever said
+        self._durable: bool | None = None
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self._connection.in_transaction
+
+    def schema(self) -> str | None:
+        """Return the migration that the file is at."""
+        try:
+            row = self._connection.execute(sql.SCHEMA_VERSION).fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            row = None
+        return row["version_num"] if row else None
+
+    def begin(self, mode: Mode) -> Opened:
+        """Open the only write transaction of the file, whatever it is about."""
+        if self._durable is not mode.durable:
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if mode.durable else 'NORMAL'}")
+            self._durable = mode.durable
+        self._connection.execute("BEGIN IMMEDIATE")
+        return Opened(self.schema())
+
+    def begin_reading(self) -> Opened:
+        """Open a read of the file as it is now."""
+        self._connection.execute("BEGIN")
+        return Opened(self.schema())
+
+    def commit(self) -> None:
+        """Commit; where the disk refuses, the transaction stays open."""
+        self._connection.execute("COMMIT")
+
+    def roll_back(self) -> None:
+        """Roll back."""
+        self._connection.execute("ROLLBACK")
+
+    def many(self, statement: str, rows: Sequence[Values]) -> int:
+        """Run a statement for each of `rows`."""
+        return self._connection.executemany(statement, rows).rowcount
+
+    def insert_new(self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> int:
+        """Insert those of `rows` that are new, `_TOGETHER` in a statement: opening the table costs."""
+        new, whole = 0, len(rows) - len(rows) % _TOGETHER
+        for start in range(0, whole, _TOGETHER):
+            values = list(chain.from_iterable(rows[start : start + _TOGETHER]))
+            new += self._connection.execute(sql.insert_tuples(table, columns, _TOGETHER), values).rowcount
+        if whole < len(rows):
+            new += self._connection.executemany(sql.insert_tuples(table, columns, 1), rows[whole:]).rowcount
+        return new
+
+    def notify(self, payload: str) -> None:
+        """Nobody on another host reads this file."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+class SqliteDatabase:
+    """The file that a `sqlite:///` URL names."""
+
+    failures = (sqlite3.Error,)
+
+    def __init__(self, url: str) -> None:
+        self.path: Path = sqlite_path(url).absolute()
+        self.clock: Clock = SystemClock()
+
+    @property
+    def name(self) -> str:
+        """The file."""
+        return str(self.path)
+
+    def standing(self) -> tuple[int, int]:
+        """Device and inode of the file that is at the path now."""
+        try:
+            found = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            msg = (
+                f"there is no store at {self.path}: create it with `lastgood db upgrade`, "
+                "or set LASTGOOD_DATABASE"
+            )
+            raise StoreUnavailable(msg) from error
+        except OSError as error:
+            raise self.unavailable(error) from error
+        return found.st_dev, found.st_ino
+
+    def open(self, patience_s: float) -> SqliteLink:
+        """Open the file."""
+        refuse_network(self.path)
+        try:
+            # a slot is used under its lock: by its thread, and by the thread that forks
+            connection = sqlite3.connect(
+                self.path,
+                timeout=patience_s,
+                isolation_level=None,
+                cached_statements=256,
+                check_same_thread=False,
+            )
+        except sqlite3.Error as error:
+            raise self.unavailable(error) from error
+        connection.row_factory = sqlite3.Row
+        try:
+            connection.execute("PRAGMA foreign_keys=ON")
+        except sqlite3.Error as error:
+            connection.close()
+            raise self.unavailable(error) from error
+        return SqliteLink(connection)
+
+    @staticmethod
+    def is_ours(error: Exception) -> bool:
+        """Whether a constraint is broken or a value can't be bound."""
+        return isinstance(error, _OURS)
+
+    def unavailable(self, error: Exception) -> StoreUnavailable:
+        """Name the file, the reason, and what to look at."""
+        return StoreUnavailable(
+            f"the store {self.path} can't be used: {error}; nothing was written. Check that it is a file "
+            "that this process may write, on a disk with room, and that nobody holds it locked"
+        )
