@@ -38,7 +38,7 @@ def design_effect(moments: FloatArray) -> FloatArray:
     `moments` (..., 6 * arms); each arm's scores are taken from its own mean: SUM_units (y - n mean)^2 over
     SUM_runs (x - mean)^2, which is N p (1 - p) for bad runs. 1 where nothing varies.
     """
-    arms = moments.reshape(*moments.shape[:-1], -1, MOMENTS)
+    arms = moments.reshape(*moments.shape[:-1], moments.shape[-1] // MOMENTS, MOMENTS)
     runs, total, squares, n2, ny, y2 = (arms[..., i] for i in range(MOMENTS))
     mean = np.where(runs > 0, total / np.maximum(runs, 1.0), 0.0)
     between = (y2 - 2.0 * mean * ny + mean * mean * n2).sum(axis=-1)

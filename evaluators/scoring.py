@@ -67,6 +67,40 @@ def read_flag(runs: pd.DataFrame, column: str) -> Flag:
     return Flag(known, values > 0)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Amount:
+    """One column of numbers of some runs."""
+
+    #: whether a number was reported, (runs,)
+    known: BoolArray
+    #: the number, 0 where there is none, (runs,)
+    value: FloatArray
+
+
+def read_number(runs: pd.DataFrame, column: str) -> Amount:
+    """A column of finite numbers, missing values allowed; InvalidEvidence names run and column."""
+    series = runs[column]
+    known = series.notna().to_numpy(dtype=np.bool_)
+    value = np.zeros(len(series))
+    try:
+        value[known] = series.to_numpy(dtype=object)[known].astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidEvidence(f"runs, column {column}: {error}; give numbers") from error
+    wrong = ~np.isfinite(value)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise InvalidEvidence(
+            f"run {runs.index[row]} (row {row}), column {column}: {value[row]} is no number"
+        )
+    return Amount(known, value)
+
+
+def refuse_outside(runs: pd.DataFrame, column: str, amount: Amount, least: float, most: float) -> None:
+    """InvalidEvidence where a reported number lies outside its range."""
+    wrong = amount.known & ~((amount.value >= least) & (amount.value <= most))
+    _refuse(runs, column, wrong, f"is not within {least:g} to {most:g}")
+
+
 def read_arm(runs: pd.DataFrame) -> BoolArray:
     """Whether each run was the candidate's, (runs,)."""
     column = _required(runs, "arm", "baseline or candidate")
@@ -122,6 +156,15 @@ def counted_and_bad(
         return np.ones(len(runs), dtype=np.bool_), np.asarray(flag.known & (flag.true == bad))
     counted = ~infra
     return counted, np.asarray(flag.bad(lost, bad=bad) & counted, dtype=np.bool_)
+
+
+def past_threshold(
+    runs: pd.DataFrame, column: str, lost: BoolArray, infra: BoolArray, line: float, *, above: bool
+) -> tuple[BoolArray, BoolArray]:
+    """As `counted_and_bad` for a column of numbers: bad is past a threshold, unreported, or lost."""
+    amount = read_number(runs, column)
+    past = amount.value > line if above else amount.value < line
+    return ~infra, np.asarray((~amount.known | lost | past) & ~infra, dtype=np.bool_)
 
 
 def _required(runs: pd.DataFrame, column: str, meaning: str) -> "pd.Series[str]":

@@ -14,13 +14,16 @@ def rules(make_rules):
     return make_rules("completion", "validation", "infra")
 
 
-def one_look(harm=(0, 0, 0), gates=(4, 4, 4), crossed=(True, True, True), scored=(True,) * 3, mismatch=0.0):
+def one_look(
+    harm=(0, 0, 0), gates=(4, 4, 4), crossed=(True, True, True), scored=(True,) * 3, mismatch=0.0, held=False
+):
     return Looks(
         np.array([harm], dtype=float),
         np.array([gates], dtype=float)[:, :, None],
         np.array([crossed])[:, :, None],
         np.array([scored]),
         np.array([mismatch]),
+        np.array([held]),
     )
 
 

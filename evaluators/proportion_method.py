@@ -1,0 +1,128 @@
+"""The method of shares of bad runs: `proportion` and `quantile` guardrails."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from evaluators.blocks import ALL, WHOLE, BlockTable
+from evaluators.intervals import log_odds_sequence, risk_difference
+from evaluators.method import Scored, Shown, as_counts, no_sums
+from evaluators.mixture import (
+    CURVE,
+    FISHER_PRIOR,
+    THETAS,
+    BoolArray,
+    FloatArray,
+    log_mean_exp,
+    log_sum_exp,
+)
+from evaluators.proportions import bet_increments, fisher_log_ratio, under_rate_log_e
+from evaluators.references import Gate
+from evaluators.rules import Guardrail, Kind
+from evaluators.scoring import counted_and_bad, past_threshold
+
+#: alternatives of the harm tests, and columns of one gate (its alternatives, then its null)
+HARM, GATE = len(THETAS), 25
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProportionMethod:
+    """The bet on the assignment for harm, the conditional test for proof (STATISTICS.md, 2(a) and (a'))."""
+
+    guardrail: Guardrail
+    #: one a step; the last is the margin's
+    bars: tuple[Gate, ...]
+    #: (weight in runs, bad rate) by stratum that predict the baseline at first
+    predicted: Mapping[str, tuple[float, float]]
+    #: threshold of a `quantile` guardrail, in the column's unit
+    threshold: float | None
+    #: log odds ratios of the conditional test: THETAS, then 25 a gate, then CURVE
+    thetas: FloatArray
+    prior: FloatArray
+    #: whether the recorded share dealt the runs; else harm is judged by the conditional test
+    share_ours: bool
+
+    @property
+    def width(self) -> int:
+        """Counts are all there is."""
+        return 0
+
+    @property
+    def proof_width(self) -> int:
+        """One number a log odds ratio."""
+        return len(self.thetas)
+
+    @property
+    def moves_open(self) -> bool:
+        """The bet does; the conditional test needs closed blocks."""
+        return self.share_ours
+
+    def score(
+        self, runs: pd.DataFrame, candidate: BoolArray, share: FloatArray, lost: BoolArray, infra: BoolArray
+    ) -> Scored:
+        """Bad runs by the column's flag, or by the threshold."""
+        del candidate, share
+        column, bad = self.guardrail.column, self.guardrail.bad
+        if self.guardrail.kind is Kind.QUANTILE:
+            line = np.nan if self.threshold is None else self.threshold
+            counted, hit = past_threshold(runs, column, lost, infra, line, above=bad)
+        else:
+            counted, hit = counted_and_bad(runs, column, lost, infra, bad=bad)
+        return Scored(counted, hit, no_sums(len(runs)), hit.astype(np.float64))
+
+    def bets(self, table: BlockTable, before: FloatArray) -> FloatArray:
+        """(blocks, 24); a block without runs adds exactly nothing."""
+        if not self.share_ours:
+            return fisher_log_ratio(table.counts, np.asarray(THETAS))
+        return bet_increments(
+            table.counts, table.share_bp / WHOLE, self.rates(table, before), np.asarray(THETAS)
+        )
+
+    def run_bets(
+        self, scored: Scored, candidate: BoolArray, share: FloatArray, rate: FloatArray
+    ) -> FloatArray:
+        """(runs, 24)."""
+        return bet_increments(as_counts(scored, candidate), share, rate, np.asarray(THETAS))
+
+    def rates(self, table: BlockTable, before: FloatArray) -> FloatArray:
+        """History's runs weigh as `predicted` says, the release's own baseline runs each as one."""
+        weights = np.empty((len(table), 2))
+        for name in dict.fromkeys(table.stratum.tolist()):
+            weights[table.stratum == name] = self.predicted.get(name, self.predicted[ALL])
+        rate = (weights[:, 0] * weights[:, 1] + before[:, 1]) / (weights[:, 0] + before[:, 0])
+        return np.asarray(rate, dtype=np.float64)
+
+    def proof(self, table: BlockTable) -> FloatArray:
+        """The conditional test's log likelihood ratios, (blocks, thetas)."""
+        return fisher_log_ratio(table.counts, self.thetas)
+
+    def gates(self, proof: FloatArray, totals: FloatArray) -> FloatArray:
+        """The conditional test against the margin's odds, or the rate alone where hardly anything fails."""
+        found = np.zeros((len(proof), len(self.bars)))
+        for index, gate in enumerate(self.bars):
+            terms = []
+            if gate.null is not None and gate.rate_weight < 1.0:
+                part = proof[:, HARM + index * GATE : HARM + (index + 1) * GATE]
+                ratio = log_mean_exp(gate.log_prior, part[:, :-1] - part[:, -1:])
+                terms.append(np.log1p(-gate.rate_weight) + ratio)
+            if gate.rate is not None and gate.rate_weight > 0.0:
+                one = under_rate_log_e(totals[:, 0], totals[:, 1], gate.rate)
+                terms.append(np.log(gate.rate_weight) + one)
+            if terms:
+                found[:, index] = log_sum_exp(np.stack(terms, axis=-1))
+        return found
+
+    def check(self, proof: FloatArray) -> float:
+        """The conditional test of harm."""
+        return float(log_mean_exp(FISHER_PRIOR, proof[:HARM]))
+
+    def shown(self, proof: FloatArray, totals: tuple[int, int, int, int], alpha: float) -> Shown:
+        """Differences in points (1 = one run in 100); the arms' rates as 0..1."""
+        n_c, y_c, n_b, y_b = totals
+        odds = log_odds_sequence(CURVE, proof[-len(CURVE) :], alpha)
+        return Shown(risk_difference(odds, n_b, y_b), y_b / n_b if n_b else 0.0, y_c / n_c if n_c else 0.0)
+
+
+__all__ = ["GATE", "HARM", "ProportionMethod"]
