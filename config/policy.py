@@ -14,9 +14,9 @@ from config import checks, sections
 from config.complaints import complain
 from config.document import Document, digest_of, read_frozen, read_yaml
 from config.durations import Duration, between, format_duration
-from config.metrics import KNOWN, fill, order
+from config.metrics import USUAL, fill, order
 from config.quantities import Rate, Weight
-from evaluators.rules import Guardrail, Mode, Rules, Step, Undecided
+from evaluators.rules import Mode, OnHarm, Rules, Step, Undecided, Waiver
 from lastgood.caps import Caps
 from lastgood.errors import InvalidPolicy
 from lastgood.records import Records
@@ -31,7 +31,7 @@ STEPS = (
     {"share": "50%", "min_runs": 100, "min_time": "2 h"},
 )
 #: all metrics that every run record can tell, with their defaults
-GUARDRAILS: dict[str, object] = {name: {} for name in KNOWN}
+GUARDRAILS: dict[str, object] = {name: {} for name in USUAL}
 #: the policies that come with the pipeline
 POLICIES = Path(__file__).parent / "policies"
 
@@ -112,6 +112,17 @@ class Policy(sections.Section):
         title="Strata",
         description="Slices with weights of sum 1, or a list for equal ones.",
     )
+    on_harm: dict[sections.SliceName, Annotated[OnHarm, Field(strict=False)]] = Field(
+        default={},
+        max_length=50,
+        title="On harm",
+        description="By slice, what harm in it alone does: revert (default), hold the release, or report.",
+    )
+    waivers: Annotated[tuple[sections.WaiverSpec, ...], Field(strict=False, max_length=50)] = Field(
+        default=(),
+        title="Waivers",
+        description="Known trades that were accepted beforehand: a guardrail may get worse in one slice.",
+    )
     reference: dict[str, Rate] = Field(
         default={},
         title="Reference",
@@ -190,6 +201,7 @@ class Policy(sections.Section):
         checks.check_steps(self.steps)
         checks.check_guardrails(self.guardrails, self.lost_after, self.reference)
         checks.check_strata(self.strata)
+        checks.check_slices(self.strata, self.guardrails, self.on_harm, self.waivers)
         checks.check_leases(self.look_every, {"lease": self.lease, "driver_timeout": self.driver_timeout})
         checks.check_horizon(self.steps, self.guardrails, self.horizon)
         return self
@@ -236,12 +248,11 @@ class Policy(sections.Section):
         """Everything that the evaluators need; guardrails and strata in one order, however written."""
         guardrails = {name: self.guardrails[name] for name in sorted(self.guardrails, key=order)}
         return Rules(
-            guardrails=tuple(
-                Guardrail(name, g.column, g.bad, g.weight, g.margin, g.margin_rel, g.matures)
-                for name, g in guardrails.items()
-            ),
+            guardrails=tuple(spec.guardrail(name) for name, spec in guardrails.items()),
             steps=tuple(Step(step.share, step.min_runs, step.min_time, step.rule_out) for step in self.steps),
             strata=tuple(sorted((name, float(weight)) for name, weight in self.strata.items())),
+            on_harm=tuple(sorted(self.on_harm.items())),
+            waivers=tuple(Waiver(w.guardrail, w.slice, w.reason, w.approver) for w in self.waivers),
             references=checks.bad_rates(self.reference, guardrails),
             alpha_revert=self.alpha.revert,
             alpha_promote=self.alpha.promote,

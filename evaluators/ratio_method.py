@@ -13,7 +13,7 @@ from evaluators.mixture import BoolArray, FloatArray
 from evaluators.residual_bet import STAKES, residual_bets
 from evaluators.rules import Guardrail, Kind
 from evaluators.scales import Scale
-from evaluators.scoring import read_flag, read_number, refuse_outside
+from evaluators.scoring import left_out, read_flag, read_number, refuse_outside
 
 #: ratios, candidate over baseline, at which the confidence sequence is looked at, (601,)
 RATIOS = np.geomspace(1 / 20, 20, 601)
@@ -71,7 +71,7 @@ class RatioMethod:
             np.where(ours, amounts, 0.0),
             np.where(ours, 0.0, amounts),
         ]
-        return Scored(~infra, success, np.hstack(parts), g)
+        return Scored(~left_out(runs, amount, infra), success, np.hstack(parts), g)
 
     def _success(self, runs: pd.DataFrame, lost: BoolArray) -> BoolArray:
         if self.guardrail.kind is Kind.COUNT:

@@ -12,7 +12,7 @@ from evaluators.method import Scored, Shown
 from evaluators.mixture import THETAS, BoolArray, FloatArray, log_sum_exp
 from evaluators.rules import Guardrail
 from evaluators.scales import Scale
-from evaluators.scoring import read_number, refuse_outside
+from evaluators.scoring import left_out, read_number, refuse_outside
 
 _BETS, _STAKES = len(THETAS), len(bounded.PARTS)
 
@@ -63,7 +63,9 @@ class ScoreMethod:
         ]
         shown = [difference, difference**2, np.where(candidate, loss, 0.0), np.where(candidate, 0.0, loss)]
         none = np.zeros(len(runs), dtype=np.bool_)
-        return Scored(~infra, none, np.hstack([*columns, np.stack(shown, axis=1)]), loss)
+        return Scored(
+            ~left_out(runs, mark, infra), none, np.hstack([*columns, np.stack(shown, axis=1)]), loss
+        )
 
     def bets(self, table: BlockTable, before: FloatArray) -> FloatArray:
         """(blocks, 24)."""

@@ -158,13 +158,24 @@ def counted_and_bad(
     return counted, np.asarray(flag.bad(lost, bad=bad) & counted, dtype=np.bool_)
 
 
+def left_out(runs: pd.DataFrame, amount: Amount, infra: BoolArray) -> BoolArray:
+    """Runs without part in a column of numbers, (runs,).
+
+    Infrastructure failures, and runs whose client went away (`disconnected`) before it was reported.
+    """
+    if "disconnected" not in runs:
+        return infra
+    return np.asarray(infra | (read_flag(runs, "disconnected").true & ~amount.known), dtype=np.bool_)
+
+
 def past_threshold(
     runs: pd.DataFrame, column: str, lost: BoolArray, infra: BoolArray, line: float, *, above: bool
 ) -> tuple[BoolArray, BoolArray]:
     """As `counted_and_bad` for a column of numbers: bad is past a threshold, unreported, or lost."""
     amount = read_number(runs, column)
     past = amount.value > line if above else amount.value < line
-    return ~infra, np.asarray((~amount.known | lost | past) & ~infra, dtype=np.bool_)
+    counted = ~left_out(runs, amount, infra)
+    return counted, np.asarray((~amount.known | lost | past) & counted, dtype=np.bool_)
 
 
 def _required(runs: pd.DataFrame, column: str, meaning: str) -> "pd.Series[str]":

@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 
 from evaluators import History, scoring
-from evaluators.blocks import BlockCounts, stratum_of
+from evaluators.blocks import WHOLE, BlockCounts, stratum_of
+from evaluators.method import Method
 from evaluators.path import ASSIGNED
 from evaluators.rules import Guardrail, Rules
+from evaluators.terms import method
 from lastgood.release import Terms
 from lastgood.store import statements as sql
 from lastgood.store.connection import Transaction
@@ -83,7 +85,8 @@ def gather(
     for place, (maturity, members) in enumerate(rules.classes.items()):
         was = progress.get(str(maturity), Progress())
         runs = _runs(txn, release_id, was, rules, terms, maturity)
-        found, after[str(maturity)] = _count(runs, was, members, history, filling, with_assigned=place == 0)
+        methods = {g: how for g in members if (how := method(g, rules, history)) is not None}
+        found, after[str(maturity)] = _count(runs, was, methods, history, filling, with_assigned=place == 0)
         blocks |= found
     if blocks and ASSIGNED not in blocks:
         # only slower guardrails have news: their blocks must not stand in for the assignments, long counted
@@ -122,7 +125,7 @@ def _runs(
 def _count(
     runs: pd.DataFrame,
     was: Progress,
-    members: tuple[Guardrail, ...],
+    methods: Mapping[Guardrail, Method],
     history: History,
     filling: Mapping[str, int],
     *,
@@ -131,7 +134,7 @@ def _count(
     matured = runs[runs["matured"].astype(bool)] if len(runs) else runs
     reporting = tuple(
         g.name
-        for g in members
+        for g in methods
         if g.column in frames.ALWAYS
         or g.name in was.reporting
         or history.of(g)[0] > 0
@@ -139,13 +142,15 @@ def _count(
     )
     if matured.empty:
         return {}, Progress(was.after, was.sealed, reporting)
-    table = _table(matured, [g for g in members if g.name in reporting], with_assigned=with_assigned)
+    kept = {g: found for g, found in methods.items() if g.name in reporting}
+    table = _table(matured, kept, with_assigned=with_assigned)
     table["closed"] = _closed(table, runs, filling)
     sealed = {**was.sealed}
     for stratum, block in table.index[table["closed"]]:
         sealed[stratum] = max(sealed.get(stratum, -1), int(block))
     names = [*reporting, ASSIGNED] if with_assigned else list(reporting)
-    blocks = {name: [_block(key, row, name) for key, row in table.iterrows()] for name in names}
+    widths = {ASSIGNED: 0} | {g.name: found.width for g, found in kept.items()}
+    blocks = {name: [_block(key, row, name, widths[name]) for key, row in table.iterrows()] for name in names}
     open_seq = runs.loc[runs["block"] > runs["stratum"].map(lambda s: sealed.get(s, -1)).astype(int), "seq"]
     after = int(open_seq.min()) - 1 if len(open_seq) else int(runs["seq"].max())
     return blocks, Progress(after, sealed, reporting)
@@ -161,14 +166,21 @@ def _closed(table: pd.DataFrame, runs: pd.DataFrame, filling: Mapping[str, int])
     ]
 
 
-def _table(matured: pd.DataFrame, members: list[Guardrail], *, with_assigned: bool) -> pd.DataFrame:
-    """Counts by (stratum, block) in the order in which blocks ended: four columns a guardrail."""
+def _table(
+    matured: pd.DataFrame, methods: Mapping[Guardrail, Method], *, with_assigned: bool
+) -> pd.DataFrame:
+    """Counts and sums by (stratum, block), in the order in which blocks ended; four columns and more each."""
     candidate = matured["arm"].to_numpy() == "candidate"
     lost, infra = scoring.read_modifiers(matured)
     columns: dict[str, Any] = {}
-    for g in members:
-        counted, bad = scoring.counted_and_bad(matured, g.column, lost, infra, bad=g.bad)
-        columns |= _four(g.name, candidate, counted, bad)
+    share = matured["share_bp"].to_numpy(dtype=np.float64) / WHOLE
+    for g, found in methods.items():
+        if g.column not in matured:  # nobody has reported it yet in these runs
+            matured = matured.assign(**{g.column: None})
+        scored = found.score(matured, candidate, share, lost, infra)
+        columns |= _four(g.name, candidate, scored.counted, scored.hit & scored.counted)
+        added = np.where(scored.counted[:, None], scored.added, 0.0)
+        columns |= {f"{g.name}:{place}": column for place, column in enumerate(added.T)}
     if with_assigned:
         everyone = np.ones(len(matured), dtype=np.bool_)
         columns |= _four(ASSIGNED, candidate, everyone, ~everyone)
@@ -188,7 +200,8 @@ def _four(name: str, candidate: Any, counted: Any, bad: Any) -> dict[str, Any]:
     }
 
 
-def _block(key: Any, row: "pd.Series[Any]", name: str) -> BlockCounts:
+def _block(key: Any, row: "pd.Series[Any]", name: str, width: int) -> BlockCounts:
     n_c, y_c, n_b, y_b = (int(row[f"{name}:{column}"]) for column in ("n_c", "y_c", "n_b", "y_b"))
     share_bp, closed = int(row["share_bp"]), bool(row["closed"])
-    return BlockCounts(str(key[0]), int(key[1]), share_bp, n_c, y_c, n_b, y_b, closed)
+    sums = tuple(float(row[f"{name}:{place}"]) for place in range(width))
+    return BlockCounts(str(key[0]), int(key[1]), share_bp, n_c, y_c, n_b, y_b, closed, sums)

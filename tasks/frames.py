@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from evaluators.rules import Guardrail
+from evaluators.rules import Guardrail, Kind
 from lastgood.store.connection import Row
 
 #: events: a run that reported without naming them had none
@@ -63,7 +63,9 @@ def _record(
     for name, nothing in _EVENTS.items():
         known[name] = nothing if known.get(name) is None else known[name]
     if row["status"] == "disconnected":
-        known |= {g.column: not g.bad for g in guardrails if known.get(g.column) is None}
+        flags = (g for g in guardrails if g.kind is Kind.PROPORTION)
+        known |= {g.column: not g.bad for g in flags if known.get(g.column) is None}
+        known["disconnected"] = True  # an amount that it did not report is left out, not the worst
     return known
 
 
