@@ -6,7 +6,7 @@ distribution, any drift and at any time; no burn-in. All functions are pure.
 
 import numpy as np
 
-from evaluators.mixture import BoolArray, FloatArray, frozen
+from evaluators.mixture import BoolArray, FloatArray, IntArray, frozen
 
 #: stakes of the promote test, as parts of the largest that keeps every factor above 0, (8,)
 PARTS = frozen(np.geomspace(0.01, 0.9, 8))
@@ -52,6 +52,26 @@ def under_margin(difference: FloatArray, share: FloatArray, centre: float, margi
     return np.asarray(np.log1p(-stakes * (difference - margin)[:, None]), dtype=np.float64)
 
 
+def under_margin_counts(counts: IntArray, share: FloatArray, centre: float, margin: float) -> FloatArray:
+    """The same for blocks of good and bad runs: counts (blocks, 4) as n_c, y_c, n_b, y_b; (blocks, 8).
+
+    A loss is 0 or 1, so each block has four factors. Exact against "at least `margin` worse in every run",
+    whatever the baseline's rate is and however it moves.
+    """
+    n_c, y_c, n_b, y_b = (counts[:, i, None].astype(np.float64) for i in range(4))
+    found = np.zeros((len(counts), len(PARTS)))
+    for runs, loss, ours in (
+        (n_c - y_c, 0.0, True),
+        (y_c, 1.0, True),
+        (n_b - y_b, 0.0, False),
+        (y_b, 1.0, False),
+    ):
+        arm = np.full(len(counts), ours)
+        words = differences(np.full(len(counts), loss), arm, share, centre)
+        found += runs * under_margin(words, share, centre, margin)
+    return found
+
+
 def mean_sequence(total: float, squares: float, n: int, alpha: float) -> tuple[float, float, float]:
     """Mean and the ends of its asymptotic confidence sequence at 1 - alpha, from sums over n runs.
 
@@ -68,4 +88,4 @@ def mean_sequence(total: float, squares: float, n: int, alpha: float) -> tuple[f
     return float(mean), float(mean - half), float(mean + half)
 
 
-__all__ = ["PARTS", "differences", "loss_bets", "mean_sequence", "under_margin"]
+__all__ = ["PARTS", "differences", "loss_bets", "mean_sequence", "under_margin", "under_margin_counts"]

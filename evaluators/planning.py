@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from evaluators.blocks import ALL, WHOLE
+from evaluators.bounded import under_margin_counts
 from evaluators.decision import revert_line
 from evaluators.history import History
 from evaluators.mixture import BET_PRIOR, DISTANCES, THETAS, FloatArray, log_mean_exp, log_sum_exp
@@ -101,7 +102,15 @@ def _expected_promotion(gate: Gate, rate: float, share: float, runs: FloatArray)
         good = np.log1p(-PARTS * gate.rate) - np.log1p(-gate.rate)
         ratio = runs[:, None] * (rate * np.log(PARTS) + (1.0 - rate) * good)
         terms.append(np.log(gate.rate_weight / len(PARTS)) + log_sum_exp(ratio))
-    return log_sum_exp(np.stack(terms, axis=-1))
+    found = log_sum_exp(np.stack(terms, axis=-1))
+    if gate.difference is None:
+        return found
+    one = np.eye(4, dtype=np.int64)
+    cells = np.array([one[0], one[0] + one[1], one[2], one[2] + one[3]])
+    good_c, bad_c, good_b, bad_b = under_margin_counts(cells, np.full(4, share), rate, gate.difference)
+    base = (1.0 - share) / share * (rate * bad_b + (1.0 - rate) * good_b)
+    drift = runs[:, None] * (rate * bad_c + (1.0 - rate) * good_c + base)
+    return np.asarray(np.logaddexp(found, log_sum_exp(drift) - np.log(drift.shape[1])) - np.log(2.0))
 
 
 def _first(log_e: Callable[[FloatArray], FloatArray], line: float) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from evaluators.blocks import ALL, WHOLE, BlockTable
+from evaluators.bounded import PARTS, under_margin_counts
 from evaluators.intervals import log_odds_sequence, risk_difference
 from evaluators.method import Scored, Shown, as_counts, no_sums
 from evaluators.mixture import (
@@ -25,6 +26,8 @@ from evaluators.scoring import counted_and_bad, past_threshold
 
 #: alternatives of the harm tests, and columns of one gate (its alternatives, then its null)
 HARM, GATE = len(THETAS), 25
+#: stakes of the test of differences, a gate
+STAKES = len(PARTS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +41,8 @@ class ProportionMethod:
     predicted: Mapping[str, tuple[float, float]]
     #: threshold of a `quantile` guardrail, in the column's unit
     threshold: float | None
+    #: bad rate around which differences are measured, 0..1; any fixed value is valid
+    centre: float
     #: log odds ratios of the conditional test: THETAS, then 25 a gate, then CURVE
     thetas: FloatArray
     prior: FloatArray
@@ -51,8 +56,8 @@ class ProportionMethod:
 
     @property
     def proof_width(self) -> int:
-        """One number a log odds ratio."""
-        return len(self.thetas)
+        """8 a gate for differences, then one number a log odds ratio."""
+        return len(self.bars) * STAKES + len(self.thetas)
 
     @property
     def moves_open(self) -> bool:
@@ -95,12 +100,23 @@ class ProportionMethod:
         return np.asarray(rate, dtype=np.float64)
 
     def proof(self, table: BlockTable) -> FloatArray:
-        """The conditional test's log likelihood ratios, (blocks, thetas)."""
-        return fisher_log_ratio(table.counts, self.thetas)
+        """The differences' log factors, then the conditional test's log likelihood ratios, (blocks, K)."""
+        share, nothing = table.share_bp / WHOLE, np.zeros((len(table), STAKES))
+        parts = [
+            nothing
+            if gate.difference is None or not self.share_ours
+            else under_margin_counts(table.counts, share, self.centre, gate.difference)
+            for gate in self.bars
+        ]
+        return np.hstack([*parts, fisher_log_ratio(table.counts, self.thetas)])
 
     def gates(self, proof: FloatArray, totals: FloatArray) -> FloatArray:
-        """The conditional test against the margin's odds, or the rate alone where hardly anything fails."""
+        """The conditional test against the margin's odds, or the rate alone where hardly anything fails.
+
+        Where the margin is absolute the test of differences has half of the weight.
+        """
         found = np.zeros((len(proof), len(self.bars)))
+        differences, proof = np.split(proof, [len(self.bars) * STAKES], axis=1)
         for index, gate in enumerate(self.bars):
             terms = []
             if gate.null is not None and gate.rate_weight < 1.0:
@@ -112,11 +128,17 @@ class ProportionMethod:
                 terms.append(np.log(gate.rate_weight) + one)
             if terms:
                 found[:, index] = log_sum_exp(np.stack(terms, axis=-1))
+            if gate.difference is not None and self.share_ours:
+                part = differences[:, index * STAKES : (index + 1) * STAKES]
+                found[:, index] = np.logaddexp(found[:, index], log_sum_exp(part) - np.log(STAKES)) - np.log(
+                    2.0
+                )
         return found
 
     def check(self, proof: FloatArray) -> float:
         """The conditional test of harm."""
-        return float(log_mean_exp(FISHER_PRIOR, proof[:HARM]))
+        start = len(self.bars) * STAKES
+        return float(log_mean_exp(FISHER_PRIOR, proof[start : start + HARM]))
 
     def shown(self, proof: FloatArray, totals: tuple[int, int, int, int], alpha: float) -> Shown:
         """Differences in points (1 = one run in 100); the arms' rates as 0..1."""

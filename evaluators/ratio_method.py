@@ -112,8 +112,7 @@ class RatioMethod:
         for index, bar in enumerate(self.bars):
             if bar is not None and ready.any():
                 u, v, g = mh.score(proof[ready, : mh.WIDTH], bar)
-                proven = mh.log_e_under if self.guardrail.bad else mh.log_e_over
-                found[ready, index] = proven(u, v, g)
+                found[ready, index] = mh.log_e_within(u, v, g, bar)
         return found
 
     def check(self, proof: FloatArray) -> float:

@@ -58,6 +58,9 @@ class Gate:
     rate: float | None
     #: weight of the one-sample test in the gate's e-value, 0..1; the conditional test has the rest
     rate_weight: float
+    #: difference of bad rates that the test of differences rules out, 0..1, with half of the weight; None
+    #: where the margin is a part of a rate, or there is no reference
+    difference: float | None = None
 
     @property
     def thetas(self) -> FloatArray:
@@ -152,22 +155,25 @@ def gates(guardrail: Guardrail, rules: Rules, history: History) -> tuple[Gate, .
     An early gate rules out its odds ratio, or the margin where that is looser: a step is never stricter
     than the release. Where the reference (else the history's upper rate) is under half of the rate to rule
     out, hardly any run will be bad and the conditional test learns nothing from blocks without failures;
-    there the one-sample test gets half of the weight.
+    there the one-sample test gets half of the weight. An absolute margin is tested as a difference too,
+    which does not pay for the reference's uncertainty.
     """
     final = margin(guardrail, rules, history)
     n, bad = history.of(guardrail)
     upper = final.reference
     if upper is None and n:
         upper = upper_rate(n, bad)
+    absolute = final.delta is not None and final.delta == guardrail.margin_abs
     found = []
     for step in rules.steps:
         null, rate = final.null, final.delta
+        difference = final.delta if absolute and null is not None and step.rule_out is None else None
         if step.rule_out is not None:
             null = max(float(np.log(step.rule_out)), final.null or 0.0)
             if final.reference is not None and final.delta is not None:
                 lifted = logit(final.reference) + null
                 rate = max(final.delta, float(1.0 / (1.0 + np.exp(-lifted))) - final.reference)
-        found.append(Gate(null, rate, _rate_weight(null, rate, upper)))
+        found.append(Gate(null, rate, _rate_weight(null, rate, upper), difference))
     return tuple(found)
 
 

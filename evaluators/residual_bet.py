@@ -31,7 +31,9 @@ def residual_bets(scores: FloatArray, candidate: BoolArray, share: FloatArray) -
     """
     lifted = scores[:, None] * STAKES
     q = share[:, None]
-    expected = np.logaddexp(np.log1p(-q), np.log(q) + lifted)
+    # beyond e^500 the rest of the exponent is added by itself: ln(1 - q + q e^x) = ln q + x there
+    small = np.minimum(lifted, 500.0)
+    expected = np.log1p(q * np.expm1(small)) + (lifted - small)
     return np.asarray(np.where(candidate[:, None], lifted, 0.0) - expected, dtype=np.float64)
 
 

@@ -101,6 +101,7 @@ def _proportion(guardrail: Guardrail, rules: Rules, history: History, line: floa
         bars,
         at,
         line,
+        at[ALL][1],
         np.concatenate([THETAS, *(gate.thetas for gate in bars), CURVE]),
         with_declared(base, THETAS, _lifted(guardrail.smallest_harm, at[ALL][1])),
         rules.share_ours,

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import astuple, dataclass
+from typing import Any
 
 from config.policy import Policy
 from evaluators import Comparison, History
@@ -118,7 +119,7 @@ def replay(store: Store, release_id: str) -> list[Verdict]:
 def _store_look(
     txn: Transaction, release_id: str, seq: int, verdict: Verdict, blocks: evidence.Blocks
 ) -> None:
-    given = {name: [list(astuple(block)) for block in found] for name, found in blocks.items()}
+    given = {name: [_plain(block) for block in found] for name, found in blocks.items()}
     values = {
         "release_id": release_id,
         "seq": seq,
@@ -127,6 +128,12 @@ def _store_look(
         "verdict": frames.plain({**verdict.to_json(), "blocks": given}),
     }
     txn.insert("look", values)
+
+
+def _plain(block: BlockCounts) -> list[Any]:
+    """A block as JSON holds it: its sums last, left out where it only counts."""
+    values = list(astuple(block))
+    return values if block.sums else values[:-1]
 
 
 def terms_of(policy: Policy) -> Terms:

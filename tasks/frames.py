@@ -14,6 +14,8 @@ _EVENTS = {"escalated": False, "incidents": 0, "infra_failure": False}
 #: columns that every run tells, a silent one by its silence
 ALWAYS = frozenset({"completed", "lost", *_EVENTS})
 _OUTCOMES = ("completed", "validated", "escalated", "incidents", "infra_failure")
+#: outcomes that measure; they come late more often than not (an operator edits the next day)
+_AMOUNTS = ("cost_usd", "operator_edits", "latency_s")
 
 
 def frame(
@@ -54,12 +56,12 @@ def _record(
     # instead of what the control point wrote about the run
     own = {g.column for g in guardrails} - known.keys()
     if lost:
-        return {**known, **dict.fromkeys((*_OUTCOMES, *own))}
+        return {**known, **dict.fromkeys((*_OUTCOMES, *_AMOUNTS, *own))}
     known |= _asked_for(json.loads(row["metrics"] or "{}"), own)
     for report in late:
         if report["received_us"] <= row["assigned_us"] + maturity_us:
             fields = json.loads(report["fields"])
-            known |= _asked_for(fields.pop("metrics", {}), own) | _asked_for(fields, {*_OUTCOMES})
+            known |= _asked_for(fields.pop("metrics", {}), own) | _asked_for(fields, {*_OUTCOMES, *_AMOUNTS})
     for name, nothing in _EVENTS.items():
         known[name] = nothing if known.get(name) is None else known[name]
     if row["status"] == "disconnected":

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.bounded import differences, loss_bets, mean_sequence, under_margin
+from evaluators.bounded import differences, loss_bets, mean_sequence, under_margin, under_margin_counts
 from evaluators.mixture import THETAS
 from evaluators.proportions import bet_increments
 
@@ -54,6 +54,16 @@ def test_the_promote_factor_has_mean_one_at_the_margin_and_less_beyond(share, ce
             assert mean == pytest.approx(np.ones(8), abs=1e-9)
         elif mean_b + worse <= 1.0:
             assert (mean < 1.0 + 1e-12).all()
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=9), st.floats(0.02, 0.98))
+def test_counts_of_bad_runs_give_the_factors_of_their_runs(runs, share):
+    arm, bad = (np.array(column, dtype=bool) for column in zip(*[(True, True), *runs], strict=True))
+    shares = np.full(len(arm), share)
+    one = under_margin(differences(bad.astype(float), arm, shares, 0.08), shares, 0.08, 0.02)
+    counts = np.array([[arm.sum(), (arm & bad).sum(), (~arm).sum(), (~arm & bad).sum()]])
+    found = under_margin_counts(counts, np.array([share]), 0.08, 0.02)[0]
+    assert np.allclose(found, one.sum(axis=0), atol=1e-10)
 
 
 def test_the_confidence_sequence_holds_the_mean_at_every_look():

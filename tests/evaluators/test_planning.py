@@ -30,7 +30,7 @@ def test_more_margin_needs_fewer_runs_and_a_smaller_share_fewer_candidates(rules
     wide = replace(rules, guardrails=tuple(replace(g, margin_abs=0.04) for g in rules.guardrails))
     need = runs_to_promote(rules, LONG, "completion", 0.1)
     assert runs_to_promote(wide, LONG, "completion", 0.1) < need / 2
-    assert runs_to_promote(rules, LONG, "completion", 0.5) == pytest.approx(need * 0.9 / 0.5, rel=0.03)
+    assert runs_to_promote(rules, LONG, "completion", 0.5) == pytest.approx(need * 0.9 / 0.5, rel=0.1)
 
 
 def test_a_clean_metric_is_proven_by_clean_runs(rules):
