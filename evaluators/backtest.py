@@ -16,7 +16,7 @@ from evaluators.drawing import Case, Pool, Watch
 from evaluators.history import History
 from evaluators.references import upper_rate
 from evaluators.replay import Ending, Release, Replay
-from evaluators.rules import HOUR, Guardrail, Mode, Rules, Step
+from evaluators.rules import HOUR, Guardrail, Kind, Mode, Rules, Step
 from evaluators.scoring import INFRA, LOST, first_runs, has_data, read_flag
 from lastgood.errors import InvalidRuns
 from lastgood.triggers import RateTrigger
@@ -104,13 +104,15 @@ def prepare(
     """Make a case of two recordings, one run a row.
 
     Columns: `completed`, `validated`, `escalated`, `incidents`, `lost`, `infra_failure` or a guardrail's
-    own, each of true/false or counts, and optionally `stratum` and `unit`. A guardrail without data in both
-    is set aside and its weight shared out; with `strict` it stays, and so holds. Where the rules list no
-    strata those of the recordings count, by their shares. Raises InvalidRuns where no guardrail has data,
-    InvalidEvidence for an outcome that can't be one.
+    own, each of true/false or counts, and optionally `stratum` and `unit`. A guardrail without data in both,
+    or of amounts (which no replay draws), is set aside and its weight shared out; with `strict` it stays,
+    and so holds. Where the rules list no strata those of the recordings count, by their shares. Raises
+    InvalidRuns where no guardrail has data, InvalidEvidence for an outcome that can't be one.
     """
     arms = (_first_of_units(baseline), _first_of_units(candidate))
-    no_data = tuple(g.name for g in rules.guardrails if not _in_both(arms, g.column))
+    no_data = tuple(
+        g.name for g in rules.guardrails if g.kind is not Kind.PROPORTION or not _in_both(arms, g.column)
+    )
     if len(no_data) == len(rules.guardrails):
         wanted = ", ".join(sorted(g.column for g in rules.guardrails))
         raise InvalidRuns(

@@ -73,11 +73,14 @@ def runs_to_revert(rules: Rules, history: History, name: str, bad_rate: float, s
 def can_decide(rules: Rules, history: History) -> list[str]:
     """What keeps these rules from ever deciding, a sentence each with the nearest thing that would work.
 
-    Empty where an equal candidate can be promoted and a collapse be reverted before the horizon. The best
+    Empty where an equal candidate can be promoted and a collapse be reverted before the horizon, as far as
+    shares of runs go; counts, ratios and scores are not planned. The best
     case counts: all runs at the step whose share says most a candidate run.
     """
     found = [*_too_long(rules)]
     for guardrail in rules.guardrails:
+        if guardrail.kind.measured:
+            continue  # these approximations are of shares of runs
         if rules.on_undecided is Undecided.REVERT:  # else a person may promote what evidence can't prove
             found += _promotion(rules, history, guardrail)
         found += _collapse(rules, history, guardrail)
