@@ -51,6 +51,17 @@ def test_when_a_unit_repeats_the_first_half_goes_on_from_what_both_had(fresh, bl
     assert again.to_json() == twice.to_json()
 
 
+def test_a_pass_ends_where_the_evidence_stands(fresh, block):
+    found = fresh.trace(*pair(block, 0, (8, 6, 32, 2), (3, 3, 16, 1), 2.0 * moments_of(8, 6, 32, 2)))
+    exact, every = found.after.first, found.after.every
+    assert found.harm[-1] == pytest.approx(found.after.log_e_harm, abs=1e-12)
+    assert found.gates[-1] == pytest.approx(found.after.log_e_gates, abs=1e-12)
+    deff = found.after.deff
+    mean = np.mean(np.exp([exact.harm_now(1.0), every.harm_now(deff)]))
+    assert np.exp(found.harm[-1]) == pytest.approx(mean)
+    assert exact.harm_now(1.0) != pytest.approx(every.harm_now(deff))
+
+
 def test_first_runs_that_stop_coming_are_asked_for(fresh, block):
     held = fresh.trace(*pair(block, 0, (4, 4, 16, 0), (2, 2, 16, 0), np.zeros(BOTH))).after
     with pytest.raises(InvalidEvidence, match=r"block \[1\]: units repeat"):

@@ -228,7 +228,7 @@ def test_a_declared_harm_is_caught_sooner(watch, dealt):
         runs = dealt(6_000, 300 + seed, cost=1.2)
         ends = [watch(rules, runs).path()["candidate"].iloc[-1] for rules in (plain, declared)]
         gains.append(ends[0] - ends[1])
-    assert np.median(gains) >= 0
+    assert np.mean(gains) > 0
 
 
 @pytest.mark.parametrize("guardrail", ALL_KINDS, ids=lambda g: g.name)
