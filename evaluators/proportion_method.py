@@ -8,7 +8,7 @@ import pandas as pd
 
 from evaluators.blocks import ALL, WHOLE, BlockTable
 from evaluators.bounded import PARTS, under_margin_counts
-from evaluators.intervals import log_odds_sequence, risk_difference
+from evaluators.intervals import Interval, log_odds_sequence, risk_difference
 from evaluators.method import Scored, Shown, as_counts, no_sums
 from evaluators.mixture import (
     CURVE,
@@ -143,8 +143,13 @@ class ProportionMethod:
     def shown(self, proof: FloatArray, totals: tuple[int, int, int, int], alpha: float) -> Shown:
         """Differences in points (1 = one run in 100); the arms' rates as 0..1."""
         n_c, y_c, n_b, y_b = totals
-        odds = log_odds_sequence(CURVE, proof[-len(CURVE) :], alpha)
-        return Shown(risk_difference(odds, n_b, y_b), y_b / n_b if n_b else 0.0, y_c / n_c if n_c else 0.0)
+        curve = proof[-len(CURVE) :]
+        shown = risk_difference(log_odds_sequence(CURVE, curve, alpha), n_b, y_b)
+        baseline, candidate = y_b / n_b if n_b else 0.0, y_c / n_c if n_c else 0.0
+        if n_c and n_b and float(np.ptp(curve)) == 0.0:  # no closed block tells the arms apart yet
+            estimate = min(max(100.0 * (candidate - baseline), shown.low), shown.high)
+            shown = Interval(estimate, shown.low, shown.high)
+        return Shown(shown, baseline, candidate)
 
 
 __all__ = ["GATE", "HARM", "ProportionMethod"]

@@ -70,15 +70,17 @@ def unit_of(guardrail: Guardrail) -> str:
 
 
 def _shown(evidence: Evidence, rules: Rules) -> Shown:
-    """The figures of closed blocks, widened by the design effect; nothing where nothing can be scored."""
+    """The figures, widened by the design effect; nothing where nothing can be scored."""
     state = evidence.every
     if state.terms.method is None:
         return Shown(Interval(0.0, 0.0, 0.0), 0.0, 0.0)
     deff = evidence.deff
+    # a share of runs is shown with its open blocks too, an amount by its closed sums
+    totals = state.totals if state.method.width else evidence.seen
     if deff <= 1.0:
-        return state.method.shown(state.conditional, state.totals, rules.alpha_promote)
+        return state.method.shown(state.conditional, totals, rules.alpha_promote)
     # likelihoods to the power 1/deff: the sums shrink, the arms' own values do not move
-    a, b, c, d = (round(value / deff) for value in state.totals)
+    a, b, c, d = (round(value / deff) for value in totals)
     return state.method.shown(state.conditional / deff, (a, b, c, d), rules.alpha_promote)
 
 
@@ -134,7 +136,9 @@ def _reason(evidence: Evidence, rules: Rules, word: Word, invalid_reason: str, s
     if word is Word.INVALID:
         return invalid_reason
     if word is Word.PASS:
-        return f"proven under its margin of {limit}: {counts}"
+        compared = f"proven under its margin of {limit}"
+        own = f"its own bad rate is proven under {limit.lstrip('+')} (too few bad baseline runs to compare)"
+        return f"{own if margin.reason else compared}: {counts}"
     if margin.reason:
         return f"{counts}; {margin.reason}"
     return f"not yet proven under its margin of {limit}: {counts}"
