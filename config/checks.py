@@ -55,6 +55,7 @@ def check_guardrails(
                 "raise matures or lower lost_after",
                 *("guardrails", name, "matures"),
             )
+    _check_units(guardrails)
     for name in reference:
         if name not in guardrails:
             known = ", ".join(guardrails)
@@ -63,6 +64,21 @@ def check_guardrails(
             )
         if guardrails[name].kind is not Kind.PROPORTION:
             raise Misplaced("only a share of bad runs has a declared rate; leave it out", "reference", name)
+
+
+def _check_units(guardrails: Mapping[str, GuardrailSpec]) -> None:
+    """One column is measured in one unit."""
+    units: dict[str, tuple[str, str]] = {}
+    for name, guardrail in guardrails.items():
+        if not guardrail.unit:
+            continue
+        other, unit = units.setdefault(guardrail.column, (name, guardrail.unit))
+        if unit != guardrail.unit:
+            raise Misplaced(
+                f"{guardrail.column} is in {guardrail.unit!r} here and in {unit!r} in {other}: a column has"
+                " one unit; report each unit in a column of its own",
+                *("guardrails", name, "unit"),
+            )
 
 
 def check_strata(strata: Mapping[str, float]) -> None:

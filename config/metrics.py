@@ -55,8 +55,12 @@ METRICS = (
     Metric("latency", "latency_s", True, 0.08, "2 points", kind="quantile", more=(("level", 0.95),)),
 )  # fmt: skip
 KNOWN = {metric.name: metric for metric in METRICS}
-#: those of a policy that names none: what every agent reports. The amounts need an agent that reports them
+#: those that every run record can tell
 USUAL = tuple(name for name, metric in KNOWN.items() if metric.kind == "proportion")
+#: guardrails of a policy that names none. An agent that never reported an amount is released without it
+DEFAULTS: dict[str, object] = {name: {} for name in USUAL} | {
+    name: {"when_absent": "set_aside"} for name in ("cost", "cost_tail", "edits")
+}
 #: metrics that a one-sample rate trigger can count
 TRIGGERED = tuple(name for name in USUAL if name != "infra")
 #: default weight of a team's own flag before renormalising: that of escalation
@@ -69,7 +73,8 @@ NUMERIC = ("quantile", "count", "ratio", "score")
 _TAKEN = frozenset(
     {metric.column for metric in METRICS}
     | {"run_id", "unit", "arm", "stratum", "share", "eligible", "variant", "task_id"}
-    | {"cost_usd", "latency_s", "operator_edits"}
+    | {"block", "seq", "task_type", "status", "assigned_us", "received_us", "share_bp", "metrics", "matured"}
+    | {"disconnected", "reason", "code", "run"}
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 #: how far given weights may be from 1 in sum
@@ -183,6 +188,7 @@ def _choice() -> str:
 
 __all__ = [
     "AMOUNTS",
+    "DEFAULTS",
     "KNOWN",
     "METRICS",
     "NUMERIC",

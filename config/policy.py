@@ -14,8 +14,11 @@ from config import checks, sections
 from config.complaints import complain
 from config.document import Document, digest_of, read_frozen, read_yaml
 from config.durations import Duration, between, format_duration
-from config.metrics import USUAL, fill, order
+from config.metrics import DEFAULTS, fill, order
 from config.quantities import Rate, Weight
+from config.referee import RefereeSpec, check_referee
+from evaluators.blocks import WHOLE
+from evaluators.referees import Sampler, sampler
 from evaluators.rules import Mode, OnHarm, Rules, Step, Undecided, Waiver
 from lastgood.caps import Caps
 from lastgood.errors import InvalidPolicy
@@ -30,8 +33,6 @@ STEPS = (
     {"share": "25%", "min_runs": 50, "min_time": "1 h", "rule_out": 2.0},
     {"share": "50%", "min_runs": 100, "min_time": "2 h"},
 )
-#: all metrics that every run record can tell, with their defaults
-GUARDRAILS: dict[str, object] = {name: {} for name in USUAL}
 #: the policies that come with the pipeline
 POLICIES = Path(__file__).parent / "policies"
 
@@ -100,7 +101,7 @@ class Policy(sections.Section):
         description="Hard ceilings for the candidate.",
     )
     guardrails: dict[str, sections.GuardrailSpec] = Field(
-        default=GUARDRAILS,
+        default=DEFAULTS,
         validate_default=True,
         max_length=20,
         title="Guardrails",
@@ -134,6 +135,11 @@ class Policy(sections.Section):
         alias="triggers",
         title="Triggers",
         description="Rules that revert at once.",
+    )
+    referee: RefereeSpec | None = Field(
+        default=None,
+        title="Referee",
+        description="Who judges a random sample of both arms, blind to the arm; none by default.",
     )
     alpha: sections.AlphaSpec = Field(
         default=sections.AlphaSpec(), title="Alpha", description="How often the rules may be wrong."
@@ -204,6 +210,7 @@ class Policy(sections.Section):
         checks.check_slices(self.strata, self.guardrails, self.on_harm, self.waivers)
         checks.check_leases(self.look_every, {"lease": self.lease, "driver_timeout": self.driver_timeout})
         checks.check_horizon(self.steps, self.guardrails, self.horizon)
+        check_referee(self.referee, self.guardrails, self.declared_records)
         return self
 
     @classmethod
@@ -266,6 +273,17 @@ class Policy(sections.Section):
             mode=self.mode,
             invalid_after_us=self.invalid_after,
         )
+
+    @property
+    def refereed(self) -> frozenset[str]:
+        """Columns that a referee fills."""
+        return frozenset() if self.referee is None else frozenset({self.referee.column})
+
+    def sampler(self, release_id: str) -> Sampler | None:
+        """Which runs of a release a referee judges; None without one."""
+        if self.referee is None:
+            return None
+        return sampler(release_id, self.referee.column, round(self.referee.sample * WHOLE))
 
     def caps(self) -> Caps:
         """The hard ceilings of a release."""

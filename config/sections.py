@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from config.durations import Duration, between
 from config.metrics import TRIGGERED, Misplaced, nearest
 from config.quantities import Harm, Margin, Rate, RelativeMargin, Share, Weight
-from evaluators.rules import Guardrail, Kind
+from evaluators.rules import Guardrail, Kind, WhenAbsent
 from lastgood.errors import InvalidInput
 from lastgood.records import scrubber
 
@@ -125,6 +125,12 @@ class GuardrailSpec(Section):
         title="Matures",
         description="Time after the assignment at which a run is scored; default: lost_after.",
     )
+    when_absent: Annotated[WhenAbsent, Field(strict=False)] = Field(
+        default=WhenAbsent.REFUSE,
+        title="When absent",
+        description="Where no run of the baseline reported the column: refuse the release, or set the "
+        "guardrail aside and say so; the candidate's own reports never decide it.",
+    )
 
     @model_validator(mode="after")
     def _has_margin(self) -> Self:
@@ -156,6 +162,7 @@ class GuardrailSpec(Section):
             self.margin if self.margin_own is None else self.margin_own, self.margin_rel, self.matures,
             kind=self.kind, unit=self.unit, per=self.per, cap=self.cap, level=self.level, limit=self.limit,
             lowest=self.scale[0], highest=self.scale[1], smallest_harm=self.smallest_harm,
+            when_absent=self.when_absent,
         )  # fmt: skip
 
 
@@ -275,7 +282,7 @@ class BlockSpec(Section):
 class HorizonSpec(Section):
     """Where an undecided release ends, whichever comes first."""
 
-    runs: int = Field(default=5_000, ge=10, le=10_000_000, title="Runs", description="Candidate runs.")
+    runs: int = Field(default=8_000, ge=10, le=10_000_000, title="Runs", description="Candidate runs.")
     time: Annotated[Duration, between("1 s", "365 d")] = Field(
         default="14 d", validate_default=True, title="Time", description="Time since the start."
     )

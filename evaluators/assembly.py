@@ -148,12 +148,12 @@ def _summed(layout: Layout, held: Mapping[int, BlockCounts], added: FloatArray |
     """Each row's sums, (rows, width), added run after run so that cutting the runs changes no digit."""
     if added is None or added.shape[1] == 0:
         return np.zeros((len(layout.table), 0))
-    first = np.array(list(held), dtype=np.int64)
-    before = np.array([block.sums for block in held.values()]).reshape(len(held), added.shape[1])
-    rows = np.append(first, layout.row_of_run)
-    values = np.vstack([before, added])
-    columns = [
-        np.bincount(rows, weights=column, minlength=len(layout.table))
-        for column in np.ascontiguousarray(values.T)
-    ]
-    return np.array(columns, dtype=np.float64).reshape(len(columns), len(layout.table)).T
+    rows, values = layout.row_of_run, added.T
+    if held:
+        before = np.array([block.sums for block in held.values()]).reshape(len(held), added.shape[1])
+        rows = np.append(np.array(list(held), dtype=np.int64), rows)
+        values = np.hstack([before.T, values])
+    found = np.empty((len(values), len(layout.table)))
+    for place, column in enumerate(np.ascontiguousarray(values)):
+        found[place] = np.bincount(rows, weights=column, minlength=len(layout.table))
+    return found.T

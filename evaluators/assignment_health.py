@@ -74,17 +74,22 @@ class Assigned:
     last: Mapping[str, int] = field(default_factory=dict)
     #: each stratum's newest block while it is open
     open: Mapping[str, BlockCounts] = field(default_factory=dict)
+    #: candidate runs of closed blocks by share in basis points
+    candidate: Mapping[int, int] = field(default_factory=dict)
 
     def add(self, table: BlockTable) -> "Assigned":
         """The assignments with a table's blocks; InvalidEvidence where they are out of order."""
         check_order("assigned", table, dict(self.last))
         shares, last, pending = dict(self.shares), dict(self.last), dict(self.open)
+        candidate = dict(self.candidate)
         closed = table.take(table.closed)
         units = _units(closed)
         for share_bp in np.unique(closed.share_bp).tolist():
-            own = units[closed.share_bp == share_bp].sum(axis=0)
+            mine = closed.share_bp == share_bp
+            own = units[mine].sum(axis=0)
             n_c, n_b = shares.get(share_bp, (0, 0))
             shares[share_bp] = (n_c + int(own[0]), n_b + int(own[1]))
+            candidate[share_bp] = candidate.get(share_bp, 0) + int(closed.counts[mine, 0].sum())
         for stratum, block in zip(closed.stratum.tolist(), closed.block.tolist(), strict=True):
             last[stratum] = block
             pending.pop(stratum, None)
@@ -92,7 +97,7 @@ class Assigned:
             pending[str(table.stratum[row])] = table.row(int(row))
         n_c, _, n_b, _ = closed.counts.sum(axis=0).tolist()
         runs = (self.closed[0] + n_c, self.closed[1] + n_b)
-        return Assigned(self.ramped, shares, runs, self._moved(closed)[-1], last, pending)
+        return Assigned(self.ramped, shares, runs, self._moved(closed)[-1], last, pending, candidate)
 
     def path(self, closed: BlockTable) -> tuple[FloatArray, FloatArray]:
         """After each closed block: ln mismatch, (blocks,), and candidate and baseline runs, (blocks, 2)."""
@@ -136,6 +141,7 @@ class Assigned:
             "moved": pack(self.moved),
             "last": dict(self.last),
             "open": [asdict(block) for _, block in sorted(self.open.items())],
+            "candidate": {str(share): n for share, n in sorted(self.candidate.items())},
         }
 
     @classmethod
@@ -149,6 +155,7 @@ class Assigned:
             unpack(data["moved"], (len(SHIFTS),)),
             {str(name): int(block) for name, block in data["last"].items()},
             {block.stratum: block for block in blocks},
+            {int(share): int(n) for share, n in data["candidate"].items()},
         )
 
 

@@ -1,8 +1,16 @@
-"""Checking: what rules must be for a comparison to be made under them."""
+"""Checking: what rules must be for a comparison to be made under them, and which columns runs may have."""
 
+import difflib
+
+import pandas as pd
+
+from evaluators.history import LABELS, OUTCOMES
 from evaluators.path import ASSIGNED, FIRST
 from evaluators.rules import Kind, Rules
-from lastgood.errors import InvalidPolicy
+from lastgood.errors import InvalidEvidence, InvalidPolicy
+
+#: columns of a run record that may stand in any frame of runs, used or not
+KNOWN = LABELS | frozenset(OUTCOMES) | {"cost_usd", "operator_edits", "latency_s", "disconnected"}
 
 
 def check_rules(rules: Rules) -> None:
@@ -45,3 +53,30 @@ def _check_kinds(rules: Rules) -> None:
     for stratum, _ in rules.on_harm:
         if stratum not in slices:
             raise InvalidPolicy(f"on_harm names slice {stratum!r}, which the policy does not list")
+
+
+def known_columns(rules: Rules) -> frozenset[str]:
+    """Columns that `Comparison.observe` takes: the run record's own and those that a guardrail reads."""
+    read = {g.column for g in rules.guardrails} | {g.per for g in rules.guardrails if g.kind is Kind.RATIO}
+    return KNOWN | read
+
+
+def check_columns(runs: pd.DataFrame, rules: Rules) -> None:
+    """Refuse columns that nothing reads, so that a misspelt one is no silent lack of data."""
+    if not runs.columns.is_unique:
+        twice = runs.columns[runs.columns.duplicated()][0]
+        raise InvalidEvidence(f"runs have two columns {twice}; give each outcome once")
+    known = known_columns(rules)
+    for column in runs.columns:
+        if column not in known:
+            raise InvalidEvidence(
+                f"runs, column {column}: no guardrail reads it; the nearest known column is"
+                f" {_nearest(str(column), known)!r}."
+                " Rename it, or leave it out (`evaluators.checking.known_columns` lists what is read)"
+            )
+
+
+def _nearest(column: str, known: frozenset[str]) -> str:
+    """The known name that holds this one, else the most alike."""
+    holding = [name for name in sorted(known) if column.lower() in name]
+    return (holding or difflib.get_close_matches(column.lower(), sorted(known), n=1, cutoff=0.0))[0]

@@ -18,7 +18,7 @@ import pandas as pd
 from evaluators import decision, run_looks
 from evaluators.assignment_health import Assigned
 from evaluators.blocks import BlockCounts, BlockTable, check_strata
-from evaluators.checking import check_rules
+from evaluators.checking import check_columns, check_rules
 from evaluators.decision import Looks, judge
 from evaluators.evidence import Evidence, Pass
 from evaluators.gathering import Before, Gathered, gather, reporting_now
@@ -62,6 +62,11 @@ class Comparison:
         """Whether a closed block, or a run looked at, proved harm; what comes later is not judged."""
         return bool(self._culprits)
 
+    @property
+    def runs_by_share(self) -> dict[int, int]:
+        """Candidate runs of closed blocks by the share (basis points) at which they were assigned."""
+        return dict(self._assigned.candidate)
+
     def copy(self) -> "Comparison":
         """An independent comparison with the same evidence; cheap."""
         twin = Comparison.__new__(Comparison)
@@ -78,8 +83,10 @@ class Comparison:
 
         Columns: `arm` (baseline, candidate), `share` (0..1, when assigned), optionally `unit`, `stratum`,
         `lost`, `infra_failure` and each guardrail's own. A column that is absent, or empty so far, is no
-        data. Adds one row a closed block to the path, or with `every_run` one a run.
+        data; one that nothing reads is refused. Adds one row a closed block to the path, or with
+        `every_run` one a run.
         """
+        check_columns(runs, self.rules)
         if self.ended or len(runs) == 0:
             return
         reporting = reporting_now(runs, self.rules, self._reporting)
@@ -174,6 +181,7 @@ class Comparison:
         """The evidence as a plain dict, doubles exact; rules and history are kept elsewhere."""
         return {
             "version": 2,
+            "policy": self.rules.judged_by(),
             "bars": {name: found.terms.bars for name, found in self._evidence.items()},
             "guardrails": {name: found.to_json() for name, found in self._evidence.items()},
             "assigned": self._assigned.to_json(),
@@ -188,7 +196,7 @@ class Comparison:
         found = cls(rules, history)
         bars = {name: held.terms.bars for name, held in found._evidence.items()}
         try:
-            if data["bars"] != bars:
+            if data["bars"] != bars or data["policy"] != rules.judged_by():
                 raise InvalidEvidence(
                     "stored evidence was gathered under other rules or another history than those given;"
                     " pass the frozen ones of its release"

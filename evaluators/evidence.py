@@ -5,12 +5,13 @@ Until a unit repeats both halves are the same and only one is kept.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
-from evaluators.blocks import BlockCounts, BlockTable
-from evaluators.clusters import MOMENTS, design_effect, halves
+from evaluators.blocks import WHOLE, BlockCounts, BlockTable
+from evaluators.clusters import MOMENTS, bet_effect, design_effect, halves
 from evaluators.guardrail_state import Counts, GuardrailState, Trace
 from evaluators.mixture import BoolArray, FloatArray, pack, unpack
 from evaluators.terms import Terms
@@ -33,7 +34,7 @@ class Pass:
     after: "Evidence"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # no slots: what is read often is kept
 class Evidence:
     """One guardrail's evidence."""
 
@@ -47,16 +48,34 @@ class Evidence:
     pending: Mapping[str, FloatArray] = field(default_factory=dict)
     #: which gates have ever reached their line
     crossed: tuple[bool, ...] = ()
+    #: basis points of runs to the candidate in the newest block; 0 before the first
+    share_bp: int = 0
 
     @property
     def terms(self) -> Terms:
         """What is fixed about the guardrail."""
         return self.every.terms
 
-    @property
+    @cached_property
     def deff(self) -> float:
         """The design effect of closed blocks, 1 or more."""
         return 1.0 if self.first is None else float(design_effect(self.moments))
+
+    @cached_property
+    def bet_deff(self) -> FloatArray:
+        """By alternative of the harm test, open blocks included, (J,), 1 or more each."""
+        if self.first is None or self.share_bp == 0:
+            return np.full(len(self.every.method.prior), self.deff)
+        moments = np.sum([self.moments, *self.pending.values()], axis=0)
+        return np.asarray(self.bet_effects(moments[None, :], np.array([self.share_bp / WHOLE]))[0])
+
+    def bet_effects(self, moments: FloatArray, share: FloatArray) -> FloatArray:
+        """What the harm test is divided by, (rows, J), at totals of moments (rows, 12) and shares (rows,)."""
+        plain = design_effect(moments)[:, None]
+        slopes = self.every.method.slopes(share)
+        if slopes is None:
+            return np.broadcast_to(plain, (len(moments), len(self.every.method.prior)))
+        return np.maximum(plain, bet_effect(moments, slopes, share))
 
     def trace(self, every: BlockTable, first: BlockTable | None = None) -> Pass:
         """Add a table's closed blocks and lay its open ones over.
@@ -70,7 +89,7 @@ class Evidence:
                 " this release, and earlier blocks came with those of first runs; send them too"
             )
         if first is None:
-            return self._whole(self.every.trace(every), self.moments, {})
+            return self._whole(self.every.trace(every), self.moments, {}, self._newest(every))
         width = every.sums.shape[1]
         alone = first.with_counts(first.counts, first.sums[:, :width])
         added = first.sums[first.closed][:, width:]
@@ -79,13 +98,20 @@ class Evidence:
         for row in np.flatnonzero(~first.closed):
             pending[str(first.stratum[row])] = first.sums[row, width:]
         if self.first is None and np.array_equal(alone.counts, every.counts):
-            return self._whole(self.every.trace(every), moments[-1], pending)
-        tempered = self.every.trace(every, design_effect(moments[1:]))
+            return self._whole(self.every.trace(every), moments[-1], pending, self._newest(every))
+        share = every.share_bp[every.closed] / WHOLE
+        bets = self.bet_effects(moments[1:], share)
+        tempered = self.every.trace(every, design_effect(moments[1:]), bets)
         exact = (self.first or self.every).trace(alone)
-        return self._halved(tempered, exact, moments[-1], pending)
+        return self._halved(tempered, exact, moments[-1], pending, self._newest(every))
 
-    def _whole(self, trace: Trace, moments: FloatArray, pending: Mapping[str, FloatArray]) -> Pass:
-        after = Evidence(trace.after, self.first, moments, pending)
+    def _newest(self, table: BlockTable) -> int:
+        return int(table.share_bp[-1]) if len(table) else self.share_bp
+
+    def _whole(
+        self, trace: Trace, moments: FloatArray, pending: Mapping[str, FloatArray], share_bp: int
+    ) -> Pass:
+        after = Evidence(trace.after, self.first, moments, pending, share_bp=share_bp)
         crossed = self._crossing(trace.gates)
         return Pass(
             trace.harm, trace.slices, trace.gates, crossed, trace.totals, trace.last,
@@ -93,7 +119,12 @@ class Evidence:
         )  # fmt: skip
 
     def _halved(
-        self, tempered: Trace, exact: Trace, moments: FloatArray, pending: Mapping[str, FloatArray]
+        self,
+        tempered: Trace,
+        exact: Trace,
+        moments: FloatArray,
+        pending: Mapping[str, FloatArray],
+        share_bp: int,
     ) -> Pass:
         gates = halves(exact.gates, tempered.gates)
         crossed = self._crossing(gates)
@@ -104,7 +135,7 @@ class Evidence:
             crossed,
             tempered.totals,
             tempered.last,
-            Evidence(tempered.after, exact.after, moments, pending, self._ever(crossed)),
+            Evidence(tempered.after, exact.after, moments, pending, self._ever(crossed), share_bp),
         )
 
     def _crossing(self, gates: FloatArray) -> BoolArray:
@@ -119,24 +150,26 @@ class Evidence:
         """Whether each gate has ever reached its line."""
         return self.crossed or (False,) * self.terms.steps
 
-    @property
+    @cached_property
     def seen(self) -> Counts:
         """Runs of closed and open blocks: n_c, y_c, n_b, y_b."""
         return self.every.seen
 
-    @property
+    @cached_property
     def log_e_harm(self) -> float:
         """Ln of the harm e-value, open blocks included."""
-        tempered = self.every.harm_now(self.deff)
-        return tempered if self.first is None else float(halves(self.first.harm_now(1.0), tempered))
+        if self.first is None:
+            return self.every.harm_now(1.0)
+        return float(halves(self.first.harm_now(1.0), self.every.harm_now(self.bet_deff)))
 
-    @property
+    @cached_property
     def slices(self) -> FloatArray:
         """Ln of each listed slice's own harm e-value, open blocks included, (listed,)."""
-        tempered = self.every.slices_now(self.deff)
-        return tempered if self.first is None else halves(self.first.slices_now(1.0), tempered)
+        if self.first is None:
+            return self.every.slices_now(1.0)
+        return halves(self.first.slices_now(1.0), self.every.slices_now(self.bet_deff))
 
-    @property
+    @cached_property
     def log_e_gates(self) -> tuple[float, ...]:
         """Ln of each gate's e-value, closed blocks."""
         tempered = self.every.gates_now(self.deff)
@@ -167,6 +200,7 @@ class Evidence:
             "moments": pack(self.moments),
             "pending": {name: pack(found) for name, found in sorted(self.pending.items())},
             "crossed": list(self.has_crossed),
+            "share_bp": self.share_bp,
         }
 
     @classmethod
@@ -178,7 +212,8 @@ class Evidence:
         pending = {str(name): unpack(text, (BOTH,)) for name, text in data["pending"].items()}
         crossed = tuple(bool(flag) for flag in data["crossed"])
         every = GuardrailState.from_json(terms, data["every"])
-        return cls(every, first, unpack(data["moments"], (BOTH,)), pending, crossed)
+        moments, share_bp = unpack(data["moments"], (BOTH,)), int(data["share_bp"])
+        return cls(every, first, moments, pending, crossed, share_bp)
 
 
 __all__ = ["BOTH", "Evidence", "Pass"]

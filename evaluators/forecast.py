@@ -24,7 +24,7 @@ def runs_to_fail(evidence: Evidence, line: float) -> int | None:
     state = evidence.every
     if evidence.log_e_harm >= line:
         return 0
-    moved = state.bet[None, :] * TIMES[:, None] / evidence.deff
+    moved = state.bet[None, :] * TIMES[:, None] / evidence.bet_deff
     return _first(log_mean_exp(state.method.prior, moved) >= line, state.totals[0])
 
 

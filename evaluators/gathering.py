@@ -90,7 +90,7 @@ def gather(runs: pd.DataFrame, before: Before, reporting: set[str]) -> Gathered:
 def _placed(runs: pd.DataFrame, units: Units) -> Placed | None:
     """The runs' units; None where no run ever named one."""
     if "unit" in runs:
-        return units.place(runs["unit"].astype(object))
+        return units.place(scoring.read_units(runs))
     return units.place(pd.Series([None] * len(runs), dtype=object)) if units.size else None
 
 
@@ -122,7 +122,9 @@ def _count(
 ) -> tuple[Counted, FloatArray]:
     """One guardrail's blocks, and its units' sums after these runs."""
     held = before.evidence[name]
-    hit, added = scored.hit & scored.counted, np.where(scored.counted[:, None], scored.added, 0.0)
+    hit, added = scored.hit & scored.counted, scored.added
+    if added.shape[1] and not scored.counted.all():
+        added = np.where(scored.counted[:, None], added, 0.0)
     table = count(found.layout, found.candidate, scored.counted, hit, held.open_blocks(), added)
     if placed is None:
         return Counted(scored, table, None, None), np.zeros((0, 2))

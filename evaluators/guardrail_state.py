@@ -6,13 +6,14 @@ blocks one by one or all at once gives the same numbers, so a look costs its new
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
 from evaluators.blocks import BlockCounts, BlockTable, check_order
 from evaluators.method import Method
-from evaluators.mixture import BoolArray, FloatArray, log_mean_exp, log_sum_exp, pack, unpack
+from evaluators.mixture import BoolArray, FloatArray, log_mean_exp, log_sum_exp, pack, running, unpack
 from evaluators.terms import Terms
 from lastgood.errors import InvalidEvidence
 
@@ -52,7 +53,7 @@ class Trace:
     after: "GuardrailState"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # no slots: what is read often is kept
 class GuardrailState:
     """Additive evidence on one guardrail under its terms."""
 
@@ -70,16 +71,19 @@ class GuardrailState:
         """The state with more blocks; InvalidEvidence where a stratum's blocks are out of order."""
         return self.trace(BlockTable.of(blocks)).after
 
-    def trace(self, table: BlockTable, deff: FloatArray | float = 1.0) -> Trace:
+    def trace(
+        self, table: BlockTable, deff: FloatArray | float = 1.0, bets_deff: FloatArray | float = 1.0
+    ) -> Trace:
         """Add a table's closed blocks in its order and lay its open ones over; see `add`.
 
-        E-values are read with their log likelihoods divided by the design effect `deff`, (blocks,) or one.
+        E-values are read with the proof divided by the design effect `deff`, (blocks,) or one, and the harm
+        test by `bets_deff`, (blocks, J) or one.
         """
         self._check(table)
         closed = table.take(table.closed)
         bets = self.method.bets(closed, self.baseline_before(closed))
-        common = np.vstack([self.bet, bets]).cumsum(axis=0)
-        proof = np.vstack([self.conditional, self.method.proof(closed)]).cumsum(axis=0)
+        common = running(self.bet, bets)
+        proof = running(self.conditional, self.method.proof(closed))
         parts = self._grow(closed, bets)
         totals = np.vstack([self.totals, closed.counts]).cumsum(axis=0)
         shrink = np.broadcast_to(np.asarray(deff, dtype=np.float64), (len(closed),))[:, None]
@@ -92,8 +96,8 @@ class GuardrailState:
             proof[-1],
             tuple(bool(flag) for flag in crossed[-1]) if len(crossed) else self.has_crossed,
         )
-        slices = self._slices_after(closed, parts, shrink)
-        harm = self.mixed(log_mean_exp(self.method.prior, common[1:] / shrink), slices)
+        slices = self._slices_after(closed, parts, bets_deff)
+        harm = self.mixed(log_mean_exp(self.method.prior, common[1:] / bets_deff), slices)
         end = (str(closed.stratum[-1]), int(closed.block[-1])) if len(closed) else ("", -1)
         return Trace(harm, slices, gates, crossed, totals[1:].astype(np.float64), end, after)
 
@@ -122,33 +126,34 @@ class GuardrailState:
         """Whether each gate has ever reached its line."""
         return self.crossed or (False,) * self.terms.steps
 
-    @property
+    @cached_property
     def totals(self) -> Counts:
         """Runs of closed blocks: n_c, y_c, n_b, y_b."""
-        rows = [part.totals for part in self.slices.values()]
-        return _four(np.sum([*rows, (0, 0, 0, 0)], axis=0))
+        return _four(
+            map(sum, zip((0, 0, 0, 0), *(part.totals for part in self.slices.values()), strict=True))
+        )
 
-    @property
+    @cached_property
     def seen(self) -> Counts:
         """Runs of closed and open blocks: n_c, y_c, n_b, y_b."""
         pending = [part.open for part in self.slices.values() if part.open is not None]
         rows = [(block.n_c, block.y_c, block.n_b, block.y_b) for block in pending]
-        return _four(np.sum([*rows, self.totals], axis=0))
+        return _four(map(sum, zip(self.totals, *rows, strict=True)))
 
     @property
     def log_e_harm(self) -> float:
         """Ln of the harm e-value, open blocks included."""
         return self.harm_now(1.0)
 
-    def harm_now(self, deff: float) -> float:
-        """The same with log likelihoods divided by a design effect."""
+    def harm_now(self, deff: FloatArray | float) -> float:
+        """The same with log likelihoods divided by a design effect, one or one an alternative (J,)."""
         if self.terms.method is None:
             return 0.0
         extra = [self.open_bet(name, part) for name, part in self.slices.items()]
         common = log_mean_exp(self.method.prior, np.sum([self.bet, *extra], axis=0) / deff)
         return float(self.mixed(common[None], self.slices_now(deff)[None, :])[0])
 
-    def slices_now(self, deff: float) -> FloatArray:
+    def slices_now(self, deff: FloatArray | float) -> FloatArray:
         """Ln of each listed slice's own harm e-value, open blocks included, (listed,)."""
         found = np.zeros(len(self.terms.listed))
         for place, (name, _, _) in enumerate(self.terms.listed):
@@ -164,7 +169,7 @@ class GuardrailState:
         values = self.slices_now(1.0).tolist()
         return tuple((name, value) for (name, _, _), value in zip(self.terms.listed, values, strict=True))
 
-    @property
+    @cached_property
     def log_e_conditional(self) -> float:
         """Ln of the harm e-value that needs no share, closed blocks: the cross-check."""
         return 0.0 if self.terms.method is None else self.method.check(self.conditional)
@@ -211,8 +216,10 @@ class GuardrailState:
         """A plain dict; the doubles are exact (base64 of little-endian bytes)."""
         if self.terms.method is None:
             return {"slices": {}}
+        parts = list(self.slices.values())
+        whole = len(parts) == 1 and np.array_equal(parts[0].bet, self.bet)
         return {
-            "bet": pack(self.bet),
+            "bet": None if whole else pack(self.bet),  # one stratum's sums are those over all strata
             "proof": pack(self.conditional),
             "crossed": list(self.has_crossed),
             "slices": {
@@ -238,7 +245,9 @@ class GuardrailState:
             slices[str(name)] = Slice(unpack(part["bet"], (size,)), totals, int(part["last"]), pending)
         proof = unpack(data["proof"], (terms.method.proof_width,))
         crossed = tuple(bool(flag) for flag in data["crossed"])
-        return cls(terms, slices, unpack(data["bet"], (size,)), proof, crossed)
+        alone = next(iter(slices.values()), None)
+        bet = alone.bet if data["bet"] is None and alone is not None else unpack(data["bet"], (size,))
+        return cls(terms, slices, bet, proof, crossed)
 
     def _check(self, table: BlockTable) -> None:
         name = self.terms.guardrail.name
@@ -265,13 +274,13 @@ class GuardrailState:
         for name in dict.fromkeys(closed.stratum.tolist()):
             rows = np.flatnonzero(closed.stratum == name)
             part = self.part(name)
-            path = np.vstack([part.bet, bets[rows]]).cumsum(axis=0)
+            path = running(part.bet, bets[rows])
             totals = _four(closed.counts[rows].sum(axis=0) + np.array(part.totals))
             grown[name] = (Slice(path[-1], totals, int(closed.block[rows[-1]])), path[1:])
         return grown
 
     def _slices_after(
-        self, closed: BlockTable, parts: Mapping[str, tuple[Slice, FloatArray]], shrink: FloatArray
+        self, closed: BlockTable, parts: Mapping[str, tuple[Slice, FloatArray]], shrink: FloatArray | float
     ) -> FloatArray:
         """Ln of each listed slice's own e-value after each block, (blocks, listed)."""
         found = np.zeros((len(closed), len(self.terms.listed)))

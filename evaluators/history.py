@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import Any, Self, TypeAlias
 
+import numpy as np
 import pandas as pd
 
+from evaluators.clusters import design_effect, unit_moments
 from evaluators.distribution import Distribution
 from evaluators.rules import Guardrail, Kind
 from evaluators.scoring import counted_and_bad, first_runs, has_data, read_flag, read_modifiers, read_number
@@ -43,11 +45,15 @@ class History:
     strata: dict[str, Rates] = field(default_factory=dict)
     #: the amounts of every column of numbers, by column
     measures: dict[str, Distribution] = field(default_factory=dict, compare=False)
+    #: how many runs say as much as one independent one, by column; empty where no unit repeats
+    clusters: dict[str, float] = field(default_factory=dict, compare=False)
 
     def __post_init__(self, runs: pd.DataFrame | None) -> None:
         """Count the runs; refuse counts that can't be."""
         if runs is not None:
             first, _ = first_runs(runs, set())
+            if not first.all():
+                self.clusters.update(_clusters(runs))
             runs = runs.loc[first]
             self.overall.update(_count(runs))
             self.measures.update(_measure(runs))
@@ -106,6 +112,7 @@ class History:
             "overall": plain(self.overall),
             "strata": {name: plain(rates) for name, rates in sorted(self.strata.items())},
             "measures": {name: found.to_json() for name, found in sorted(self.measures.items())},
+            "clusters": dict(sorted(self.clusters.items())),
         }
 
     @classmethod
@@ -114,6 +121,8 @@ class History:
         found = cls.from_counts(data["overall"], data["strata"])
         for name, raw in data.get("measures", {}).items():
             found.measures[str(name)] = Distribution.from_json(raw)
+        for name, effect in data.get("clusters", {}).items():
+            found.clusters[str(name)] = float(effect)
         return found
 
 
@@ -140,6 +149,25 @@ def _count(runs: pd.DataFrame) -> Rates:
                     raise
                 continue  # a free column that is no flag, such as a cost
             found[_key(column, bad=bad)] = (int(counted.sum()), int(wrong.sum()))
+    return found
+
+
+def _clusters(runs: pd.DataFrame) -> dict[str, float]:
+    """The design effect of every column that can be read as numbers; amounts above their p99 count as it."""
+    found, unit = {}, runs["unit"]
+    named = pd.Series(np.where(unit.notna(), unit.map(str), [f"\0{n}" for n in range(len(runs))]))
+    for column in runs.columns:
+        if column in LABELS or not has_data(runs, column):
+            continue
+        try:
+            amount = read_number(runs, column)
+        except InvalidEvidence:
+            continue  # a free column of text
+        x = np.minimum(amount.value, np.quantile(amount.value[amount.known], 0.99))[amount.known]
+        if column in OUTCOMES:
+            x = np.minimum(amount.value, 1.0)[amount.known]
+        sums = pd.DataFrame({"n": 1.0, "y": x, "s": x * x}).groupby(named[amount.known].to_numpy()).sum()
+        found[str(column)] = float(design_effect(unit_moments(sums["n"], sums["y"], sums["s"])))
     return found
 
 

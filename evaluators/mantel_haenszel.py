@@ -129,8 +129,11 @@ def log_e_within(
 def log_e_two_sided(sums: FloatArray, ratios: FloatArray) -> FloatArray:
     """Ln e-value against "the ratio is exactly R" at each of `ratios`, (ratios,), from totals (18,)."""
     u, v, g = score(sums[None, :], ratios)
-    both = np.logaddexp(log_e_under(u, v, g), log_e_over(u, v, g))
-    return np.asarray(both - np.log(2.0), dtype=np.float64)
+    safe = np.where(v > 0, v, 1.0)
+    up = THETAS * (u * g / safe)[:, None]
+    down = THETAS**2 * (g * g / safe)[:, None] / 2.0
+    both = np.logaddexp(log_mean_exp(FISHER_PRIOR, up - down), log_mean_exp(FISHER_PRIOR, -up - down))
+    return np.where(v > 0, both - np.log(2.0), 0.0)
 
 
 __all__ = [

@@ -78,6 +78,12 @@ class Method(Protocol):
     def rates(self, table: BlockTable, before: FloatArray) -> FloatArray:
         """The baseline's bad rate as predicted for each block, (blocks,)."""
 
+    def slopes(self, share: FloatArray) -> FloatArray | None:
+        """What a run adds to the harm test, about alpha + beta x, (rows, J, arms, 2), at shares (rows,).
+
+        The candidate's arm first; see `clusters.bet_effect`. None where the test is given the blocks' split.
+        """
+
     def proof(self, table: BlockTable) -> FloatArray:
         """What closed blocks add to the proof, (blocks, K)."""
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from evaluators.blocks import ALL, WHOLE, BlockTable
-from evaluators.bounded import PARTS, under_margin_counts
+from evaluators.bounded import PARTS, loss_slopes, under_margin_counts
 from evaluators.intervals import Interval, log_odds_sequence, risk_difference
 from evaluators.method import Scored, Shown, as_counts, no_sums
 from evaluators.mixture import (
@@ -48,6 +48,8 @@ class ProportionMethod:
     prior: FloatArray
     #: whether the recorded share dealt the runs; else harm is judged by the conditional test
     share_ours: bool
+    #: ln prior of each gate's test of differences over its stakes, (gates, 8)
+    stakes: FloatArray
 
     @property
     def width(self) -> int:
@@ -99,6 +101,10 @@ class ProportionMethod:
         rate = (weights[:, 0] * weights[:, 1] + before[:, 1]) / (weights[:, 0] + before[:, 0])
         return np.asarray(rate, dtype=np.float64)
 
+    def slopes(self, share: FloatArray) -> FloatArray | None:
+        """Exact where the baseline's rate is `centre`."""
+        return loss_slopes(share, self.centre, np.asarray(THETAS)) if self.share_ours else None
+
     def proof(self, table: BlockTable) -> FloatArray:
         """The differences' log factors, then the conditional test's log likelihood ratios, (blocks, K)."""
         share, nothing = table.share_bp / WHOLE, np.zeros((len(table), STAKES))
@@ -116,7 +122,8 @@ class ProportionMethod:
         Where the margin is absolute the test of differences has half of the weight.
         """
         found = np.zeros((len(proof), len(self.bars)))
-        differences, proof = np.split(proof, [len(self.bars) * STAKES], axis=1)
+        cut = len(self.bars) * STAKES
+        differences, proof = proof[:, :cut], proof[:, cut:]
         for index, gate in enumerate(self.bars):
             terms = []
             if gate.null is not None and gate.rate_weight < 1.0:
@@ -130,9 +137,8 @@ class ProportionMethod:
                 found[:, index] = log_sum_exp(np.stack(terms, axis=-1))
             if gate.difference is not None and self.share_ours:
                 part = differences[:, index * STAKES : (index + 1) * STAKES]
-                found[:, index] = np.logaddexp(found[:, index], log_sum_exp(part) - np.log(STAKES)) - np.log(
-                    2.0
-                )
+                found[:, index] = np.logaddexp(found[:, index], log_mean_exp(self.stakes[index], part))
+                found[:, index] -= np.log(2.0)
         return found
 
     def check(self, proof: FloatArray) -> float:

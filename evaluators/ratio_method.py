@@ -1,6 +1,6 @@
 """The method of ratios of sums: `ratio` guardrails such as cost per completed run, and `count`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -10,13 +10,16 @@ from evaluators.blocks import BlockTable
 from evaluators.intervals import Interval
 from evaluators.method import Scored, Shown
 from evaluators.mixture import BoolArray, FloatArray
-from evaluators.residual_bet import STAKES, residual_bets
+from evaluators.residual_bet import STAKES, ResidualBet
 from evaluators.rules import Guardrail, Kind
 from evaluators.scales import Scale
 from evaluators.scoring import left_out, read_flag, read_number, refuse_outside
+from evaluators.tilt import LevelTilt
 
 #: ratios, candidate over baseline, at which the confidence sequence is looked at, (601,)
 RATIOS = np.geomspace(1 / 20, 20, 601)
+#: how far apart those of them are that are asked first
+COARSE = 20
 _BETS = len(STAKES)
 
 
@@ -24,8 +27,9 @@ _BETS = len(STAKES)
 class RatioMethod:
     """The bet with a winsorised residual for harm, Mantel-Haenszel for proof (STATISTICS.md, 2(c)).
 
-    A block's sums: the bet over STAKES, 14; then cost, its square and cost times denominator of the
-    candidate and of the baseline, 6. Its `y` counts denominators (completed runs; of a count all runs).
+    A block's sums: the harm test's, 14 of the bet or 48 of the tilt; then cost, its square and cost times
+    denominator of the candidate and of the baseline, 6. Its `y` counts denominators (completed runs; of a
+    count all runs).
     """
 
     guardrail: Guardrail
@@ -33,11 +37,13 @@ class RatioMethod:
     #: ratio that each gate rules out, above 1 where more is worse, or None
     bars: tuple[float | None, ...]
     prior: FloatArray
+    #: the bet where the share is ours, else the tilt
+    harm: ResidualBet | LevelTilt = field(default_factory=ResidualBet)
 
     @property
     def width(self) -> int:
-        """14 of the bet and 6 of the amounts."""
-        return _BETS + 6
+        """Those of the harm test and 6 of the amounts."""
+        return self.harm.width + 6
 
     @property
     def proof_width(self) -> int:
@@ -46,8 +52,8 @@ class RatioMethod:
 
     @property
     def moves_open(self) -> bool:
-        """The bet does."""
-        return True
+        """The bet does; the tilt needs closed blocks."""
+        return self.harm.moves_open
 
     def score(
         self, runs: pd.DataFrame, candidate: BoolArray, share: FloatArray, lost: BoolArray, infra: BoolArray
@@ -64,14 +70,12 @@ class RatioMethod:
         success = self._success(runs, lost)
         g = (capped - self.scale.theta * success) / self.scale.sd
         g = g if self.guardrail.bad else -g
-        amounts = np.stack([cost, cost * cost, cost * success], axis=1)
-        ours = candidate[:, None]
-        parts = [
-            residual_bets(g, candidate, share),
-            np.where(ours, amounts, 0.0),
-            np.where(ours, 0.0, amounts),
-        ]
-        return Scored(~left_out(runs, amount, infra), success, np.hstack(parts), g)
+        added = np.empty((self.width, len(runs)))  # columns in a row each, as a block's sums are added
+        self.harm.fill(g, candidate, share, added[: self.harm.width])
+        for place, moment in enumerate((cost, cost * cost, cost * success), start=self.harm.width):
+            added[place] = np.where(candidate, moment, 0.0)
+            added[place + 3] = np.where(candidate, 0.0, moment)
+        return Scored(~left_out(runs, amount, infra), success, added.T, g)
 
     def _success(self, runs: pd.DataFrame, lost: BoolArray) -> BoolArray:
         if self.guardrail.kind is Kind.COUNT:
@@ -84,7 +88,7 @@ class RatioMethod:
     def bets(self, table: BlockTable, before: FloatArray) -> FloatArray:
         """(blocks, 14)."""
         del before
-        return np.asarray(table.sums[:, :_BETS])
+        return self.harm.read(table.sums[:, : self.harm.width])
 
     def run_bets(
         self, scored: Scored, candidate: BoolArray, share: FloatArray, rate: FloatArray
@@ -98,10 +102,18 @@ class RatioMethod:
         del before
         return np.full(len(table), self.scale.theta)
 
+    def slopes(self, share: FloatArray) -> FloatArray | None:
+        """Each stake's factor to the first order, lam (A - q) g, in units of lam."""
+        if not self.harm.moves_open:
+            return None
+        found = np.zeros((len(share), _BETS, 2, 2))
+        found[..., 0, 1], found[..., 1, 1] = 1.0 - share[:, None], -share[:, None]
+        return found
+
     def proof(self, table: BlockTable) -> FloatArray:
         """Mantel-Haenszel's numbers and both arms' amounts, (blocks, 20)."""
         n_c, d_c, n_b, d_b = table.counts.T.astype(np.float64)
-        c, c2, cd, b, b2, bd = table.sums[:, _BETS:].T
+        c, c2, cd, b, b2, bd = table.sums[:, self.harm.width :].T
         ours, theirs = mh.ArmSums(n_c, c, d_c, c2, cd, d_c), mh.ArmSums(n_b, b, d_b, b2, bd, d_b)
         return np.hstack([mh.block_sums(ours, theirs), np.stack([c, b], axis=1)])
 
@@ -126,10 +138,25 @@ class RatioMethod:
         theirs, ours = b / totals[3] if totals[3] else 0.0, c / totals[1] if totals[1] else 0.0
         if not proof[1] > 0.0:
             return Shown(Interval(0.0, -theirs, 19.0 * theirs), theirs, ours)
-        inside = mh.log_e_two_sided(proof[: mh.WIDTH], RATIOS) < np.log(1.0 / alpha)
-        kept = RATIOS[inside] if inside.any() else np.array([proof[0] / proof[1]])
-        estimate, low, high = float(proof[0] / proof[1]), float(kept[0]), float(kept[-1])
+        estimate = float(proof[0] / proof[1])
+        low, high = _ends(proof[: mh.WIDTH], alpha) or (estimate, estimate)
         return Shown(Interval(theirs * (estimate - 1), theirs * (low - 1), theirs * (high - 1)), theirs, ours)
+
+
+def _ends(sums: FloatArray, alpha: float) -> tuple[float, float] | None:
+    """The least and the largest of RATIOS that is not ruled out at alpha; None where each one is.
+
+    Every twentieth is asked first, then those beside the ends, since what is not ruled out lies together.
+    """
+    line = np.log(1.0 / alpha)
+    coarse = np.flatnonzero(mh.log_e_two_sided(sums, RATIOS[::COARSE]) < line) * COARSE
+    if len(coarse) == 0:  # the ends may be closer than that
+        near = np.arange(len(RATIOS))
+    else:
+        first, last = max(int(coarse[0]) - COARSE, 0), min(int(coarse[-1]) + COARSE, len(RATIOS) - 1)
+        near = np.unique(np.append(np.arange(first, coarse[0] + 1), np.arange(coarse[-1], last + 1)))
+    kept = RATIOS[near][mh.log_e_two_sided(sums, RATIOS[near]) < line]
+    return (float(kept[0]), float(kept[-1])) if len(kept) else None
 
 
 __all__ = ["RATIOS", "RatioMethod"]

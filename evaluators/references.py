@@ -173,7 +173,9 @@ def gates(guardrail: Guardrail, rules: Rules, history: History) -> tuple[Gate, .
             if final.reference is not None and final.delta is not None:
                 lifted = logit(final.reference) + null
                 rate = max(final.delta, float(1.0 / (1.0 + np.exp(-lifted))) - final.reference)
-        found.append(Gate(null, rate, _rate_weight(null, rate, upper), difference))
+        # without a reference the last gate looks at the rate alone; an early one that did not would stay shut
+        known = upper if final.null is not None else None
+        found.append(Gate(null, rate, _rate_weight(null, rate, known), difference))
     return tuple(found)
 
 

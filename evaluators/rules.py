@@ -5,6 +5,7 @@ All values are plain so that a release can freeze them as JSON and a replay can 
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 #: microseconds of one second, minute, hour
 SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
@@ -45,6 +46,13 @@ class OnHarm(StrEnum):
     REVERT = "revert"  #: the slice's own evidence counts towards the revert (default)
     HOLD = "hold"  #: no gate opens while it stands; the slice's runs still count in the whole
     REPORT = "report"  #: it is said, and does nothing
+
+
+class WhenAbsent(StrEnum):
+    """What happens to a guardrail that the baseline's history has nothing of."""
+
+    REFUSE = "refuse"  #: it stays, and a release that it keeps from ever being promoted is refused (default)
+    SET_ASIDE = "set_aside"  #: it is left out of the release, which says so; its weight is shared out
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +101,8 @@ class Guardrail:
     highest: float = 1.0
     #: the smallest worsening that matters to its owner, in the margin's unit: half of the prior bets on it
     smallest_harm: float | None = None
+    #: what happens to it where the baseline's history has nothing of it
+    when_absent: WhenAbsent = WhenAbsent.REFUSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +165,15 @@ class Rules:
             found.setdefault(guardrail.maturity_us, []).append(guardrail)
         return {maturity: tuple(members) for maturity, members in sorted(found.items())}
 
+    def judged_by(self) -> list[Any]:
+        """What of a policy its evidence was gathered under, as JSON: two policies never share a release."""
+        return [
+            [self.alpha_revert, self.alpha_promote, self.block_size, self.history_weight, self.share_ours],
+            [list(pair) for pair in self.strata],
+            [[step.share_bp, step.rule_out] for step in self.steps],
+            [[g.name, g.column, g.bad, g.weight, g.maturity_us, str(g.kind)] for g in self.guardrails],
+        ]
+
     def on_harm_in(self, guardrail: str, stratum: str) -> OnHarm:
         """What harm to a guardrail in one slice does; a waived one is only reported."""
         if any((w.guardrail, w.stratum) == (guardrail, stratum) for w in self.waivers):
@@ -174,4 +193,5 @@ __all__ = [
     "Step",
     "Undecided",
     "Waiver",
+    "WhenAbsent",
 ]

@@ -7,7 +7,7 @@ import numpy as np
 
 from evaluators import decision
 from evaluators.blocks import BlockTable
-from evaluators.clusters import design_effect, halves
+from evaluators.clusters import halves
 from evaluators.decision import Looks, holding, slices_over
 from evaluators.evidence import Evidence
 from evaluators.gathering import Counted, Gathered
@@ -21,22 +21,23 @@ def run_harm(evidence: Evidence, counted: Counted, gathered: Gathered) -> tuple[
     """Ln harm e-value after each run, (runs,), and the listed slices' own, (runs, listed)."""
     scored = counted.scored
     if counted.firsts is None or counted.moments is None:
-        return _one(evidence.every, counted.table, scored, gathered, np.ones(len(gathered.candidate)))
+        return _one(evidence.every, counted.table, scored, gathered, np.ones((len(gathered.candidate), 1)))
     start = np.sum([evidence.moments, *evidence.pending.values()], axis=0)
-    deff = np.asarray(design_effect(start + np.cumsum(counted.moments, axis=0)))
+    moments = start + np.cumsum(counted.moments, axis=0)
+    deff = evidence.bet_effects(moments, gathered.share)
     width = counted.table.sums.shape[1]
     table = counted.firsts.with_counts(counted.firsts.counts, counted.firsts.sums[:, :width])
     alone = replace(scored, counted=scored.counted & gathered.first)
     tempered = _one(evidence.every, counted.table, scored, gathered, deff)
-    exact = _one(evidence.first or evidence.every, table, alone, gathered, np.ones(len(deff)))
+    exact = _one(evidence.first or evidence.every, table, alone, gathered, np.ones((len(deff), 1)))
     return halves(exact[0], tempered[0]), halves(exact[1], tempered[1])
 
 
 def _one(
     state: GuardrailState, table: BlockTable, scored: Scored, gathered: Gathered, deff: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """One state's e-values while the runs of a table arrive."""
-    method, row, shrink = state.method, gathered.layout.row_of_run, deff[:, None]
+    """One state's e-values while the runs of a table arrive, read under `deff` (runs, J or 1)."""
+    method, row, shrink = state.method, gathered.layout.row_of_run, deff
     if not method.moves_open:
         return _stepwise(state, table, gathered, deff)
     rate = method.rates(table, state.baseline_before(table))[row]
@@ -56,7 +57,7 @@ def _stepwise(
 ) -> tuple[FloatArray, FloatArray]:
     """E-values that move when a block closes."""
     at = closed_by(gathered)
-    trace = state.trace(table, deff[gathered.layout.closes[table.closed].astype(np.int64)])
+    trace = state.trace(table, bets_deff=deff[gathered.layout.closes[table.closed].astype(np.int64)])
     harm = np.append(state.log_e_harm, trace.harm)
     slices = np.vstack([state.slices_now(1.0), trace.slices])
     return harm[at], slices[at]

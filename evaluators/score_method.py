@@ -84,6 +84,10 @@ class ScoreMethod:
         del before
         return np.full(len(table), self.scale.loss)
 
+    def slopes(self, share: FloatArray) -> FloatArray | None:
+        """Exact at both ends of the scale."""
+        return bounded.loss_slopes(share, self.scale.loss, np.asarray(THETAS))
+
     def proof(self, table: BlockTable) -> FloatArray:
         """Gates and the four numbers of the picture, (blocks, K)."""
         return np.asarray(table.sums[:, _BETS:])

@@ -4,17 +4,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluators.blocks import ALL, OTHER
+from evaluators.blocks import ALL, OTHER, WHOLE
+from evaluators.bounded import PARTS, margin_prior
 from evaluators.history import History
 from evaluators.method import Method, with_declared
 from evaluators.mixture import BET_PRIOR, CURVE, FISHER_PRIOR, THETAS
 from evaluators.proportion_method import ProportionMethod
 from evaluators.ratio_method import RatioMethod
 from evaluators.references import Margin, gates, logit, margin, measured_bars, predicted
-from evaluators.residual_bet import COST_CENTRE, COUNT_CENTRE, STAKES, stake_prior
+from evaluators.residual_bet import COST_CENTRE, COUNT_CENTRE, STAKES, ResidualBet, stake_prior
 from evaluators.rules import Guardrail, Kind, OnHarm, Rules
 from evaluators.scales import Scale, scale, threshold
 from evaluators.score_method import ScoreMethod
+from evaluators.tilt import LevelTilt, residual_levels
 from lastgood.errors import InvalidPolicy
 
 
@@ -74,10 +76,10 @@ def method(guardrail: Guardrail, rules: Rules, history: History) -> Method | Non
         if guardrail.kind is Kind.QUANTILE and line is None:
             return None
         return _proportion(guardrail, rules, history, line)
-    if not rules.share_ours:
+    if guardrail.kind is Kind.SCORE and not rules.share_ours:
         raise InvalidPolicy(
-            f"guardrail {guardrail.name} is a {guardrail.kind} and the share is not ours: its harm test needs"
-            " the share; watch a proportion or a quantile instead"
+            f"guardrail {guardrail.name} is a score and the share is not ours: both of its tests need the"
+            " share; watch a proportion, a quantile, a count or a ratio instead"
         )
     found = scale(guardrail, history)
     if found is None:
@@ -88,13 +90,20 @@ def method(guardrail: Guardrail, rules: Rules, history: History) -> Method | Non
         return ScoreMethod(guardrail, found, bars, prior)
     centre = COST_CENTRE if guardrail.cap is None else COUNT_CENTRE
     at = None if guardrail.smallest_harm is None else guardrail.smallest_harm * found.level
-    return RatioMethod(guardrail, found, bars, with_declared(stake_prior(centre), STAKES, at))
+    harm = ResidualBet() if rules.share_ours else LevelTilt(residual_levels(found, bad=guardrail.bad))
+    return RatioMethod(guardrail, found, bars, with_declared(stake_prior(centre), STAKES, at), harm)
 
 
 def _proportion(guardrail: Guardrail, rules: Rules, history: History, line: float | None) -> ProportionMethod:
     bars = gates(guardrail, rules, history)
     names = [name for name, _ in rules.strata]
     at = {name: predicted(guardrail, rules, history, name) for name in (*names, OTHER, ALL)}
+    shares = np.unique([step.share_bp for step in rules.steps]) / WHOLE
+    flat = np.full(len(PARTS), -np.log(len(PARTS)))
+    stakes = [
+        flat if gate.difference is None else margin_prior(shares, at[ALL][1], gate.difference)
+        for gate in bars
+    ]
     base = np.asarray(BET_PRIOR if rules.share_ours else FISHER_PRIOR)
     return ProportionMethod(
         guardrail,
@@ -105,6 +114,7 @@ def _proportion(guardrail: Guardrail, rules: Rules, history: History, line: floa
         np.concatenate([THETAS, *(gate.thetas for gate in bars), CURVE]),
         with_declared(base, THETAS, _lifted(guardrail.smallest_harm, at[ALL][1])),
         rules.share_ours,
+        np.array(stakes),
     )
 
 

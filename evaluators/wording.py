@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from evaluators.amounts import amount
 from evaluators.decision import revert_line, slices_over
 from evaluators.evidence import Evidence
 from evaluators.forecast import runs_to_fail, runs_to_pass
@@ -24,7 +25,7 @@ def describe(
     word = _word(evidence, guilty=guardrail.name in culprits, invalid=bool(invalid_reason))
     harmed, alone = _harmed(evidence, rules), False
     if harmed:
-        common = float(log_mean_exp(state.method.prior, state.bet / evidence.deff))
+        common = float(log_mean_exp(state.method.prior, state.bet / evidence.bet_deff))
         alone = common < _line(guardrail, rules)
     some = n_c > 0 and n_b > 0
     measured = guardrail.kind.measured
@@ -127,7 +128,7 @@ def _word(evidence: Evidence, *, guilty: bool, invalid: bool) -> Word:
 def _reason(evidence: Evidence, rules: Rules, word: Word, invalid_reason: str, shown: Shown) -> str:
     margin, guardrail = evidence.terms.margin, evidence.terms.guardrail
     counts = _counts(evidence, shown)
-    limit = f"{_margin(evidence) or 0.0:+.3g} {unit_of(guardrail)}"
+    limit = amount(_margin(evidence) or 0.0, unit_of(guardrail), signed=True)
     if word is Word.FAIL:
         line = _line(guardrail, rules)
         return f"proven worse: {counts}; log e {evidence.log_e_harm:.2f} ({line:.2f} decides alone)"
@@ -158,8 +159,8 @@ def _counts(evidence: Evidence, shown: Shown) -> str:
     if not guardrail.kind.measured:
         return f"{y_c} of {n_c} candidate runs bad, {y_b} of {n_b} baseline runs"
     unit = unit_of(guardrail)
-    ours = f"{shown.candidate:.4g} {unit} over {n_c} candidate runs"
-    return f"{ours}, {shown.baseline:.4g} over {n_b} baseline runs"
+    ours, theirs = amount(shown.candidate, unit), amount(shown.baseline, unit)
+    return f"{ours} over {n_c} candidate runs, {theirs} over {n_b} baseline runs"
 
 
 def _margin(evidence: Evidence) -> float | None:

@@ -12,6 +12,7 @@ HEAVY = (
     "alembic",
     "click",
     "httpx",
+    "matplotlib",
     "numpy",
     "pandas",
     "prefect",

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluators import Comparison, Decision, History, Word
+from evaluators.checking import known_columns
 from evaluators.path import ASSIGNED
 from evaluators.rules import Guardrail, Kind, Rules, Step
 from lastgood.errors import InvalidEvidence, InvalidPolicy
@@ -36,6 +37,10 @@ HARMS = {
 }
 
 
+def read_by(rules, runs):
+    return runs[[column for column in runs if column in known_columns(rules)]]
+
+
 def rules_of(*guardrails, **changes):
     shared = tuple(replace(g, weight=1 / len(guardrails)) for g in guardrails)
     return Rules(**{"guardrails": shared, "steps": (Step(3000),), **changes})
@@ -51,7 +56,7 @@ def watch(history):
     def make(rules, *frames, **options):
         comparison = Comparison(rules, history)
         for frame in frames:
-            comparison.observe(frame, **options)
+            comparison.observe(read_by(rules, frame), **options)
         return comparison
 
     return make
@@ -203,16 +208,39 @@ def test_a_block_with_sums_of_another_kind_is_refused(history, block, sums):
         comparison.observe_blocks({"cost": [block(3, 2, 2, 18, 18, sums=sums)]})
 
 
-@pytest.mark.parametrize("kind", [COST, MARK], ids=lambda g: g.name)
-def test_a_measured_guardrail_is_refused_where_the_share_is_not_ours(history, kind):
-    with pytest.raises(InvalidPolicy, match="share is not ours"):
-        Comparison(rules_of(kind, share_ours=False), history)
+def test_a_score_is_refused_where_the_share_is_not_ours(history):
+    with pytest.raises(InvalidPolicy, match=r"judge.*share is not ours"):
+        Comparison(rules_of(MARK, share_ours=False), history)
+
+
+@pytest.mark.parametrize("kind", [COST, EDITS, CALLS], ids=lambda g: g.name)
+def test_an_amount_is_judged_without_the_share_where_it_is_not_ours(history, dealt, kind):
+    """The recorded share is a tenth of the real one: the tilt does not read it, the bet would believe it."""
+    rules = rules_of(kind, share_ours=False)
+    worse = Comparison(rules, history)
+    worse.observe(read_by(rules, dealt(4_000, 2, share=0.5, **HARMS[kind.name]).assign(share=0.05)))
+    assert worse.verdict().culprits == (kind.name,)
+    alike = Comparison(rules, history)
+    alike.observe(read_by(rules, dealt(4_000, 2, share=0.5).assign(share=0.05)))
+    assert alike.path()["family"].max() < np.log(20)
+
+
+@settings(max_examples=8)
+@given(cuts=st.lists(st.integers(0, 400), max_size=4), seed=st.integers(0, 20))
+def test_chunks_are_all_runs_at_once_where_the_share_is_not_ours(history, dealt, cuts, seed):
+    rules = rules_of(COST, EDITS, SLOW, share_ours=False, alpha_revert=1e-9)
+    runs = read_by(rules, dealt(400, seed))
+    whole, parts = Comparison(rules, history), Comparison(rules, history)
+    whole.observe(runs)
+    for a, b in pairwise([0, *sorted(cuts), 400]):
+        parts.observe(runs.iloc[a:b])
+    assert parts.to_json() == whole.to_json()
 
 
 def test_a_proportion_is_judged_without_the_share_where_it_is_not_ours(history, dealt):
-    runs = dealt(4_000, 2, share=0.5, latency=2.0).assign(share=0.1)
-    comparison = Comparison(rules_of(SLOW, share_ours=False), history)
-    comparison.observe(runs)
+    rules, runs = rules_of(SLOW, share_ours=False), dealt(4_000, 2, share=0.5, latency=2.0).assign(share=0.1)
+    comparison = Comparison(rules, history)
+    comparison.observe(read_by(rules, runs))
     verdict = comparison.verdict()
     assert (verdict.decision, verdict.valid) == (Decision.REVERT, True)
     assert verdict.guardrail("latency").log_e_harm == pytest.approx(

@@ -9,7 +9,7 @@ import pytest
 from evaluators import Comparison, History
 from evaluators.blocks import BlockCounts
 from evaluators.rules import Guardrail, Kind, Rules, Step
-from tasks import comparison, evidence, frames
+from tasks import comparison, counting, evidence, frames
 
 COST = Guardrail("cost", "cost_usd", True, 0.5, None, 0.10, 600, kind=Kind.RATIO, unit="USD")
 MARK = Guardrail("judge", "mark", False, 0.5, 0.1, None, 600, kind=Kind.SCORE)
@@ -22,7 +22,8 @@ def row(seq, **fields):
         "seq": seq, "task_type": "faq", "block": seq // 20, "share_bp": 3000, "assigned_us": seq,
         "arm": "candidate" if seq % 3 == 0 else "baseline", "run_id": f"run_{seq}", "received_us": seq + 5,
         "status": "ended", "completed": True, "validated": True, "escalated": None, "incidents": None,
-        "cost_usd": 0.05, "operator_edits": None, "latency_s": None, "infra_failure": None, "metrics": '{"mark": 0.8}',
+        "cost_usd": 0.05, "operator_edits": None, "latency_s": None, "infra_failure": None,
+        "metrics": '{"mark": 0.8}',
     }  # fmt: skip
     return {**found, **fields}
 
@@ -62,13 +63,16 @@ def test_blocks_from_the_store_judge_as_the_runs_do():
         {"cost_usd": rng.lognormal(-3, 1, 2_000), "completed": True, "mark": rng.random(2_000)}
     )
     history = History(recorded)
-    runs = framed(rows).assign(stratum="all", matured=True)
+    runs = framed(rows).assign(stratum="all")
     methods = {g: evidence.method(g, RULES, history) for g in RULES.guardrails}
-    blocks, _ = evidence._count(runs, evidence.Progress(), methods, history, {}, with_assigned=True)
+    window = counting.Window(runs, np.ones(400, dtype=bool), None)
+    tally = counting.tally(window, methods, with_assigned=True)
+    blocks = counting.blocks_of(tally, pd.Series(True, index=tally.table.index))
     by_blocks, by_runs = Comparison(RULES, history), Comparison(RULES, history)
     stored = json.loads(json.dumps({n: [comparison._plain(b) for b in found] for n, found in blocks.items()}))
     by_blocks.observe_blocks({name: [BlockCounts(*b) for b in found] for name, found in stored.items()})
-    by_runs.observe(runs.assign(share=0.3))
+    read = ["arm", "share", "lost", "completed", "infra_failure", "cost_usd", "mark"]
+    by_runs.observe(runs.assign(share=0.3)[read])
     for ours, theirs in zip(by_blocks.verdict().guardrails, by_runs.verdict().guardrails, strict=True):
         assert ours.log_e_harm == pytest.approx(theirs.log_e_harm, abs=1e-9)
         assert ours.log_e_promote == pytest.approx(theirs.log_e_promote, abs=1e-9)

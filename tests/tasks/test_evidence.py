@@ -287,15 +287,40 @@ def test_a_run_that_names_no_infrastructure_failure_had_none(world):
     assert sum(counted(world, release_id, "infra")[1::2]) == 0
 
 
-def test_a_repeated_unit_counts_by_its_first_run(world):
+def test_a_repeated_unit_counts_by_its_first_run_in_one_half_of_the_evidence(world):
     release_id = opened(world)
     for _ in range(3):
         world.run("the same")
-    for _ in range(4):
+    for _ in range(2):
         world.run()
     world.clock.advance(11 * MINUTE)
     look(world, release_id)
     assert sum(counted(world, release_id)[::2]) == 5
+    assert sum(counted(world, release_id, "completion@first")[::2]) == 3
+    assigned = counted(world, release_id, "assigned")
+    assert sum(assigned[::2]) == 5
+    assert sum(assigned[1::2]) == 2
+
+
+def test_a_release_without_repeated_units_keeps_no_table_of_them(world):
+    release_id = opened(world)
+    for _ in range(12):
+        world.run()
+    world.clock.advance(11 * MINUTE)
+    look(world, release_id)
+    sealed_json = json.loads(world.rows("SELECT sealed FROM evidence")[0]["sealed"])
+    assert [set(found) for found in sealed_json.values()] == [{"after", "sealed", "reporting"}]
+
+
+def test_stored_evidence_names_no_unit(world):
+    release_id = opened(world)
+    for _ in range(10):
+        world.run("ann@example.com")
+    world.clock.advance(11 * MINUTE)
+    look(world, release_id)
+    stored = world.rows("SELECT state, sealed FROM evidence")[0]
+    assert "units" in stored["sealed"]
+    assert "ann" not in stored["sealed"] + stored["state"]
 
 
 def test_a_run_above_the_policys_risk_is_no_evidence(world):
