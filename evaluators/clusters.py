@@ -53,8 +53,8 @@ def bet_effect(moments: FloatArray, slopes: FloatArray, share: FloatArray) -> Fl
     A run adds about alpha + beta x to alternative j on its arm: `slopes` (rows, J, 2, 2) are alpha and beta,
     `moments` (rows, 12), the candidate's first, `share` (rows,) the candidate's. Users keep their arm, so
     even runs that all went well come in lumps of one coin, and `design_effect` is 1 until outcomes vary:
-    where users' runs come together it let healthy candidates be reverted in 4% (alpha .05) and 2% (alpha
-    .01) of releases within 5,000 runs, this one in 1%.
+    where users' runs come together it let healthy candidates be reverted in 11% (alpha .05) and 6% (alpha
+    .01) of releases within 5,000 runs, this one in 1% (30 runs a user, ICC .2).
 
     As long as few candidate users have come, their own lumps say little: the variance that the coin would
     make of every user's outcomes, whichever the arm, has the weight 2/K, K = (SUM n)^2 / SUM n^2 being the

@@ -89,7 +89,7 @@ class Comparison:
         check_columns(runs, self.rules)
         if self.ended or len(runs) == 0:
             return
-        reporting = reporting_now(runs, self.rules, self._reporting)
+        reporting = reporting_now(runs, self.rules, self.history, self._reporting)
         gathered = gather(runs, self._before(), reporting)
         culprits: tuple[str, ...] = ()
         if every_run:

@@ -13,6 +13,7 @@ from evaluators.assignment_health import Assigned
 from evaluators.blocks import ALL, OTHER, WHOLE, BlockTable
 from evaluators.clusters import MOMENTS, run_moments
 from evaluators.evidence import Evidence
+from evaluators.history import History
 from evaluators.method import Scored
 from evaluators.mixture import BoolArray, FloatArray
 from evaluators.rules import Rules
@@ -94,16 +95,21 @@ def _placed(runs: pd.DataFrame, units: Units) -> Placed | None:
     return units.place(pd.Series([None] * len(runs), dtype=object)) if units.size else None
 
 
-def reporting_now(runs: pd.DataFrame, rules: Rules, known: set[str]) -> set[str]:
-    """Guardrails with data so far; InvalidEvidence where a column vanishes."""
+def reporting_now(runs: pd.DataFrame, rules: Rules, history: History, known: set[str]) -> set[str]:
+    """Guardrails with data so far; InvalidEvidence where a column vanishes.
+
+    What neither history nor the baseline ever reported is no data: a candidate that alone reports it would be
+    compared with silence.
+    """
     found = set(known)
+    theirs = runs[runs["arm"] != "candidate"] if "arm" in runs else runs
     for guardrail in rules.guardrails:
         if guardrail.name in found and guardrail.column not in runs:
             raise InvalidEvidence(
                 f"runs have no column {guardrail.column} any more, guardrail {guardrail.name} has data"
                 " from earlier runs; give it, empty where nothing was reported"
             )
-        if scoring.has_data(runs, guardrail.column):
+        if scoring.has_data(runs if history.of(guardrail)[0] else theirs, guardrail.column):
             found.add(guardrail.name)
     return found
 

@@ -44,12 +44,14 @@ def undecidable(outlook: Outlook, *, ways: bool = True) -> list[str]:
     rules, found = outlook.rules, _too_long(outlook.rules)
     if found:
         return found
+    # a score's scale and margin are all that its tests need: nothing known is no reason against it
+    planned = [g for g in rules.guardrails if outlook.known(g) or g.kind is not Kind.SCORE]
     for guardrail in rules.guardrails:
-        if rules.on_undecided is Undecided.REVERT:
+        if rules.on_undecided is Undecided.REVERT and guardrail in planned:
             found += _promotion(outlook, guardrail, ways=ways)
         found += _collapse(outlook, guardrail)
-    if not found and rules.on_undecided is Undecided.REVERT:
-        chance = outlook.chance(*rules.guardrails)
+    if not found and planned and rules.on_undecided is Undecided.REVERT:
+        chance = outlook.chance(*planned)
         found += [_jointly(outlook, chance)] if chance < LIKELY else []
     return found
 

@@ -21,7 +21,7 @@ from evaluators.rules import Guardrail, Rules
 from evaluators.terms import method
 from evaluators.units import Units
 from lastgood.release import Terms
-from lastgood.router import Reason
+from lastgood.router import CANDIDATE, Reason
 from lastgood.store import statements as sql
 from lastgood.store.connection import Transaction
 from tasks import counting, frames
@@ -149,14 +149,15 @@ def _count(
 def _reporting(
     matured: pd.DataFrame, was: Progress, methods: Mapping[Guardrail, Method], history: History
 ) -> tuple[str, ...]:
-    """Guardrails that count: what every run tells, what history has, or what a run has reported by now."""
+    """Guardrails that count: what every run tells, what history has, or the baseline has reported by now."""
+    theirs = matured[matured["arm"] != CANDIDATE] if len(matured) else matured
     return tuple(
         g.name
         for g in methods
         if g.column in frames.ALWAYS
         or g.name in was.reporting
         or history.of(g)[0] > 0
-        or frames.reported(matured, g)
+        or frames.reported(theirs, g)
     )
 
 

@@ -1,6 +1,7 @@
 """`lastgood plan`: what a policy will see and prove at an agent's traffic, before a release."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,6 +208,10 @@ def plan_(
     if target is not None and target.exists():
         msg = f"{target} exists already; nothing was written. Name a new file"
         raise InvalidInput(msg)
+    if target is not None and not target.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {target.parent}", param_hint="--write")
+    if runs_per_day is not None and math.isnan(runs_per_day):
+        raise click.BadParameter("nan is no number of runs", param_hint="--runs-per-day")
     known = _known(find_policy(reference), history, variants, columns, runs_per_day, environment)
     made = plan(known.rules, known.history, known.traffic, seed)
     short = made.problems or unlikely(made, known)

@@ -165,6 +165,8 @@ def simulate(
     """
     if plot is not None and plot.suffix != ".png":
         raise click.BadParameter(f"{plot} is no .png file", param_hint="--plot")
+    if plot is not None and not plot.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {plot.parent}", param_hint="--plot")
     policy = find_policy(reference)
     source = _source(history, variants, columns, policy, environment, history_runs)
     setup = simulation.prepare(

@@ -345,3 +345,21 @@ def test_an_estimate_shows_what_was_seen_before_a_block_closed(make_rules):
     found = comparison.verdict().guardrail(name)
     assert found.low <= found.estimate <= found.high
     assert found.estimate > 80
+
+
+def test_what_the_candidate_alone_reports_proves_nothing(make_rules):
+    rules = make_rules("completion", "validation", references=(("validation", 0.05),))
+    rng = np.random.default_rng(5)
+    candidate = rng.random(3_000) < 0.5
+    runs = pd.DataFrame(
+        {
+            "arm": np.where(candidate, "candidate", "baseline"),
+            "share": 0.5,
+            "completed": rng.random(3_000) < 0.92,
+            "validated": np.where(candidate, (rng.random(3_000) < 0.7).astype(float), np.nan),
+        }
+    )
+    comparison = Comparison(rules, History(pd.DataFrame({"completed": rng.random(5_000) < 0.92})))
+    comparison.observe(runs)
+    verdict = comparison.verdict()
+    assert (verdict.decision, verdict.guardrail("validation").word) == (Decision.HOLD, Word.NO_DATA)

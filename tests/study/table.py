@@ -27,11 +27,11 @@ NOTES = """\
 ## What the study changed, and what it did not
 
 - Sticky users whose runs come together: with the design effect of outcomes alone, healthy candidates were
-  reverted in 3.6% (alpha .05) and 2% (alpha .01) of 250 releases within their first 5,000 runs (30 runs a user,
-  ICC .2). Users keep their arm, so the assignment comes in lumps too, which no outcome shows. The bet's own
-  factors by user now set its design effect (`evaluators.clusters.bet_effect`): .8% and .8%. A drop of
-  completion from .92 to .64 is found after 31 candidate runs as before (10 runs a user, ICC .1), after 80
-  instead of 66 (30 runs a user, ICC .2).
+  reverted in 10.8% (alpha .05) and 6.4% (alpha .01) of 250 releases within their first 5,000 runs (30 runs a
+  user, ICC .2). Users keep their arm, so the assignment comes in lumps too, which no outcome shows. The bet's
+  own factors by user now set its design effect (`evaluators.clusters.bet_effect`): .8% and .8%. The price: a
+  drop of completion from .92 to .64 is found after 31 candidate runs instead of 26 (10 runs a user, ICC .1),
+  after 80 instead of 61 (30 runs a user, ICC .2).
 - The test of differences bets around the stake at which an equal candidate grows fastest
   (`evaluators.bounded.margin_prior`): +.5 points on incidents are ruled out after 1,920 candidate runs
   instead of 2,610, +2 points on completion after 1,290 instead of 1,570; at the margin both stay under .03.
