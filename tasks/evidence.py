@@ -106,7 +106,7 @@ class _Reading:
         late = self.txn.all(sql.LATE_OF_RELEASE, release_id=release_id, after=after)
         runs = frames.frame(
             rows, late, self.members, lost_after_us=terms.lost_after_us, maturity_us=self.maturity_us,
-            sampler=self.sought.sampler,
+            infra_watched=frames.infra_watched(self.sought.rules), sampler=self.sought.sampler,
         )  # fmt: skip
         if runs.empty:
             return runs.assign(stratum=[], matured=[], fresh=[])

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from evaluators.referees import DIGEST, SAMPLED, Sampler
-from evaluators.rules import Guardrail, Kind
+from evaluators.rules import Guardrail, Kind, Rules
+from evaluators.scoring import INFRA
 from lastgood.store.connection import Row
 
 #: events: a run that reported without naming them had none
@@ -28,6 +29,8 @@ class _Asked:
     #: microseconds after the assignment
     lost_after_us: int
     maturity_us: int
+    #: whether a guardrail of the policy watches infrastructure failures
+    infra_watched: bool
     #: which runs a referee was asked for, where one of the guardrails counts on it
     sampler: Sampler | None
 
@@ -39,12 +42,14 @@ def frame(
     *,
     lost_after_us: int,
     maturity_us: int,
+    infra_watched: bool = True,
     sampler: Sampler | None = None,
 ) -> pd.DataFrame:
     """Return one record a run, in the order given, as it stood `maturity_us` after its assignment.
 
     Columns: those of the store, `lost`, the known outcomes and each guardrail's own. A run silent for
-    `lost_after_us` is lost, whatever it says later. A client that went away is no failure. The column that a
+    `lost_after_us` is lost, whatever it says later. A client that went away is an infrastructure failure; where
+    nothing watches those, no run is left out for one: a bundle could drop its failures so. The column that a
     referee fills holds its marks alone, whatever the run says of itself; beside it stand, under its name
     with SAMPLED and DIGEST, whether the run was drawn and who judged it.
     """
@@ -53,10 +58,15 @@ def frame(
         reports.setdefault(row["run_id"], []).append(row)
     if sampler is not None and not any(counts_on(g, sampler.column) for g in guardrails):
         sampler = None
-    asked = _Asked(guardrails, lost_after_us, maturity_us, sampler)
+    asked = _Asked(guardrails, lost_after_us, maturity_us, infra_watched, sampler)
     records = [_record(dict(row), reports.get(row["run_id"], []), asked) for row in rows]
     columns = ["seq", "task_type", "block", "arm", "share_bp", "assigned_us", "run_id", "lost", *_OUTCOMES]
     return pd.DataFrame(records, columns=None if records else columns)
+
+
+def infra_watched(rules: Rules) -> bool:
+    """Whether a guardrail watches infrastructure failures."""
+    return any(g.column == INFRA for g in rules.guardrails)
 
 
 def counts_on(guardrail: Guardrail, column: str) -> bool:
@@ -83,9 +93,10 @@ def _record(row: dict[str, Any], late: list[Row], asked: _Asked) -> dict[str, An
     for name, nothing in _EVENTS.items():
         known[name] = nothing if known.get(name) is None else known[name]
     known = _refereed(known, in_time, asked)
-    if row["status"] == "disconnected":
-        flags = (g for g in asked.guardrails if g.kind is Kind.PROPORTION)
-        known |= {g.column: not g.bad for g in flags if known.get(g.column) is None}
+    if not asked.infra_watched:
+        known["infra_failure"] = False
+    elif row["status"] == "disconnected":
+        known["infra_failure"] = True
         known["disconnected"] = True  # an amount that it did not report is left out, not the worst
     return known
 

@@ -147,8 +147,9 @@ def baseline_runs(txn: Transaction, point: ControlPoint, policy: Policy) -> pd.D
     late = txn.all(sql.LATE_OF_BUNDLE, **key)
     eligible = [row for row in reversed(rows) if row["risk"] in policy.eligible_risks]
     runs = frames.frame(
-        eligible, late, rules.guardrails, lost_after_us=policy.lost_after, maturity_us=maturity
-    )
+        eligible, late, rules.guardrails, lost_after_us=policy.lost_after, maturity_us=maturity,
+        infra_watched=frames.infra_watched(rules),
+    )  # fmt: skip
     if runs.empty:
         return runs
     runs["stratum"] = [stratum_of(rules, task_type) for task_type in runs["task_type"]]
