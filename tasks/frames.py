@@ -48,10 +48,10 @@ def frame(
     """Return one record a run, in the order given, as it stood `maturity_us` after its assignment.
 
     Columns: those of the store, `lost`, the known outcomes and each guardrail's own. A run silent for
-    `lost_after_us` is lost, whatever it says later. A client that went away is an infrastructure failure; where
-    nothing watches those, no run is left out for one: a bundle could drop its failures so. The column that a
-    referee fills holds its marks alone, whatever the run says of itself; beside it stand, under its name
-    with SAMPLED and DIGEST, whether the run was drawn and who judged it.
+    `lost_after_us` is lost, whatever it says later. A client that went away is an infrastructure failure;
+    where nothing watches those, no run is left out for one: a bundle could drop its failures so. The column
+    that a referee fills holds its marks alone, whatever the run says of itself; beside it stand, under its
+    name with SAMPLED and DIGEST, whether the run was drawn and who judged it.
     """
     reports: dict[str, list[Row]] = {}
     for row in late:

@@ -83,3 +83,11 @@ def test_a_block_of_counts_alone_is_stored_without_sums():
     assert comparison._plain(BlockCounts("all", 3, 1000, 2, 1, 5, 0, closed=True)) == [
         "all", 3, 1000, 2, 1, 5, 0, True,
     ]  # fmt: skip
+
+
+def test_a_client_that_went_away_is_an_infrastructure_failure_only_where_those_are_watched():
+    runs = [row(1, status="disconnected", completed=None), row(2, infra_failure=True, completed=False)]
+    assert framed(runs)["infra_failure"].tolist() == [True, True]
+    unwatched = frames.frame(runs, (), (COST,), lost_after_us=100, maturity_us=600, infra_watched=False)
+    assert unwatched["infra_failure"].tolist() == [False, False]
+    assert "disconnected" not in unwatched
