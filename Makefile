@@ -74,6 +74,14 @@ bench: setup  ## Measure speed, each figure beside its floor or peer
 	@$(BIN)/python -m pytest -m benchmark -s tests || [ $$? -eq 5 ]
 	@$(BIN)/python tests/benchmarks/run.py
 
+.PHONY: faults
+faults: setup  ## Try each scripted fault many times and print its figure
+	@FAULT_CASES=25 $(BIN)/python -m pytest -q -s tests/tasks/faults
+
+.PHONY: study
+study: setup  ## Simulate how often verdicts are right and write docs/study.md (hours; QUICK=1: minutes)
+	@$(BIN)/python tests/study/run.py --workers $(or $(WORKERS),2) $(if $(QUICK),--quick)
+
 .PHONY: clean
 clean:  ## Remove .venv, builds and caches; stores of releases stay
 	@rm -rf .venv .bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

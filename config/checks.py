@@ -10,7 +10,8 @@ from itertools import pairwise
 
 from config.durations import format_duration
 from config.metrics import WEIGHT_SLACK, Misplaced, nearest
-from config.sections import GuardrailSpec, HorizonSpec, StepSpec
+from config.sections import GuardrailSpec, HorizonSpec, StepSpec, WaiverSpec
+from evaluators.rules import Kind, OnHarm
 
 
 def check_steps(steps: tuple[StepSpec, ...]) -> None:
@@ -54,11 +55,29 @@ def check_guardrails(
                 "raise matures or lower lost_after",
                 *("guardrails", name, "matures"),
             )
+    _check_units(guardrails)
     for name in reference:
         if name not in guardrails:
             known = ", ".join(guardrails)
             raise Misplaced(
                 f"no guardrail of this policy{nearest(name, guardrails)} It has: {known}", "reference", name
+            )
+        if guardrails[name].kind is not Kind.PROPORTION:
+            raise Misplaced("only a share of bad runs has a declared rate; leave it out", "reference", name)
+
+
+def _check_units(guardrails: Mapping[str, GuardrailSpec]) -> None:
+    """One column is measured in one unit."""
+    units: dict[str, tuple[str, str]] = {}
+    for name, guardrail in guardrails.items():
+        if not guardrail.unit:
+            continue
+        other, unit = units.setdefault(guardrail.column, (name, guardrail.unit))
+        if unit != guardrail.unit:
+            raise Misplaced(
+                f"{guardrail.column} is in {guardrail.unit!r} here and in {unit!r} in {other}: a column has"
+                " one unit; report each unit in a column of its own",
+                *("guardrails", name, "unit"),
             )
 
 
@@ -69,6 +88,29 @@ def check_strata(strata: Mapping[str, float]) -> None:
         raise Misplaced(
             f"the weights sum to {weights:.6g}, not 1; a list of names takes equal weights", "strata"
         )
+
+
+def check_slices(
+    strata: Mapping[str, float],
+    guardrails: Mapping[str, GuardrailSpec],
+    on_harm: Mapping[str, OnHarm],
+    waivers: tuple[WaiverSpec, ...],
+) -> None:
+    """Slices and guardrails that are named exist, and nothing is waived twice."""
+    for name in on_harm:
+        if name not in strata:
+            raise Misplaced(f"no slice of this policy{nearest(name, strata)}", "on_harm", name)
+    seen = set()
+    for place, waiver in enumerate(waivers):
+        if waiver.slice not in strata:
+            problem = f"no slice of this policy{nearest(waiver.slice, strata)}"
+            raise Misplaced(problem, "waivers", place, "slice")
+        if waiver.guardrail not in guardrails:
+            problem = f"no guardrail of this policy{nearest(waiver.guardrail, guardrails)}"
+            raise Misplaced(problem, "waivers", place, "guardrail")
+        if (waiver.guardrail, waiver.slice) in seen:
+            raise Misplaced("is waived twice", "waivers", place)
+        seen.add((waiver.guardrail, waiver.slice))
 
 
 def check_leases(look_every: int, waits: Mapping[str, int]) -> None:

@@ -20,7 +20,7 @@ Path: TypeAlias = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A proportion of bad runs that every run record can tell."""
+    """A measure that every run record can tell."""
 
     #: name in a policy
     name: str
@@ -30,8 +30,14 @@ class Metric:
     bad: bool
     #: default weight in the family before renormalising
     weight: float
-    #: default margin, in the words of a policy
-    margin: str
+    #: default margin in the words of a policy, or empty
+    margin: str = ""
+    #: default relative margin in the words of a policy, or empty
+    margin_rel: str = ""
+    #: how it is judged: `proportion`, `quantile`, `count`, `ratio` or `score`
+    kind: str = "proportion"
+    #: further keys of its kind, as a policy writes them
+    more: tuple[tuple[str, object], ...] = ()
 
 
 #: in the order of reports
@@ -42,25 +48,40 @@ METRICS = (
     Metric("incidents", "incidents", bad=True, weight=0.15, margin="0.5 points"),
     Metric("lost", "lost", bad=True, weight=0.05, margin="2 points"),
     Metric("infra", "infra_failure", bad=True, weight=0.05, margin="2 points"),
+    Metric("cost", "cost_usd", True, 0.12, margin_rel="10%", kind="ratio", more=(("unit", "USD"),)),
+    Metric("cost_tail", "cost_usd", True, 0.03, margin_rel="100%", kind="quantile", more=(("level", 0.99),)),
+    Metric(
+        "edits", "operator_edits", True, 0.08, margin_rel="30%", kind="ratio",
+        more=(("unit", "edits"), ("cap", 10.0)),
+    ),
+    Metric("latency", "latency_s", True, 0.08, "2 points", kind="quantile", more=(("level", 0.95),)),
+    # told only by agents that call their tools through `run.tool`. Weight and margin as of escalation, the
+    # other harm that is caught before anybody is hurt
+    Metric("tool_malformed", TOOL_MALFORMED, bad=True, weight=0.08, margin="2 points"),
+)  # fmt: skip
+KNOWN = {metric.name: metric for metric in METRICS}
+#: those that every run record can tell
+USUAL = tuple(
+    name for name, metric in KNOWN.items() if metric.kind == "proportion" and metric.column != TOOL_MALFORMED
 )
-#: metrics that only some agents can tell, so that a policy has to name them: a call of a tool that does not
-#: fit the bundle's manifest is told by agents that call their tools through `run.tool`. Weight and margin as
-#: of escalation, the other harm that is caught before anybody is hurt
-OPTIONAL = (Metric("tool_malformed", TOOL_MALFORMED, bad=True, weight=0.08, margin="2 points"),)
-KNOWN = {metric.name: metric for metric in (*METRICS, *OPTIONAL)}
+#: guardrails of a policy that names none. An agent that never reported an amount is released without it
+DEFAULTS: dict[str, object] = {name: {} for name in USUAL} | {
+    name: {"when_absent": "set_aside"} for name in ("cost", "cost_tail", "edits")
+}
 #: bad outcomes that a one-sample rate trigger can count where a run is recorded
 TRIGGERED = RATES
 #: default weight of a team's own flag before renormalising: that of escalation
 OWN_WEIGHT = 0.08
-#: measures that are no proportions
-NOT_PROPORTIONS = frozenset(
-    {"cost", "cost_usd", "cost_tail", "spend", "edits", "operator_edits", "latency", "latency_s", "duration"}
-)
+#: columns of amounts, free for guardrails of their kinds
+AMOUNTS = frozenset({"cost_usd", "latency_s", "operator_edits", "incidents"})
+#: kinds that judge a column of numbers
+NUMERIC = ("quantile", "count", "ratio", "score")
 #: columns of a run record that are no free flag
 _TAKEN = frozenset(
     {metric.column for metric in KNOWN.values()}
     | {"run_id", "unit", "arm", "stratum", "share", "eligible", "variant", "task_id"}
-    | {"cost_usd", "latency_s", "operator_edits"}
+    | {"block", "seq", "task_type", "status", "assigned_us", "received_us", "share_bp", "metrics", "matured"}
+    | {"disconnected", "reason", "code", "run"}
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 #: how far given weights may be from 1 in sum
@@ -120,10 +141,6 @@ def _weights(entries: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
 def _column(name: str, entry: Mapping[str, object]) -> dict[str, object]:
     if name in KNOWN:
         return _known(KNOWN[name], entry)
-    if name in NOT_PROPORTIONS:
-        raise Misplaced(
-            f"is no proportion of bad runs, and only proportions are judged so far. {_choice()}", name
-        )
     if "column" not in entry:
         raise Misplaced(f"unknown metric{nearest(name, KNOWN)} {_choice()}", name)
     if _NAME.fullmatch(name) is None:
@@ -131,12 +148,15 @@ def _column(name: str, entry: Mapping[str, object]) -> dict[str, object]:
     column = entry["column"]
     if not isinstance(column, str) or _NAME.fullmatch(column) is None:
         raise Misplaced("a column has lower-case letters, digits and '_', such as 'my_flag'", name, "column")
-    if column in _TAKEN:
+    numeric = entry.get("kind") in NUMERIC
+    if column in _TAKEN and not (numeric and column in AMOUNTS):
         raise Misplaced(f"{column!r} is not a free flag of the run; name one that you report", name, "column")
-    return {}
+    return {"better": "lower"} if numeric and "better" not in entry else {}
 
 
 def _known(metric: Metric, entry: Mapping[str, object]) -> dict[str, object]:
+    if metric.kind != "proportion":
+        return _measured(metric, entry)
     for key, own in (("column", metric.column), ("bad", metric.bad)):
         if entry.get(key, own) != own:
             raise Misplaced(
@@ -149,16 +169,38 @@ def _known(metric: Metric, entry: Mapping[str, object]) -> dict[str, object]:
     return {"column": metric.column, "bad": metric.bad} | ({"margin": metric.margin} if bare else {})
 
 
+def _measured(metric: Metric, entry: Mapping[str, object]) -> dict[str, object]:
+    """What a policy may leave out about a known amount."""
+    for key, own in (("column", metric.column), ("kind", metric.kind), ("better", "lower")):
+        if entry.get(key, own) != own:
+            raise Misplaced(
+                f"{metric.name} is the {metric.kind} of {metric.column}, lower is better; leave {key!r} out,"
+                " or give the guardrail a name of its own",
+                metric.name,
+                key,
+            )
+    found = {"column": metric.column, "kind": metric.kind, "better": "lower", **dict(metric.more)}
+    bare = all(entry.get(key) is None for key in ("margin", "margin_rel", "margin_own"))
+    if bare:
+        found |= {"margin": metric.margin} if metric.margin else {"margin_rel": metric.margin_rel}
+    return found
+
+
 def _choice() -> str:
-    return f"Known: {', '.join(KNOWN)}; or one of your own as {{column: my_flag, bad: true}}"
+    return (
+        f"Known: {', '.join(KNOWN)}; or one of your own as {{column: my_flag, bad: true}}, or of numbers as"
+        " {column: my_number, kind: score}"
+    )
 
 
 __all__ = [
+    "AMOUNTS",
+    "DEFAULTS",
     "KNOWN",
     "METRICS",
-    "NOT_PROPORTIONS",
-    "OPTIONAL",
+    "NUMERIC",
     "TRIGGERED",
+    "USUAL",
     "WEIGHT_SLACK",
     "Metric",
     "Misplaced",

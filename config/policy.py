@@ -14,9 +14,12 @@ from config import checks, sections
 from config.complaints import complain
 from config.document import Document, digest_of, read_frozen, read_yaml
 from config.durations import Duration, between, format_duration
-from config.metrics import METRICS, fill, order
+from config.metrics import DEFAULTS, fill, order
 from config.quantities import Rate, Weight
-from evaluators.rules import Guardrail, Mode, Rules, Step, Undecided
+from config.referee import RefereeSpec, check_referee
+from evaluators.blocks import WHOLE
+from evaluators.referees import Sampler, sampler
+from evaluators.rules import Mode, OnHarm, Rules, Step, Undecided, Waiver
 from lastgood.caps import Caps
 from lastgood.errors import InvalidPolicy
 from lastgood.records import Records
@@ -30,8 +33,6 @@ STEPS = (
     {"share": "25%", "min_runs": 50, "min_time": "1 h", "rule_out": 2.0},
     {"share": "50%", "min_runs": 100, "min_time": "2 h"},
 )
-#: all metrics that every run record can tell, with their defaults
-GUARDRAILS: dict[str, object] = {metric.name: {} for metric in METRICS}
 #: the policies that come with the pipeline
 POLICIES = Path(__file__).parent / "policies"
 
@@ -100,7 +101,7 @@ class Policy(sections.Section):
         description="Hard ceilings for the candidate.",
     )
     guardrails: dict[str, sections.GuardrailSpec] = Field(
-        default=GUARDRAILS,
+        default=DEFAULTS,
         validate_default=True,
         max_length=20,
         title="Guardrails",
@@ -111,6 +112,17 @@ class Policy(sections.Section):
         max_length=50,
         title="Strata",
         description="Slices with weights of sum 1, or a list for equal ones.",
+    )
+    on_harm: dict[sections.SliceName, Annotated[OnHarm, Field(strict=False)]] = Field(
+        default={},
+        max_length=50,
+        title="On harm",
+        description="By slice, what harm in it alone does: revert (default), hold the release, or report.",
+    )
+    waivers: Annotated[tuple[sections.WaiverSpec, ...], Field(strict=False, max_length=50)] = Field(
+        default=(),
+        title="Waivers",
+        description="Known trades that were accepted beforehand: a guardrail may get worse in one slice.",
     )
     reference: dict[str, Rate] = Field(
         default={},
@@ -123,6 +135,11 @@ class Policy(sections.Section):
         alias="triggers",
         title="Triggers",
         description="Rules that revert at once.",
+    )
+    referee: RefereeSpec | None = Field(
+        default=None,
+        title="Referee",
+        description="Who judges a random sample of both arms, blind to the arm; none by default.",
     )
     alpha: sections.AlphaSpec = Field(
         default=sections.AlphaSpec(), title="Alpha", description="How often the rules may be wrong."
@@ -202,8 +219,10 @@ class Policy(sections.Section):
         checks.check_steps(self.steps)
         checks.check_guardrails(self.guardrails, self.lost_after, self.reference)
         checks.check_strata(self.strata)
+        checks.check_slices(self.strata, self.guardrails, self.on_harm, self.waivers)
         checks.check_leases(self.look_every, {"lease": self.lease, "driver_timeout": self.driver_timeout})
         checks.check_horizon(self.steps, self.guardrails, self.horizon)
+        check_referee(self.referee, self.guardrails, self.declared_records)
         return self
 
     @classmethod
@@ -248,12 +267,11 @@ class Policy(sections.Section):
         """Everything that the evaluators need; guardrails and strata in one order, however written."""
         guardrails = {name: self.guardrails[name] for name in sorted(self.guardrails, key=order)}
         return Rules(
-            guardrails=tuple(
-                Guardrail(name, g.column, g.bad, g.weight, g.margin, g.margin_rel, g.matures)
-                for name, g in guardrails.items()
-            ),
+            guardrails=tuple(spec.guardrail(name) for name, spec in guardrails.items()),
             steps=tuple(Step(step.share, step.min_runs, step.min_time, step.rule_out) for step in self.steps),
             strata=tuple(sorted((name, float(weight)) for name, weight in self.strata.items())),
+            on_harm=tuple(sorted(self.on_harm.items())),
+            waivers=tuple(Waiver(w.guardrail, w.slice, w.reason, w.approver) for w in self.waivers),
             references=checks.bad_rates(self.reference, guardrails),
             alpha_revert=self.alpha.revert,
             alpha_promote=self.alpha.promote,
@@ -267,6 +285,17 @@ class Policy(sections.Section):
             mode=self.mode,
             invalid_after_us=self.invalid_after,
         )
+
+    @property
+    def refereed(self) -> frozenset[str]:
+        """Columns that a referee fills."""
+        return frozenset() if self.referee is None else frozenset({self.referee.column})
+
+    def sampler(self, release_id: str) -> Sampler | None:
+        """Which runs of a release a referee judges; None without one."""
+        if self.referee is None:
+            return None
+        return sampler(release_id, self.referee.column, round(self.referee.sample * WHOLE))
 
     def caps(self) -> Caps:
         """The hard ceilings of a release."""

@@ -56,6 +56,18 @@ def format_percentage(part: float) -> str:
     return _hundredfold(Decimal(repr(part))) + "%"
 
 
+def parse_harm(value: object) -> float:
+    """Read `"5 points"` as 0.05, `"50%"` as 0.5, and a number as it is."""
+    pattern = _PERCENT if isinstance(value, str) and "%" in value else _POINTS
+    return float(_fraction(value, pattern, "a harm such as '5 points', '50%' or 0.3"))
+
+
+def _positive(harm: float) -> float:
+    if not harm > 0:
+        raise ValueError(f"should be above 0, not {harm:g}")
+    return harm
+
+
 def within(least: float, most: float, show: Callable[[float], str]) -> AfterValidator:
     """Bounds of a quantity, both included, in the words that a policy uses."""
 
@@ -124,6 +136,8 @@ RelativeMargin = Annotated[
     PlainSerializer(format_percentage, return_type=str),
     _text(r"^[0-9.]+ *%$"),
 ]
+#: the smallest harm that matters: points of a share of runs, a part of a mean, or a metric's own unit
+Harm = Annotated[float, BeforeValidator(parse_harm), AfterValidator(_positive)]
 #: a rate or probability strictly between 0 and 1; "92%" is read too
 Rate = Annotated[
     float, BeforeValidator(parse_percentage), AfterValidator(_proper), _number("exclusiveMaximum")
@@ -132,6 +146,7 @@ Rate = Annotated[
 Weight = Annotated[float, BeforeValidator(parse_percentage), AfterValidator(_partial), _number("maximum")]
 
 __all__ = [
+    "Harm",
     "Margin",
     "Rate",
     "RelativeMargin",
@@ -140,6 +155,7 @@ __all__ = [
     "format_margin",
     "format_percentage",
     "format_share",
+    "parse_harm",
     "parse_margin",
     "parse_percentage",
     "parse_share",

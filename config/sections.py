@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from config.durations import Duration, between
 from config.metrics import TRIGGERED, Misplaced, nearest
-from config.quantities import Margin, Rate, RelativeMargin, Share, Weight
+from config.quantities import Harm, Margin, Rate, RelativeMargin, Share, Weight
+from evaluators.rules import Guardrail, Kind, WhenAbsent
 from lastgood.caps import AUTO_APPROVAL, MESSAGE
 from lastgood.errors import InvalidInput
 from lastgood.records import scrubber
@@ -64,10 +65,39 @@ class StepSpec(Section):
 
 
 class GuardrailSpec(Section):
-    """A proportion of bad runs with its margin, weight and maturity."""
+    """A metric with its direction, margin, weight and maturity."""
 
-    column: str = Field(title="Column", description="Outcome of the run record that is counted.")
-    bad: bool = Field(title="Bad value", description="The column's value that counts as bad.")
+    column: str = Field(title="Column", description="Outcome or free metric of the run record.")
+    kind: Annotated[Kind, Field(strict=False)] = Field(
+        default=Kind.PROPORTION,
+        title="Kind",
+        description="proportion: share of bad runs; quantile: share of runs past a frozen threshold; count: "
+        "mean a run; ratio: sum a completed run; score: mean on a scale with two ends.",
+    )
+    bad: bool | None = Field(
+        default=None, title="Bad value", description="Of a proportion: the column's value that counts as bad."
+    )
+    better: Literal["lower", "higher"] | None = Field(
+        default=None, title="Better", description="Of a column of numbers: which direction is better."
+    )
+    unit: Annotated[str, StringConstraints(max_length=20)] = Field(
+        default="", title="Unit", description="What the column is measured in, such as USD."
+    )
+    per: Literal["completed", "validated"] = Field(
+        default="completed", title="Per", description="Of a ratio: the runs that its sum is divided by."
+    )
+    cap: Positive | None = Field(
+        default=None, title="Cap", description="Of a ratio or count: larger amounts count as this one."
+    )
+    level: Annotated[float, Field(ge=0.5, le=0.999)] = Field(
+        default=0.95, title="Level", description="Of a quantile: the level of history that is the threshold."
+    )
+    limit: float | None = Field(
+        default=None, title="Limit", description="Of a quantile: the threshold itself, instead of a level."
+    )
+    scale: Annotated[tuple[float, float], Field(strict=False)] = Field(
+        default=(0.0, 1.0), title="Scale", description="Of a score: the lowest and the highest mark."
+    )
     margin: Margin | None = Field(
         default=None,
         title="Margin",
@@ -78,6 +108,17 @@ class GuardrailSpec(Section):
         title="Relative margin",
         description="The same as a part of the baseline's bad rate, such as 25%; of both the larger counts.",
     )
+    margin_own: Positive | None = Field(
+        default=None,
+        title="Own margin",
+        description="Of a count, ratio or score: the worsening that is acceptable, in the metric's unit.",
+    )
+    smallest_harm: Harm | None = Field(
+        default=None,
+        title="Smallest harm",
+        description="The smallest worsening that matters, found sooner: '5 points' of a share of runs, '50%' "
+        "of a count or ratio, marks of a score.",
+    )
     weight: Weight = Field(
         title="Weight", description="Part of the release's alpha that this harm may use; the sum is 1."
     )
@@ -85,12 +126,58 @@ class GuardrailSpec(Section):
         title="Matures",
         description="Time after the assignment at which a run is scored; default: lost_after.",
     )
+    when_absent: Annotated[WhenAbsent, Field(strict=False)] = Field(
+        default=WhenAbsent.REFUSE,
+        title="When absent",
+        description="Where no run of the baseline reported the column: refuse the release, or set the "
+        "guardrail aside and say so; the candidate's own reports never decide it.",
+    )
 
     @model_validator(mode="after")
     def _has_margin(self) -> Self:
-        if self.margin is None and self.margin_rel is None:
+        if self.margin is None and self.margin_rel is None and self.margin_own is None:
             raise Misplaced("needs a margin: '2 points' (absolute) or margin_rel: 25%")
         return self
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        wanted, other = ("bad", "better") if self.kind is Kind.PROPORTION else ("better", "bad")
+        if getattr(self, wanted) is None:
+            raise Misplaced("is missing", wanted)
+        if getattr(self, other) is not None:
+            raise Misplaced(f"does not go with kind: {self.kind}; leave it out", other)
+        if self.margin is not None and self.kind.measured:
+            raise Misplaced(
+                f"points are of shares of runs; a {self.kind} takes margin_rel or margin_own", "margin"
+            )
+        if self.margin_own is not None and not self.kind.measured:
+            raise Misplaced(f"a {self.kind} takes a margin in points", "margin_own")
+        if not self.scale[0] < self.scale[1]:
+            raise Misplaced("needs its lower end first, such as [1, 5]", "scale")
+        return self
+
+    def guardrail(self, name: str) -> Guardrail:
+        """The plain value that the evaluators judge by."""
+        return Guardrail(
+            name, self.column, self.bad if self.bad is not None else self.better == "lower", self.weight,
+            self.margin if self.margin_own is None else self.margin_own, self.margin_rel, self.matures,
+            kind=self.kind, unit=self.unit, per=self.per, cap=self.cap, level=self.level, limit=self.limit,
+            lowest=self.scale[0], highest=self.scale[1], smallest_harm=self.smallest_harm,
+            when_absent=self.when_absent,
+        )  # fmt: skip
+
+
+class WaiverSpec(Section):
+    """A known trade that was accepted before the start."""
+
+    guardrail: str = Field(title="Guardrail", description="The guardrail that may get worse.")
+    slice: SliceName = Field(title="Slice", description="The one slice in which it may.")
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)] = Field(
+        title="Reason", description="Why the trade is accepted."
+    )
+    approver: Annotated[str, StringConstraints(min_length=1, max_length=100)] = Field(
+        title="Approver", description="Who accepted it."
+    )
 
 
 #: ceilings that have names of their own: where they stand
@@ -259,7 +346,7 @@ class BlockSpec(Section):
 class HorizonSpec(Section):
     """Where an undecided release ends, whichever comes first."""
 
-    runs: int = Field(default=5_000, ge=10, le=10_000_000, title="Runs", description="Candidate runs.")
+    runs: int = Field(default=8_000, ge=10, le=10_000_000, title="Runs", description="Candidate runs.")
     time: Annotated[Duration, between("1 s", "365 d")] = Field(
         default="14 d", validate_default=True, title="Time", description="Time since the start."
     )

@@ -24,6 +24,8 @@ class Layout:
     row_of_run: IntArray
     #: rows that go on from the stratum's open block: its counts are added, (rows,)
     continues: BoolArray
+    #: place of the run with which each row closes, infinite while it is open, (rows,)
+    closes: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,9 +71,10 @@ def lay_out(
         np.concatenate([part.shares for part in parts]),
         np.zeros((len(order), 4), dtype=np.int64),
         np.isfinite(closes),
+        np.zeros((len(order), 0)),
     ).take(order)
     continues = np.concatenate([part.continues for part in parts])[order]
-    return Layout(table, rank[row_of_run], continues)
+    return Layout(table, rank[row_of_run], continues, np.ceil(closes[order]))
 
 
 def _one_stratum(
@@ -119,16 +122,38 @@ def count(
     counted: BoolArray,
     bad: BoolArray,
     pending: Mapping[str, BlockCounts],
+    added: FloatArray | None = None,
 ) -> BlockTable:
-    """The layout's rows with one guardrail's counts; `pending` are its own open blocks."""
+    """The layout's rows with one guardrail's counts; `pending` are its own open blocks.
+
+    `added` (runs, width) is what each run adds to a measured guardrail's sums, 0 where it does not count.
+    """
     rows = len(layout.table)
     cell = (layout.row_of_run * 4 + candidate * 2 + bad)[counted]
     cells = np.bincount(cell, minlength=rows * 4).reshape(rows, 2, 2)
     counts = np.stack(
         [cells[:, 1].sum(axis=1), cells[:, 1, 1], cells[:, 0].sum(axis=1), cells[:, 0, 1]], axis=1
     )
-    for row in np.flatnonzero(layout.continues):
-        held = pending.get(str(layout.table.stratum[row]))
-        if held is not None:
-            counts[row] += np.array([held.n_c, held.y_c, held.n_b, held.y_b])
-    return layout.table.with_counts(counts.astype(np.int64))
+    held = {
+        int(row): pending[str(layout.table.stratum[row])]
+        for row in np.flatnonzero(layout.continues)
+        if str(layout.table.stratum[row]) in pending
+    }
+    for row, block in held.items():
+        counts[row] += np.array([block.n_c, block.y_c, block.n_b, block.y_b])
+    return layout.table.with_counts(counts.astype(np.int64), _summed(layout, held, added))
+
+
+def _summed(layout: Layout, held: Mapping[int, BlockCounts], added: FloatArray | None) -> FloatArray:
+    """Each row's sums, (rows, width), added run after run so that cutting the runs changes no digit."""
+    if added is None or added.shape[1] == 0:
+        return np.zeros((len(layout.table), 0))
+    rows, values = layout.row_of_run, added.T
+    if held:
+        before = np.array([block.sums for block in held.values()]).reshape(len(held), added.shape[1])
+        rows = np.append(np.array(list(held), dtype=np.int64), rows)
+        values = np.hstack([before.T, values])
+    found = np.empty((len(values), len(layout.table)))
+    for place, column in enumerate(np.ascontiguousarray(values)):
+        found[place] = np.bincount(rows, weights=column, minlength=len(layout.table))
+    return found.T

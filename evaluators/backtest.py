@@ -10,14 +10,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from evaluators.drawing import Case, Pool, Watch
-from evaluators.history import History
+from evaluators.history import DENOMINATORS, History
 from evaluators.references import upper_rate
 from evaluators.replay import Ending, Release, Replay
-from evaluators.rules import HOUR, Guardrail, Mode, Rules, Step
-from evaluators.scoring import INFRA, LOST, first_runs, has_data, read_flag
+from evaluators.rules import HOUR, Guardrail, Kind, Mode, Rules, Step
+from evaluators.scoring import INFRA, LOST, first_runs, has_data, read_flag, read_number
+from evaluators.terms import method
 from lastgood.errors import InvalidRuns
 from lastgood.triggers import RateTrigger
 
@@ -104,13 +106,15 @@ def prepare(
     """Make a case of two recordings, one run a row.
 
     Columns: `completed`, `validated`, `escalated`, `incidents`, `lost`, `infra_failure` or a guardrail's
-    own, each of true/false or counts, and optionally `stratum` and `unit`. A guardrail without data in both
-    is set aside and its weight shared out; with `strict` it stays, and so holds. Where the rules list no
-    strata those of the recordings count, by their shares. Raises InvalidRuns where no guardrail has data,
-    InvalidEvidence for an outcome that can't be one.
+    own, each of true/false or counts, of amounts where its kind judges numbers, and optionally `stratum` and
+    `unit`. A guardrail without data in both, or whose scale the baseline does not fix, is set aside and its
+    weight shared out; with `strict` it stays, and so holds. Where the rules list no strata those of the
+    recordings count, by their shares. Raises InvalidRuns where no guardrail has data, InvalidEvidence for an
+    outcome that can't be one.
     """
     arms = (_first_of_units(baseline), _first_of_units(candidate))
-    no_data = tuple(g.name for g in rules.guardrails if not _in_both(arms, g.column))
+    history = _history(arms, rules)
+    no_data = tuple(g.name for g in rules.guardrails if not _judged(g, arms, rules, history))
     if len(no_data) == len(rules.guardrails):
         wanted = ", ".join(sorted(g.column for g in rules.guardrails))
         raise InvalidRuns(
@@ -122,11 +126,11 @@ def prepare(
     if not strict:
         rules = replace(rules, guardrails=_shared_out(kept))
     modifiers = [column for column in (LOST, INFRA) if _in_both(arms, column)]
-    columns = list(dict.fromkeys([*(guardrail.column for guardrail in kept), *modifiers]))
+    per = [guardrail.per for guardrail in kept if guardrail.kind is Kind.RATIO]
+    columns = list(dict.fromkeys([*(guardrail.column for guardrail in kept), *per, *modifiers]))
     watches = _watches(kept, triggers)
     strata = tuple(name for name, _ in rules.strata)
     pools = [_pool(arm, columns, kept, strata) for arm in arms]
-    history = History(arms[0][[*columns, *(["stratum"] if strata and "stratum" in arms[0] else [])]])
     case = Case(rules, history, pools[0], pools[1], strata, DAY // runs_per_day, seed, watches)
     return Prepared(case, no_data, len(baseline) + len(candidate) - sum(len(arm) for arm in arms))
 
@@ -175,6 +179,21 @@ def _first_of_units(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.loc[first].reset_index(drop=True)
 
 
+def _history(arms: Sequence[pd.DataFrame], rules: Rules) -> History:
+    """The baseline's, of the outcomes that both recordings hold."""
+    own = {name for g in rules.guardrails for name in (g.column, g.per) if _in_both(arms, name)}
+    own |= {name for name in (LOST, INFRA) if _in_both(arms, name)}
+    baseline = arms[0]
+    return History(baseline[[name for name in baseline.columns if name in own or name == "stratum"]])
+
+
+def _judged(guardrail: Guardrail, arms: Sequence[pd.DataFrame], rules: Rules, history: History) -> bool:
+    """Whether the recordings hold what a guardrail is judged by."""
+    if not _in_both(arms, guardrail.column):
+        return False
+    return guardrail.kind is Kind.PROPORTION or method(guardrail, rules, history) is not None
+
+
 def _in_both(arms: Sequence[pd.DataFrame], column: str) -> bool:
     return all(has_data(arm, column) for arm in arms)
 
@@ -214,10 +233,20 @@ def _watches(kept: tuple[Guardrail, ...], triggers: Sequence[RateTrigger]) -> tu
 def _pool(
     runs: pd.DataFrame, columns: list[str], kept: tuple[Guardrail, ...], strata: tuple[str, ...]
 ) -> Pool:
-    """Outcomes as plain booleans: what is missing counts as `evaluators.scoring` counts it."""
-    bad = {guardrail.column: guardrail.bad for guardrail in kept} | {LOST: True, INFRA: False}
-    outcomes = {}
+    """Outcomes as the comparison reads them.
+
+    Flags are booleans, where what is missing counts as `evaluators.scoring` counts it; amounts are numbers,
+    NaN where nothing was reported.
+    """
+    flags = {guardrail.column: guardrail.bad for guardrail in kept if guardrail.kind is Kind.PROPORTION}
+    bad = dict.fromkeys(DENOMINATORS, False) | flags | {LOST: True, INFRA: False}
+    measured = {guardrail.column for guardrail in kept if guardrail.kind is not Kind.PROPORTION}
+    outcomes: dict[str, npt.NDArray[Any]] = {}
     for column in columns:
+        if column in measured:
+            amount = read_number(runs, column)
+            outcomes[column] = np.where(amount.known, amount.value, np.nan)
+            continue
         flag = read_flag(runs, column)
         outcomes[column] = np.where(flag.known, flag.true, bad[column])
     codes = np.full(len(runs), -1, dtype=np.int64)

@@ -4,6 +4,7 @@ A block holds runs of one stratum and one share, so within it the assignment's b
 four counts are all the evidence there is. Blocks come in assignment order per stratum.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluators.mixture import BoolArray, IntArray
+from evaluators.mixture import BoolArray, FloatArray, IntArray
 from evaluators.rules import Rules
 from lastgood import release
 from lastgood.errors import InvalidEvidence
@@ -46,6 +47,8 @@ class BlockCounts:
     y_b: int
     #: no run will join it any more and all of them are scored
     closed: bool
+    #: what a measured guardrail adds up over its runs (see its method); empty for counts
+    sums: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what can't have been counted."""
@@ -61,6 +64,9 @@ class BlockCounts:
         if not isinstance(self.closed, bool | np.bool_):
             raise InvalidEvidence(f"{where}: column closed must be true or false, not {self.closed!r}")
         _check_ranges(self, where)
+        object.__setattr__(self, "sums", tuple(float(value) for value in self.sums))
+        if not all(math.isfinite(value) for value in self.sums):
+            raise InvalidEvidence(f"{where}: column sums holds a value that is not finite")
 
 
 def _check_ranges(block: BlockCounts, where: str) -> None:
@@ -89,6 +95,8 @@ class BlockTable:
     counts: IntArray
     #: whether the row's block is closed
     closed: BoolArray
+    #: additive sums of a measured guardrail, (rows, width); width 0 for counts
+    sums: FloatArray
 
     def __len__(self) -> int:
         """Rows."""
@@ -97,24 +105,36 @@ class BlockTable:
     def take(self, rows: Any) -> "BlockTable":
         """The rows of an index, a mask or a slice."""
         return BlockTable(
-            self.stratum[rows], self.block[rows], self.share_bp[rows], self.counts[rows], self.closed[rows]
+            self.stratum[rows],
+            self.block[rows],
+            self.share_bp[rows],
+            self.counts[rows],
+            self.closed[rows],
+            self.sums[rows],
         )
 
-    def with_counts(self, counts: IntArray) -> "BlockTable":
+    def with_counts(self, counts: IntArray, sums: FloatArray | None = None) -> "BlockTable":
         """The same blocks as another guardrail saw them."""
-        return BlockTable(self.stratum, self.block, self.share_bp, counts, self.closed)
+        found = np.zeros((len(self), 0)) if sums is None else sums
+        return BlockTable(self.stratum, self.block, self.share_bp, counts, self.closed, found)
 
     def row(self, index: int) -> BlockCounts:
         """One row as a value."""
         n_c, y_c, n_b, y_b = (int(value) for value in self.counts[index])
         return BlockCounts(
             str(self.stratum[index]), int(self.block[index]), int(self.share_bp[index]),
-            n_c, y_c, n_b, y_b, bool(self.closed[index]),
+            n_c, y_c, n_b, y_b, bool(self.closed[index]), tuple(self.sums[index].tolist()),
         )  # fmt: skip
 
     @staticmethod
     def of(blocks: Sequence[BlockCounts]) -> "BlockTable":
-        """Columns of blocks; the open ones are put last."""
+        """Columns of blocks; the open ones are put last. InvalidEvidence where widths of sums differ."""
+        widths = {len(b.sums) for b in blocks}
+        if len(widths) > 1:
+            raise InvalidEvidence(
+                f"blocks {blocks[0].block} to {blocks[-1].block}, column sums: {sorted(widths)} values;"
+                " all blocks of a guardrail carry the same"
+            )
         ordered = [b for b in blocks if b.closed] + [b for b in blocks if not b.closed]
         stratum = np.empty(len(ordered), dtype=object)
         stratum[:] = [b.stratum for b in ordered]
@@ -125,6 +145,9 @@ class BlockTable:
             np.array([b.share_bp for b in ordered], dtype=np.int64),
             counts.reshape(len(ordered), 4),
             np.array([b.closed for b in ordered], dtype=np.bool_),
+            np.array([b.sums for b in ordered], dtype=np.float64).reshape(
+                len(ordered), max(widths, default=0)
+            ),
         )
 
 

@@ -6,7 +6,7 @@ distribution, any drift and at any time; no burn-in. All functions are pure.
 
 import numpy as np
 
-from evaluators.mixture import BoolArray, FloatArray, frozen
+from evaluators.mixture import BoolArray, FloatArray, IntArray, bump, frozen
 
 #: stakes of the promote test, as parts of the largest that keeps every factor above 0, (8,)
 PARTS = frozen(np.geomspace(0.01, 0.9, 8))
@@ -31,6 +31,22 @@ def loss_bets(
     return np.asarray(np.log(x * p / p_0 + (1.0 - x) * (1.0 - p) / (1.0 - p_0)), dtype=np.float64)
 
 
+def loss_slopes(share: FloatArray, rate: float, thetas: FloatArray) -> FloatArray:
+    """Alpha and beta of a factor that is about alpha + beta x, (rows, thetas, arms, 2), at shares (rows,).
+
+    Exact at a loss of 0 and 1; the candidate's arm first.
+    """
+    q = share[:, None]
+    lifted = np.exp(thetas) * rate
+    p_c = lifted / (1.0 - rate + lifted)
+    p_0 = q * p_c + (1.0 - q) * rate
+    arms = []
+    for p in (p_c, np.full(p_0.shape, rate)):
+        good, bad = np.log((1.0 - p) / (1.0 - p_0)), np.log(p / p_0)
+        arms.append(np.stack([good, bad - good], axis=-1))
+    return np.stack(arms, axis=-2)
+
+
 def differences(loss: FloatArray, candidate: BoolArray, share: FloatArray, centre: float) -> FloatArray:
     """Each run's unbiased word on the difference of mean loss, candidate minus baseline, (runs,).
 
@@ -52,6 +68,44 @@ def under_margin(difference: FloatArray, share: FloatArray, centre: float, margi
     return np.asarray(np.log1p(-stakes * (difference - margin)[:, None]), dtype=np.float64)
 
 
+def margin_prior(shares: FloatArray, rate: float, margin: float) -> FloatArray:
+    """Ln prior over PARTS for runs that are bad or good, (8,), at a policy's shares (0..1 each).
+
+    Nine tenths of it lie around the stake at which an equal candidate of bad rate `rate` grows fastest, the
+    mean over the shares; any prior that is fixed before the first run is valid. Measured at 10%: an equal
+    candidate proves +.5 points on incidents of .5 in 100 after 1,920 candidate runs instead of 2,610 under a
+    flat prior, +2 points on a completion of .92 after 1,290 instead of 1,570.
+    """
+    loss, ours = np.array([1.0, 0.0, 1.0, 0.0]), np.array([True, True, False, False])
+    bumps = []
+    for q in shares.tolist():
+        share = np.full(4, q)
+        growth = under_margin(differences(loss, ours, share, rate), share, rate, margin)
+        chances = np.array([q * rate, q * (1 - rate), (1 - q) * rate, (1 - q) * (1 - rate)])
+        bumps.append(bump(np.log(PARTS), float(np.log(PARTS[int(np.argmax(chances @ growth))])), 0.4))
+    return frozen(np.log(0.9 * np.mean(bumps, axis=0) + 0.1 / len(PARTS)))
+
+
+def under_margin_counts(counts: IntArray, share: FloatArray, centre: float, margin: float) -> FloatArray:
+    """The same for blocks of good and bad runs: counts (blocks, 4) as n_c, y_c, n_b, y_b; (blocks, 8).
+
+    A loss is 0 or 1, so each block has four factors. Exact against "at least `margin` worse in every run",
+    whatever the baseline's rate is and however it moves.
+    """
+    n_c, y_c, n_b, y_b = (counts[:, i, None].astype(np.float64) for i in range(4))
+    found = np.zeros((len(counts), len(PARTS)))
+    for runs, loss, ours in (
+        (n_c - y_c, 0.0, True),
+        (y_c, 1.0, True),
+        (n_b - y_b, 0.0, False),
+        (y_b, 1.0, False),
+    ):
+        arm = np.full(len(counts), ours)
+        words = differences(np.full(len(counts), loss), arm, share, centre)
+        found += runs * under_margin(words, share, centre, margin)
+    return found
+
+
 def mean_sequence(total: float, squares: float, n: int, alpha: float) -> tuple[float, float, float]:
     """Mean and the ends of its asymptotic confidence sequence at 1 - alpha, from sums over n runs.
 
@@ -68,4 +122,13 @@ def mean_sequence(total: float, squares: float, n: int, alpha: float) -> tuple[f
     return float(mean), float(mean - half), float(mean + half)
 
 
-__all__ = ["PARTS", "differences", "loss_bets", "mean_sequence", "under_margin"]
+__all__ = [
+    "PARTS",
+    "differences",
+    "loss_bets",
+    "loss_slopes",
+    "margin_prior",
+    "mean_sequence",
+    "under_margin",
+    "under_margin_counts",
+]

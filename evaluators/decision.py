@@ -9,7 +9,7 @@ import numpy as np
 
 from evaluators.assignment_health import MISMATCH_ALPHA
 from evaluators.mixture import BoolArray, FloatArray, log_family
-from evaluators.rules import Rules
+from evaluators.rules import Guardrail, OnHarm, Rules
 from evaluators.verdict import Decision
 
 #: the guardrail whose proven harm makes the evidence invalid
@@ -32,6 +32,8 @@ class Looks:
     scored: BoolArray
     #: the assignment's mismatch, (looks,)
     mismatch: FloatArray
+    #: whether harm is proven in a slice where it holds the release, (looks,)
+    held: BoolArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +63,7 @@ def judge(rules: Rules, looks: Looks) -> Judged:
     """Revert where a class's family reaches its line; open a gate where every guardrail proves it.
 
     A gate needs, of every guardrail, data on both arms, an e-value that reached 1/alpha_promote once and
-    is at least 1 now; and valid evidence and no revert.
+    is at least 1 now; and valid evidence, no revert, and no proven harm in a slice that holds.
     """
     family = families(rules, looks.harm).max(axis=1)
     reverts = family >= revert_line(rules)
@@ -70,7 +72,7 @@ def judge(rules: Rules, looks: Looks) -> Judged:
         if guardrail.name == INFRA:
             valid &= looks.harm[:, column] < INVALID_LINE
     proven = looks.crossed & (looks.gates >= 0.0) & looks.scored[:, :, None]
-    gates = proven.all(axis=1) & (valid & ~reverts)[:, None]
+    gates = proven.all(axis=1) & (valid & ~reverts & ~looks.held)[:, None]
     return Judged(family, np.asarray(reverts), np.asarray(valid), np.asarray(gates))
 
 
@@ -85,6 +87,23 @@ def families(rules: Rules, harm: FloatArray) -> FloatArray:
         places = [rules.guardrails.index(member) for member in members]
         columns.append(log_family([member.weight for member in members], harm[:, places]))
     return np.stack(columns, axis=1)
+
+
+def slices_over(rules: Rules, guardrail: Guardrail, slices: FloatArray) -> BoolArray:
+    """Whether each listed slice proves harm by itself, (looks, listed), from its own ln e-values.
+
+    A slice has half of its weight in its guardrail's part of the family: w_k w_s / 2 E_s >= 1/alpha.
+    """
+    weights = np.array([weight for _, weight in rules.strata])
+    with np.errstate(divide="ignore"):
+        parts = np.log(guardrail.weight * weights / 2.0)
+    return np.asarray(slices + parts >= revert_line(rules))
+
+
+def holding(rules: Rules, guardrail: Guardrail) -> BoolArray:
+    """Listed slices in which harm to a guardrail holds the release, (listed,)."""
+    does = [rules.on_harm_in(guardrail.name, name) for name, _ in rules.strata]
+    return np.array([word is OnHarm.HOLD for word in does], dtype=np.bool_)
 
 
 def revert_line(rules: Rules) -> float:

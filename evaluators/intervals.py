@@ -3,10 +3,12 @@
 A confidence sequence covers the true log odds ratio at every look together with chance 1 - alpha.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import CubicSpline, PPoly
 from scipy.optimize import brentq
 
 from evaluators.mixture import FINE, FINE_PRIOR, FloatArray, log_mean_exp
@@ -31,8 +33,8 @@ def log_odds_sequence(grid: FloatArray, log_likelihood: FloatArray, alpha: float
     is interpolated by a cubic spline (it is smooth and concave). The prior is N(0, 1) on 2,401 points.
     Ends are -6 and 6 where nothing is ruled out. Source: STATISTICS.md, section 2(a').
     """
-    curve = CubicSpline(grid, log_likelihood)
-    fine = curve(FINE)
+    pieces = _spline(grid.tobytes()) @ log_likelihood
+    fine = PPoly.construct_fast(pieces, grid)(FINE)
     line = float(log_mean_exp(FINE_PRIOR, fine)) - float(np.log(1.0 / alpha))
     peak = int(np.argmax(fine))
     if float(np.ptp(fine)) == 0.0:
@@ -40,12 +42,27 @@ def log_odds_sequence(grid: FloatArray, log_likelihood: FloatArray, alpha: float
     inside = np.flatnonzero(fine > line)
     first, last = int(inside[0]), int(inside[-1])
 
+    knots = grid.tolist()
+
     def gap(theta: float) -> float:
-        return float(curve(theta)) - line
+        place = min(max(bisect_right(knots, theta) - 1, 0), len(knots) - 2)
+        a, b, c, d = pieces[:, place].tolist()
+        x = theta - knots[place]
+        return float(((a * x + b) * x + c) * x + d) - line
 
     low = float(FINE[0]) if first == 0 else brentq(gap, FINE[first - 1], FINE[first], xtol=1e-13)
     high = float(FINE[-1]) if last == len(FINE) - 1 else brentq(gap, FINE[last], FINE[last + 1], xtol=1e-13)
     return Interval(float(FINE[peak]), float(low), float(high))
+
+
+@lru_cache(maxsize=4)
+def _spline(grid: bytes) -> FloatArray:
+    """What makes a cubic spline's coefficients of its values at a grid of doubles, (4, points - 1, points).
+
+    A spline is linear in its values, and every look has the same grid: a tenth of the time of a new one.
+    """
+    points = np.frombuffer(grid, dtype=np.float64)
+    return np.ascontiguousarray(CubicSpline(points, np.eye(len(points))).c)
 
 
 def risk_difference(odds: Interval, n_b: int, y_b: int) -> Interval:

@@ -5,6 +5,7 @@ priors are fixed before any run is seen (STATISTICS.md, section 2); changing one
 so a test holds them to published values. All logs are natural.
 """
 
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,16 +19,29 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 def log_sum_exp(values: npt.ArrayLike, axis: int = -1) -> FloatArray:
     """Ln of the sum of exp(values) along `axis`, without overflow; all -inf gives -inf."""
     array = np.asarray(values, dtype=np.float64)
-    top = np.max(array, axis=axis, keepdims=True)
+    top = array.max(axis=axis, keepdims=True)
+    if np.isfinite(top).all():  # the usual case, and a third of the time: the sum is at least one
+        return np.asarray(np.log(np.exp(array - top).sum(axis=axis)) + top.squeeze(axis), dtype=np.float64)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
-        total = np.log(np.sum(np.exp(array - top), axis=axis))
-    return np.asarray(total + np.squeeze(top, axis=axis), dtype=np.float64)
+        total = np.log(np.exp(array - top).sum(axis=axis))
+    return np.asarray(total + top.squeeze(axis), dtype=np.float64)
 
 
 def log_mean_exp(log_weights: npt.ArrayLike, values: npt.ArrayLike) -> FloatArray:
     """Ln of the weighted mean of exp(values) over the last axis; the weights' exps sum to one."""
     return log_sum_exp(np.asarray(log_weights) + np.asarray(values))
+
+
+def running(start: FloatArray, added: FloatArray) -> FloatArray:
+    """`start` (K,), then it plus everything up to each row of `added` (rows, K): (1 + rows, K).
+
+    Added row after row, so that cutting the rows changes no digit; columns one after the other in memory.
+    """
+    found = np.empty((added.shape[1], len(added) + 1))
+    found[:, 0] = start
+    found[:, 1:] = added.T
+    return np.cumsum(found, axis=1, out=found).T
 
 
 def log_family(weights: npt.ArrayLike, log_e: npt.ArrayLike) -> FloatArray:
@@ -69,10 +83,11 @@ FINE = frozen(np.linspace(-6.0, 6.0, 2401))
 FINE_PRIOR = frozen(np.log(bump(np.asarray(FINE), 0.0, 1.0)))
 
 
+@lru_cache(maxsize=256)
 def promote_prior(null: float) -> FloatArray:
     """Ln prior over DISTANCES for the null "log odds ratio >= null", null > 0: a bump at "no change"."""
     near = bump(np.log(DISTANCES), float(np.log(null)), 0.5)
-    return np.asarray(np.log(0.7 * near + 0.3 / len(DISTANCES)), dtype=np.float64)
+    return frozen(np.log(0.7 * near + 0.3 / len(DISTANCES)))
 
 
 def pack(values: FloatArray) -> str:

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from evaluators.blocks import BlockTable
-from evaluators.decision import Looks, judge
-from evaluators.guardrail_state import GuardrailState, Trace
+from evaluators.decision import Looks, holding, judge, slices_over
+from evaluators.evidence import Evidence, Pass
 from evaluators.mixture import FloatArray
 from evaluators.rules import Rules
 from evaluators.verdict import Decision
@@ -16,13 +16,16 @@ from lastgood.errors import InvalidEvidence
 
 #: the name under which blocks count every assigned run
 ASSIGNED = "assigned"
+#: what follows a guardrail's name where its blocks hold each unit's first runs alone
+FIRST = "@first"
 
 
-def looks_of(rules: Rules, traces: Mapping[str, Trace], mismatch: FloatArray) -> Looks:
+def looks_of(rules: Rules, traces: Mapping[str, Pass], mismatch: FloatArray) -> Looks:
     """The looks after each closed block of a pass; a guardrail without data proves nothing."""
     rows, steps = len(mismatch), len(rules.steps)
     harm, gates = np.zeros((rows, len(rules.guardrails))), np.zeros((rows, len(rules.guardrails), steps))
     crossed, scored = np.zeros(gates.shape, dtype=np.bool_), np.zeros(harm.shape, dtype=np.bool_)
+    held = np.zeros(rows, dtype=np.bool_)
     for column, guardrail in enumerate(rules.guardrails):
         trace = traces.get(guardrail.name)
         if trace is None:
@@ -31,7 +34,8 @@ def looks_of(rules: Rules, traces: Mapping[str, Trace], mismatch: FloatArray) ->
         gates[:, column] = trace.gates
         crossed[:, column] = trace.crossed
         scored[:, column] = (trace.totals[:, 0] > 0) & (trace.totals[:, 2] > 0)
-    return Looks(harm, gates, crossed, scored, mismatch)
+        held |= (slices_over(rules, guardrail, trace.slices) & holding(rules, guardrail)).any(axis=1)
+    return Looks(harm, gates, crossed, scored, mismatch, held)
 
 
 def path_rows(rules: Rules, looks: Looks, runs: npt.ArrayLike, *, ended: bool) -> pd.DataFrame:
@@ -56,7 +60,7 @@ def path_rows(rules: Rules, looks: Looks, runs: npt.ArrayLike, *, ended: bool) -
 
 
 def aligned(
-    names: Sequence[str], tables: Mapping[str, BlockTable], states: Mapping[str, GuardrailState]
+    names: Sequence[str], tables: Mapping[str, BlockTable], states: Mapping[str, Evidence]
 ) -> dict[str, BlockTable]:
     """The tables of one maturity class, checked to hold the same blocks: InvalidEvidence where not."""
     found = {name: tables[name] for name in names if name in tables}
@@ -64,7 +68,7 @@ def aligned(
         return {}
     first, model = next(iter(found.items()))
     for name in names:
-        if name not in found and states[name].slices:
+        if name not in found and states[name].every.slices:
             raise InvalidEvidence(
                 f"guardrail {name} has data from earlier blocks but none of block {int(model.block[0])};"
                 " send its block with n_c = n_b = 0 where nothing was scored"

@@ -1,120 +1,59 @@
-"""Planning: what a policy can decide, before any run of the release.
+"""Planning: what keeps a policy from ever deciding, and what would do."""
 
-Approximations (STATISTICS.md, section 4): information I = n (1 - share) p (1 - p) for n candidate runs, a
-normal score, the expected path. Good to about a tenth where effects are not tiny.
-"""
-
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from evaluators.blocks import ALL, WHOLE
-from evaluators.decision import revert_line
+from evaluators.blocks import WHOLE
 from evaluators.history import History
-from evaluators.mixture import BET_PRIOR, DISTANCES, THETAS, FloatArray, log_mean_exp, log_sum_exp
-from evaluators.proportions import PARTS, bet_increments
-from evaluators.references import Gate, gates, margin, predicted
-from evaluators.rules import HOUR, Guardrail, Rules, Undecided
+from evaluators.outlook import (
+    Need,
+    Outlook,
+    clusters_of,
+    floor_nats,
+    runs_to_catch,
+    runs_to_promote,
+    runs_to_revert,
+)
+from evaluators.planning_harms import Harm, expected_rate
+from evaluators.planning_sources import Source
+from evaluators.planning_walk import DAY, Traffic
+from evaluators.references import margin
+from evaluators.rules import HOUR, Guardrail, Kind, Rules, Undecided
 
-#: no plan looks further, candidate runs
-FAR = 1e9
+#: widest margins that are proposed: of a share of runs (points / 100), and as a part of a mean
+WIDEST, WIDEST_PART = 0.25, 2.0
+#: part of equal candidates that have to be promoted, else a policy is refused
+LIKELY = 0.2
+#: design effect from which clustered units are named as a reason
+ALIKE = 1.2
 
 
-def floor_nats(p_base: float, p_cand: float, ratio: float) -> float:
-    """The most that one candidate run can say about a harm, nats: D = KL(p_c||p_0) + r KL(p_b||p_0).
+def can_decide(rules: Rules, history: History, traffic: Traffic | None = None) -> list[str]:
+    """What keeps these rules from ever deciding, a sentence each with what would do.
 
-    `ratio` r is baseline runs a candidate run and p_0 the pooled rate; no valid test grows faster.
+    Empty where an equal candidate is likely promoted and a collapse reverted before the horizon; with
+    `on_undecided: ask` a person may promote what evidence can't prove. Without `traffic` the horizon's time
+    is not looked at.
     """
-    pooled = (p_cand + ratio * p_base) / (1.0 + ratio)
-
-    def divergence(p: float) -> float:
-        return float(p * np.log(p / pooled) + (1.0 - p) * np.log((1.0 - p) / (1.0 - pooled)))
-
-    return divergence(p_cand) + ratio * divergence(p_base)
+    return undecidable(Outlook(rules, history, traffic))
 
 
-def expected_rate(guardrail: Guardrail, rules: Rules, history: History) -> float | None:
-    """The bad rate that an equal candidate would have, 0..1; None where nothing is known."""
-    n, bad = history.of(guardrail)
-    return bad / n if n else dict(rules.references).get(guardrail.name)
-
-
-def runs_to_promote(rules: Rules, history: History, name: str, share: float) -> float:
-    """Candidate runs until an equal candidate is expected to prove a guardrail's margin; inf where never.
-
-    `share` is the candidate's, 0..1. Raises KeyError for an unknown guardrail.
-    """
-    guardrail = _named(rules, name)
-    rate = expected_rate(guardrail, rules, history)
-    if rate is None:
-        return float("inf")
-    gate = gates(guardrail, replace(rules, steps=rules.steps[-1:]), history)[-1]
-    line = float(np.log(1.0 / rules.alpha_promote))
-    return _first(lambda runs: _expected_promotion(gate, rate, share, runs), line)
-
-
-def runs_to_revert(rules: Rules, history: History, name: str, bad_rate: float, share: float) -> float:
-    """Candidate runs until a candidate of this bad rate (0..1) is expected to be reverted; inf if never."""
-    guardrail = _named(rules, name)
-    _, p_b = predicted(guardrail, rules, history, ALL)
-    one = np.eye(4, dtype=np.int64)
-    cells = np.array([one[0], one[0] + one[1], one[2], one[2] + one[3]])
-    factor = bet_increments(cells, np.full(4, share), np.full(4, p_b), np.asarray(THETAS))
-    good_c, bad_c, good_b, bad_b = factor
-    ratio = (1.0 - share) / share
-    drift = bad_rate * bad_c + (1.0 - bad_rate) * good_c + ratio * (p_b * bad_b + (1.0 - p_b) * good_b)
-    line = revert_line(rules) - float(np.log(guardrail.weight))
-    line += float(np.log(2.0)) if rules.strata else 0.0
-    return _first(lambda runs: log_mean_exp(BET_PRIOR, runs[:, None] * drift), line)
-
-
-def can_decide(rules: Rules, history: History) -> list[str]:
-    """What keeps these rules from ever deciding, a sentence each with the nearest thing that would work.
-
-    Empty where an equal candidate can be promoted and a collapse be reverted before the horizon. The best
-    case counts: all runs at the step whose share says most a candidate run.
-    """
-    found = [*_too_long(rules)]
+def undecidable(outlook: Outlook, *, ways: bool = True) -> list[str]:
+    """The same of an outlook; without `ways` it is not said what would do."""
+    rules, found = outlook.rules, _too_long(outlook.rules)
+    if found:
+        return found
+    # a score's scale and margin are all that its tests need: nothing known is no reason against it
+    planned = [g for g in rules.guardrails if outlook.known(g) or g.kind is not Kind.SCORE]
     for guardrail in rules.guardrails:
-        if rules.on_undecided is Undecided.REVERT:  # else a person may promote what evidence can't prove
-            found += _promotion(rules, history, guardrail)
-        found += _collapse(rules, history, guardrail)
+        if rules.on_undecided is Undecided.REVERT and guardrail in planned:
+            found += _promotion(outlook, guardrail, ways=ways)
+        found += _collapse(outlook, guardrail)
+    if not found and planned and rules.on_undecided is Undecided.REVERT:
+        chance = outlook.chance(*planned)
+        found += [_jointly(outlook, chance)] if chance < LIKELY else []
     return found
-
-
-def _named(rules: Rules, name: str) -> Guardrail:
-    for guardrail in rules.guardrails:
-        if guardrail.name == name:
-            return guardrail
-    raise KeyError(name)
-
-
-def _expected_promotion(gate: Gate, rate: float, share: float, runs: FloatArray) -> FloatArray:
-    """Ln e-value of a gate along the expected path of an equal candidate, shape of `runs`."""
-    terms = [np.full(len(runs), -np.inf)]
-    if gate.null is not None and gate.rate_weight < 1.0:
-        information = (runs * (1.0 - share) * rate * (1.0 - rate))[:, None]
-        drift = information * (DISTANCES * gate.null - DISTANCES**2 / 2.0)
-        terms.append(np.log1p(-gate.rate_weight) + log_mean_exp(gate.log_prior, drift))
-    if gate.rate is not None and gate.rate_weight > 0.0:
-        good = np.log1p(-PARTS * gate.rate) - np.log1p(-gate.rate)
-        ratio = runs[:, None] * (rate * np.log(PARTS) + (1.0 - rate) * good)
-        terms.append(np.log(gate.rate_weight / len(PARTS)) + log_sum_exp(ratio))
-    return log_sum_exp(np.stack(terms, axis=-1))
-
-
-def _first(log_e: Callable[[FloatArray], FloatArray], line: float) -> float:
-    """The first number of runs at which an expected path reaches its line, within a hundredth; or inf."""
-    low, high = 1.0, FAR
-    for _ in range(2):
-        grid = np.geomspace(low, high, 400)
-        over = np.flatnonzero(log_e(grid) >= line)
-        if len(over) == 0:
-            return float("inf")
-        place = int(over[0])
-        low, high = float(grid[max(place - 1, 0)]), float(grid[place])
-    return float(np.ceil(high))
 
 
 def _too_long(rules: Rules) -> list[str]:
@@ -135,57 +74,144 @@ def _too_long(rules: Rules) -> list[str]:
     return found
 
 
-def _promotion(rules: Rules, history: History, guardrail: Guardrail) -> list[str]:
-    share = min(step.share_bp for step in rules.steps) / WHOLE
-    need = runs_to_promote(rules, history, guardrail.name, share)
-    if need <= rules.horizon_runs:
+def _promotion(outlook: Outlook, guardrail: Guardrail, *, ways: bool) -> list[str]:
+    if outlook.chance(guardrail) >= LIKELY:
         return []
-    final = margin(guardrail, rules, history)
-    if final.null is None and need == float("inf"):
+    rules, traffic = outlook.rules, outlook.traffic
+    need, final = outlook.typical(guardrail), margin(guardrail, rules, outlook.history)
+    if final.reason and need.runs == float("inf"):
         return [f"guardrail {guardrail.name} can't be proven: {final.reason}"]
-    limit = f"{100.0 * (final.delta or 0.0):+.3g} points"
-    how = f"about {need:,.0f}" if need < float("inf") else "more than a billion"
-    ways = _ways_out(rules, history, guardrail, share, need)
+    step = rules.steps[need.step]
+    goal = f"prove its margin of {said_margin(guardrail, final.delta or 0.0)}"
+    if step.rule_out is not None:
+        goal = f"rule out a {step.rule_out:g}-fold harm, the first thing to prove,"
+    how = f"about {need.runs:,.0f}" if need.runs < float("inf") else "endlessly many"
+    when = f" and {said_time(need.us)}" if traffic is not None and np.isfinite(need.runs) else ""
+    effect = outlook.clusters(guardrail).design_effect
+    why = f" (runs of one unit are alike: {effect:.1f} say as much as one)" if effect > ALIKE else ""
     problem = (
-        f"guardrail {guardrail.name}: an equal candidate needs {how} candidate runs to prove its margin of"
-        f" {limit} at a share of {share:.0%}, and the horizon is {rules.horizon_runs:,}; {ways}"
+        f"guardrail {guardrail.name}: an equal candidate needs {how} candidate runs{when} to {goal} at a"
+        f" share of {step.share_bp / WHOLE:.0%}{why}, and the horizon is {_ends(outlook)}"
     )
-    return [problem]
+    return [f"{problem}; {_ways_out(outlook, guardrail, need)}" if ways else problem]
 
 
-def _ways_out(rules: Rules, history: History, guardrail: Guardrail, share: float, need: float) -> str:
-    ways = []
-    wider = _wider_margin(rules, history, guardrail, share)
+def _jointly(outlook: Outlook, chance: float) -> str:
+    """No guardrail takes too long, all of them together do."""
+    names = ", ".join(g.name for g in outlook.rules.guardrails)
+    return (
+        f"each guardrail alone would be proven in time, but only {chance:.0%} of equal candidates prove all"
+        f" of them ({names}) before the horizon, which is {_ends(outlook)};"
+        " a longer horizon, wider margins or fewer steps would do"
+    )
+
+
+def _ends(outlook: Outlook) -> str:
+    time = f" or {said_time(outlook.rules.horizon_us)}" if outlook.traffic is not None else ""
+    return f"{outlook.rules.horizon_runs:,}{time}"
+
+
+def _ways_out(outlook: Outlook, guardrail: Guardrail, need: Need) -> str:
+    ways, rules = [], outlook.rules
+    wider = wider_margin(outlook, guardrail)
     if wider is not None:
-        ways.append(f"a margin of {100.0 * wider:+.3g} points")
-    smaller = 1.0 - need * (1.0 - share) / rules.horizon_runs
-    if smaller >= 0.01:
-        ways.append(f"a share of {smaller:.0%}")
-    if need < float("inf"):
-        ways.append(f"a horizon of {need:,.0f} candidate runs")
+        final = margin(wider, rules, outlook.history).delta or 0.0
+        ways.append(f"a margin of {said_margin(wider, final)}")
+    if need.runs < float("inf"):
+        smaller = 1.0 - need.runs * (1.0 - rules.steps[-1].share_bp / WHOLE) / rules.horizon_runs
+        if smaller >= 0.01 and need.us <= rules.horizon_us and len(rules.steps) == 1:
+            ways.append(f"a share of {smaller:.0%}")
+        time = f" and {said_time(need.us)}" if need.us > rules.horizon_us else ""
+        ways.append(f"a horizon of {need.runs:,.0f} candidate runs{time}")
     return f"{' or '.join(ways)} would do" if ways else "no margin or horizon would do; drop the guardrail"
 
 
-def _wider_margin(rules: Rules, history: History, guardrail: Guardrail, share: float) -> float | None:
-    """The smallest absolute margin that an equal candidate can prove before the horizon, 0..1."""
-    for delta in np.geomspace(0.001, 0.5, 110):
-        wide = replace(guardrail, margin_abs=float(delta))
-        trial = replace(rules, guardrails=(wide,))
-        if runs_to_promote(trial, history, guardrail.name, share) <= rules.horizon_runs:
-            return float(delta)
-    return None
+def wider_margin(outlook: Outlook, guardrail: Guardrail, part: float = 1.0) -> Guardrail | None:
+    """The guardrail with the smallest margin that an equal candidate is expected to prove in time.
+
+    In time is before `part` of the horizon. Two significant digits, rounded up. By the expected path, so that
+    it holds for most releases and not just for half of them. None where no
+    sensible margin does, or nothing is known of it.
+    """
+    rules, final = outlook.rules, margin(guardrail, outlook.rules, outlook.history)
+    mean = final.reference if guardrail.kind in {Kind.RATIO, Kind.COUNT} else None
+    width = guardrail.highest - guardrail.lowest if guardrail.kind is Kind.SCORE else 1.0
+    widest = WIDEST * width if mean is None else WIDEST_PART * mean
+    low, high = float(np.log(final.delta or widest / 100.0)), float(np.log(widest))
+
+    def widened(log_delta: float) -> Guardrail:
+        delta = float(np.exp(log_delta))
+        if mean is not None:
+            return replace(guardrail, margin_abs=None, margin_rel=_up(delta / mean))
+        return replace(guardrail, margin_abs=_up(delta))
+
+    def does(trial: Guardrail) -> bool:
+        own = tuple(trial if g.name == guardrail.name else g for g in rules.guardrails)
+        return outlook.changed(replace(rules, guardrails=own)).expected(trial).within(rules, part)
+
+    if low >= high or not outlook.known(guardrail) or not does(widened(high)):
+        return None
+    for _ in range(7):
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if does(widened(middle)) else (middle, high)
+    return widened(high)
 
 
-def _collapse(rules: Rules, history: History, guardrail: Guardrail) -> list[str]:
-    need = min(
-        runs_to_revert(rules, history, guardrail.name, 1.0, step.share_bp / WHOLE) for step in rules.steps
-    )
+def _up(value: float) -> float:
+    """Two significant digits, rounded up."""
+    digit = 10.0 ** (np.floor(np.log10(value)) - 1.0)
+    return float(f"{np.ceil(value / digit - 1e-9) * digit:.2g}")
+
+
+def _collapse(outlook: Outlook, guardrail: Guardrail) -> list[str]:
+    """A candidate that is as bad as can be has to be caught."""
+    rules, history = outlook.rules, outlook.history
+    rate = expected_rate(guardrail, rules, history)
+    if not guardrail.kind.measured and rate is not None:
+        harm, what = Harm(guardrail.name, "", 1.0 - rate), "that is bad in every run"
+    elif guardrail.kind in {Kind.RATIO, Kind.COUNT}:
+        harm, what = Harm(guardrail.name, "", 4.0 if guardrail.bad else 0.8), "that is five times worse"
+    else:
+        return []
+    found = [Source(guardrail, rules, history, share, harm) for share in {s.share_bp for s in rules.steps}]
+    if not found[0].known:
+        return []
+    need = min(runs_to_catch(source, outlook.clusters(guardrail)) for source in found)
     if need <= rules.horizon_runs:
         return []
     how = f"about {need:,.0f}" if need < float("inf") else "endlessly many"
     way = f"a horizon of {need:,.0f} candidate runs" if need < float("inf") else "another metric"
     problem = (
-        f"guardrail {guardrail.name}: a candidate that is bad in every run needs {how} candidate runs to be"
+        f"guardrail {guardrail.name}: a candidate {what} needs {how} candidate runs to be"
         f" reverted, and the horizon is {rules.horizon_runs:,}; {way} would do"
     )
     return [problem]
+
+
+def said_margin(guardrail: Guardrail, delta: float) -> str:
+    """A margin in the guardrail's own unit."""
+    if not guardrail.kind.measured:
+        return f"{100.0 * delta:+.3g} points"
+    unit = guardrail.unit or guardrail.column
+    per = f" per {guardrail.per} run" if guardrail.kind is Kind.RATIO else ""
+    return f"{delta if guardrail.bad else -delta:+.3g} {unit}{per}"
+
+
+def said_time(us: float) -> str:
+    """A time for people: minutes, hours or days."""
+    if us < HOUR:
+        return f"{us / 60_000_000:.0f} min"
+    return f"{us / HOUR:.1f} h" if us < 2 * DAY else f"{us / DAY:.1f} days"
+
+
+__all__ = [
+    "can_decide",
+    "clusters_of",
+    "floor_nats",
+    "runs_to_promote",
+    "runs_to_revert",
+    "said_margin",
+    "said_time",
+    "undecidable",
+    "wider_margin",
+]

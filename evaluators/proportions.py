@@ -97,7 +97,7 @@ def _log_choose(n: IntArray, k: IntArray) -> FloatArray:
     return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1), dtype=np.float64)
 
 
-def under_rate_log_e(n: IntArray, bad: IntArray, rate: float) -> FloatArray:
+def under_rate_log_e(n: npt.ArrayLike, bad: npt.ArrayLike, rate: float) -> FloatArray:
     """Ln e-value against "every candidate run is bad with chance >= rate", shape of `n`; 0 < rate < 1.
 
     A mean of Bernoulli likelihood ratios at PARTS of the rate: each factor's mean falls in the true
@@ -106,5 +106,6 @@ def under_rate_log_e(n: IntArray, bad: IntArray, rate: float) -> FloatArray:
     margin without any history. Source: Wald's ratio, mixed.
     """
     log_bad, log_good = np.log(PARTS), np.log1p(-PARTS * rate) - np.log1p(-rate)
-    ratios = bad[..., None] * log_bad + (n - bad)[..., None] * log_good
+    runs, worse = np.asarray(n, dtype=np.float64), np.asarray(bad, dtype=np.float64)
+    ratios = worse[..., None] * log_bad + (runs - worse)[..., None] * log_good
     return np.asarray(log_sum_exp(ratios) - np.log(len(PARTS)), dtype=np.float64)

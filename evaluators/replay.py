@@ -82,10 +82,10 @@ class _Ahead:
 class Release:
     """One release while it is replayed."""
 
-    def __init__(self, case: Case, salt: str) -> None:
-        """Open it at the first step."""
+    def __init__(self, case: Case, salt: str, stream: Stream | None = None) -> None:
+        """Open it at the first step; its runs are the stream's, else drawn from the case's recordings."""
         self.case, self.rules = case, case.rules
-        self.stream = Stream(case, salt)
+        self.stream = stream or Stream(case, salt)
         self.comparison = Comparison(case.rules, case.history)
         self.maturity_us = max(case.rules.classes)
         opened = Standing(State.OPENED, 0, 0, 0, 0, 0, lease_left_us=1)

@@ -5,6 +5,7 @@ All values are plain so that a release can freeze them as JSON and a replay can 
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 #: microseconds of one second, minute, hour
 SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
@@ -24,24 +25,84 @@ class Mode(StrEnum):
     ADVISE = "advise"  #: the pipeline decides and records; a person moves the control point
 
 
+class Kind(StrEnum):
+    """What a guardrail's metric is, and so how it is judged."""
+
+    PROPORTION = "proportion"  #: the share of bad runs
+    QUANTILE = "quantile"  #: the share of runs past a threshold that is frozen before the first run
+    COUNT = "count"  #: a mean number or amount a run
+    RATIO = "ratio"  #: a sum over another, such as cost per completed run
+    SCORE = "score"  #: a mean on a scale with two ends, such as a judge's mark
+
+    @property
+    def measured(self) -> bool:
+        """Whether runs bring an amount that is summed, instead of being good or bad."""
+        return self in {Kind.COUNT, Kind.RATIO, Kind.SCORE}
+
+
+class OnHarm(StrEnum):
+    """What proven harm in one slice alone does."""
+
+    REVERT = "revert"  #: the slice's own evidence counts towards the revert (default)
+    HOLD = "hold"  #: no gate opens while it stands; the slice's runs still count in the whole
+    REPORT = "report"  #: it is said, and does nothing
+
+
+class WhenAbsent(StrEnum):
+    """What happens to a guardrail that the baseline's history has nothing of."""
+
+    REFUSE = "refuse"  #: it stays, and a release that it keeps from ever being promoted is refused (default)
+    SET_ASIDE = "set_aside"  #: it is left out of the release, which says so; its weight is shared out
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """A known trade, accepted before the start: a guardrail may get worse in one slice."""
+
+    guardrail: str
+    stratum: str
+    #: why it is accepted, and by whom
+    reason: str
+    approver: str
+
+
 @dataclass(frozen=True, slots=True)
 class Guardrail:
-    """A metric with a direction, a margin and a weight. Until issue B a proportion of bad runs."""
+    """A metric with a direction, a margin and a weight."""
 
     #: `completion`, `validation`, `escalation`, `incidents`, `lost`, `infra` or a custom name
     name: str
     #: column of the run record that holds the outcome (`completed`, `validated`, `escalated`, ...)
     column: str
-    #: the column's value that counts as bad: False for `completed`, True for `escalated`
+    #: the column's value that counts as bad: False for `completed`, True for `escalated`; of a column of
+    #: numbers True where more is worse, False where more is better
     bad: bool
     #: weight in the family, > 0; a policy's weights sum to 1
     weight: float
-    #: absolute margin on the bad rate (0.02 = two points), or None
+    #: absolute margin on the bad rate (0.02 = two points), else in the metric's unit, or None
     margin_abs: float | None
-    #: relative margin on the bad rate (0.25 = a quarter more), or None; the larger of the two counts
+    #: relative margin on the bad rate or the metric (0.25 = a quarter more), or None; the larger counts
     margin_rel: float | None
     #: microseconds after the assignment at which a run is scored
     maturity_us: int
+    kind: Kind = Kind.PROPORTION
+    #: what the column is measured in (`USD`, `s`); empty for a share of runs
+    unit: str = ""
+    #: `ratio`: the flag whose true runs are the denominator, `completed` or `validated`
+    per: str = "completed"
+    #: `ratio`, `count`: larger amounts count as this one; None: only the harm test is winsorised, at p99
+    cap: float | None = None
+    #: `quantile`: the level of history that is the threshold, 0..1 (0.95 = p95), unless `limit` is given
+    level: float = 0.95
+    #: `quantile`: the threshold itself, in the column's unit, or None
+    limit: float | None = None
+    #: `score`: the ends of the scale
+    lowest: float = 0.0
+    highest: float = 1.0
+    #: the smallest worsening that matters to its owner, in the margin's unit: half of the prior bets on it
+    smallest_harm: float | None = None
+    #: what happens to it where the baseline's history has nothing of it
+    when_absent: WhenAbsent = WhenAbsent.REFUSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +128,10 @@ class Rules:
     steps: tuple[Step, ...]
     #: slices compared by themselves with their weights, sum 1; anything else is `other`. Empty: one stratum
     strata: tuple[tuple[str, float], ...] = ()
+    #: what harm in one slice alone does, where it is not `revert`
+    on_harm: tuple[tuple[str, OnHarm], ...] = ()
+    #: trades that were accepted before the start
+    waivers: tuple[Waiver, ...] = ()
     #: declared rates of the bad outcome by guardrail name, 0..1, used where history is short
     references: tuple[tuple[str, float], ...] = ()
     #: chance that an unchanged candidate is ever reverted by evidence, over the whole release
@@ -88,6 +153,9 @@ class Rules:
     mode: Mode = Mode.ACT
     #: microseconds that evidence may stay invalid before the share goes to 0
     invalid_after_us: int = 30 * MINUTE
+    #: whether the recorded share is the one that dealt the runs; else (a foreign flag) harm is judged given
+    #: each closed block's own split and the mismatch check rests
+    share_ours: bool = True
 
     @property
     def classes(self) -> dict[int, tuple[Guardrail, ...]]:
@@ -97,5 +165,33 @@ class Rules:
             found.setdefault(guardrail.maturity_us, []).append(guardrail)
         return {maturity: tuple(members) for maturity, members in sorted(found.items())}
 
+    def judged_by(self) -> list[Any]:
+        """What of a policy its evidence was gathered under, as JSON: two policies never share a release."""
+        return [
+            [self.alpha_revert, self.alpha_promote, self.block_size, self.history_weight, self.share_ours],
+            [list(pair) for pair in self.strata],
+            [[step.share_bp, step.rule_out] for step in self.steps],
+            [[g.name, g.column, g.bad, g.weight, g.maturity_us, str(g.kind)] for g in self.guardrails],
+        ]
 
-__all__ = ["HOUR", "MINUTE", "SECOND", "Guardrail", "Mode", "Rules", "Step", "Undecided"]
+    def on_harm_in(self, guardrail: str, stratum: str) -> OnHarm:
+        """What harm to a guardrail in one slice does; a waived one is only reported."""
+        if any((w.guardrail, w.stratum) == (guardrail, stratum) for w in self.waivers):
+            return OnHarm.REPORT
+        return dict(self.on_harm).get(stratum, OnHarm.REVERT)
+
+
+__all__ = [
+    "HOUR",
+    "MINUTE",
+    "SECOND",
+    "Guardrail",
+    "Kind",
+    "Mode",
+    "OnHarm",
+    "Rules",
+    "Step",
+    "Undecided",
+    "Waiver",
+    "WhenAbsent",
+]

@@ -5,6 +5,8 @@ first run, a lost run is a failure, an infrastructure failure is left out, a mis
 """
 
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,8 @@ from lastgood.errors import InvalidEvidence
 LOST = "lost"
 #: the column of runs that the host or the gateway, not the bundle, declared broken
 INFRA = "infra_failure"
+#: amounts of a run record, never below 0; a free column may be
+AMOUNTS = ("cost_usd", "operator_edits", "latency_s")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +69,66 @@ def read_flag(runs: pd.DataFrame, column: str) -> Flag:
             f"run {runs.index[row]} (row {row}), column {column}: {values[row]:g} is no true, false or count"
         )
     return Flag(known, values > 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Amount:
+    """One column of numbers of some runs."""
+
+    #: whether a number was reported, (runs,)
+    known: BoolArray
+    #: the number, 0 where there is none, (runs,)
+    value: FloatArray
+
+
+def read_number(runs: pd.DataFrame, column: str) -> Amount:
+    """A column of finite numbers, missing values allowed; InvalidEvidence names run and column."""
+    series = runs[column]
+    known = series.notna().to_numpy(dtype=np.bool_)
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iuf":
+        value = np.where(known, series.to_numpy(dtype=np.float64), 0.0)
+        return Amount(known, _finite(runs, column, value))
+    value = np.zeros(len(series))
+    try:
+        value[known] = series.to_numpy(dtype=object)[known].astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidEvidence(f"runs, column {column}: {error}; give numbers") from error
+    return Amount(known, _finite(runs, column, value))
+
+
+def _finite(runs: pd.DataFrame, column: str, value: FloatArray) -> FloatArray:
+    wrong = ~np.isfinite(value)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise InvalidEvidence(
+            f"run {runs.index[row]} (row {row}), column {column}: {value[row]} is no number"
+        )
+    return value
+
+
+def refuse_outside(runs: pd.DataFrame, column: str, amount: Amount, least: float, most: float) -> None:
+    """InvalidEvidence where a reported number lies outside its range."""
+    wrong = amount.known & ~((amount.value >= least) & (amount.value <= most))
+    _refuse(runs, column, wrong, f"is not within {least:g} to {most:g}")
+
+
+def read_units(runs: pd.DataFrame) -> "pd.Series[Any]":
+    """The unit of each run as objects, missing ones allowed: all texts, or all whole numbers.
+
+    One release is dealt by one kind of unit; InvalidEvidence where kinds are mixed, or a unit is neither.
+    """
+    units = runs["unit"].astype(object)
+    kinds = units.map(type)
+    text = kinds.map(lambda kind: issubclass(kind, str)).to_numpy(dtype=np.bool_)
+    whole = kinds.map(lambda kind: issubclass(kind, Integral) and kind is not bool).to_numpy(dtype=np.bool_)
+    known = units.notna().to_numpy(dtype=np.bool_)
+    _refuse(runs, "unit", known & ~text & ~whole, "is no text and no whole number")
+    if text.any() and whole.any():
+        other = whole if text[int(np.argmax(known))] else text
+        _refuse(
+            runs, "unit", other, "is mixed with units of another kind; deal a release by one kind of unit"
+        )
+    return units
 
 
 def read_arm(runs: pd.DataFrame) -> BoolArray:
@@ -122,6 +186,28 @@ def counted_and_bad(
         return np.ones(len(runs), dtype=np.bool_), np.asarray(flag.known & (flag.true == bad))
     counted = ~infra
     return counted, np.asarray(flag.bad(lost, bad=bad) & counted, dtype=np.bool_)
+
+
+def left_out(runs: pd.DataFrame, amount: Amount, infra: BoolArray) -> BoolArray:
+    """Runs without part in a column of numbers, (runs,).
+
+    Infrastructure failures, and runs whose client went away (`disconnected`) before it was reported.
+    """
+    if "disconnected" not in runs:
+        return infra
+    return np.asarray(infra | (read_flag(runs, "disconnected").true & ~amount.known), dtype=np.bool_)
+
+
+def past_threshold(
+    runs: pd.DataFrame, column: str, lost: BoolArray, infra: BoolArray, line: float, *, above: bool
+) -> tuple[BoolArray, BoolArray]:
+    """As `counted_and_bad` for a column of numbers: bad is past a threshold, unreported, or lost."""
+    amount = read_number(runs, column)
+    if column in AMOUNTS:
+        refuse_outside(runs, column, amount, 0.0, np.inf)
+    past = amount.value > line if above else amount.value < line
+    counted = ~left_out(runs, amount, infra)
+    return counted, np.asarray((~amount.known | lost | past) & counted, dtype=np.bool_)
 
 
 def _required(runs: pd.DataFrame, column: str, meaning: str) -> "pd.Series[str]":

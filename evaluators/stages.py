@@ -7,8 +7,9 @@ machine; docs/states.md draws it, and a test holds the drawing to the table.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from evaluators.amounts import amount
 from evaluators.rules import Mode, Rules, Undecided
-from evaluators.verdict import Decision, Verdict
+from evaluators.verdict import Decision, GuardrailVerdict, Verdict
 from lastgood.release import ReleaseState as State
 
 
@@ -180,12 +181,21 @@ def _undecided(standing: Standing, candidate_runs: int, rules: Rules) -> Transit
 
 def _harm(verdict: Verdict) -> str:
     said = {g.name: g for g in verdict.guardrails}
-    parts = [
-        f"{name} is worse ({said[name].y_c} bad of {said[name].n_c} candidate runs, "
-        f"{said[name].y_b} of {said[name].n_b} baseline runs)"
-        for name in verdict.culprits
-    ]
+    parts = [f"{name} is worse{_where(said[name])} ({_compared(said[name])})" for name in verdict.culprits]
     return "; ".join(parts) or "the guardrails together prove harm"
+
+
+def _where(found: GuardrailVerdict) -> str:
+    """The slices that harm is proven in where it is in them alone."""
+    return f" in slice {', '.join(found.harmed)} alone" if found.harmed_alone else ""
+
+
+def _compared(found: GuardrailVerdict) -> str:
+    """Both arms' figures in the guardrail's unit."""
+    if found.unit == "points":
+        return f"{found.y_c} bad of {found.n_c} candidate runs, {found.y_b} of {found.n_b} baseline runs"
+    ours, theirs = amount(found.candidate_rate, found.unit), amount(found.baseline_rate, found.unit)
+    return f"{ours} over {found.n_c} candidate runs, {theirs} over {found.n_b} baseline runs"
 
 
 def _advised(transition: Transition, standing: Standing, rules: Rules) -> Transition:

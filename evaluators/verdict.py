@@ -35,23 +35,23 @@ class GuardrailVerdict:
     log_e_promote: float
     #: whether the last gate's e-value has ever reached 1/alpha_promote
     crossed: bool
-    #: most likely difference of the bad rate, candidate minus baseline, points (1 = one run in 100)
+    #: most likely difference, candidate minus baseline, in `unit`: of a bad rate points (1 = one run in 100)
     estimate: float
-    #: lower end of its confidence sequence at 1 - alpha_promote, points
+    #: lower end of its confidence sequence at 1 - alpha_promote, in `unit`
     low: float
-    #: upper end, points
+    #: upper end, in `unit`
     high: float
-    #: share of the baseline's scored runs that were bad, 0..1
+    #: share of the baseline's scored runs that were bad, 0..1; else the metric itself, in `unit`
     baseline_rate: float
-    #: share of the candidate's scored runs that were bad, 0..1
+    #: the candidate's
     candidate_rate: float
-    #: candidate runs scored, and bad ones of them
+    #: candidate runs scored, and bad ones of them (of a ratio, those that are its denominator)
     n_c: int
     y_c: int
     #: baseline runs scored, and bad ones of them
     n_b: int
     y_b: int
-    #: difference of the bad rate that the last gate rules out, points, or None where nothing can be proven
+    #: difference that the last gate rules out, in `unit`, or None where nothing can be proven
     margin: float | None
     #: one plain sentence
     reason: str
@@ -59,10 +59,28 @@ class GuardrailVerdict:
     slices: tuple[tuple[str, float], ...]
     #: natural log of the conditional test's harm e-value: the cross-check that needs no share
     log_e_check: float = 0.0
+    #: `proportion`, `quantile`, `count`, `ratio` or `score`
+    kind: str = "proportion"
+    #: what the difference is measured in
+    unit: str = "points"
+    #: candidate runs still needed at the present rate until it passes, and until it alone reverts; None
+    #: where the evidence does not go that way
+    runs_to_pass: int | None = None
+    runs_to_fail: int | None = None
+    #: slices in which harm is proven by themselves, and whether it is proven in those alone
+    harmed: tuple[str, ...] = ()
+    harmed_alone: bool = False
+    #: runs of a unit say this many times less than as many independent ones
+    design_effect: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict."""
-        return {**asdict(self), "word": str(self.word), "slices": [list(pair) for pair in self.slices]}
+        return {
+            **asdict(self),
+            "word": str(self.word),
+            "slices": [list(pair) for pair in self.slices],
+            "harmed": list(self.harmed),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +108,8 @@ class Verdict:
     candidate_runs: int
     #: natural log of the assignment's mismatch e-value
     log_mismatch: float = 0.0
+    #: whether proven harm in one slice keeps every gate shut
+    held_by_slice: bool = False
 
     def guardrail(self, name: str) -> GuardrailVerdict:
         """The verdict on one guardrail; KeyError where there is none of the name."""

@@ -112,7 +112,7 @@ def release(story: Story, candidate: str) -> None:
     from examples.watching import newest_release, say, shown
     from flows.release import release as release_flow
     from lastgood.agent import store
-    from tasks import report
+    from tasks import pictures
 
     with shown(story.agent):
         state = release_flow(
@@ -122,9 +122,8 @@ def release(story: Story, candidate: str) -> None:
     if release_id is None:
         say(f"  the release was refused: {state.message}")
         raise SystemExit(1)
-    made = report.build(store(), release_id)
     path = PLACE / f"report-{story.agent}.md"
-    path.write_text(made.markdown, encoding="utf-8")
+    made = pictures.write(store(), release_id, path)
     say(f"  {made.headline}")
     for found in made.table:
         say(f"    {found['guardrail']}: {found['verdict']}: {found['reason']}")

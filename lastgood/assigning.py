@@ -116,6 +116,7 @@ def _write(
 ) -> Origin:
     terms = answers.snapshot.point.terms
     block = _block(txn, request, decision, terms)
+    repeats = decision.eligible and _repeats(txn, request, decision)
     txn.insert(
         "run",
         {
@@ -131,7 +132,7 @@ def _write(
             "epoch": decision.epoch,
             "release_id": decision.release_id,
             "eligible": decision.eligible,
-            "reason": decision.reason,
+            "reason": Reason.REPEAT if repeats else decision.reason,
             "share_bp": decision.share_bp,
             "block": block,
             "assigned_us": txn.now_us,
@@ -169,11 +170,14 @@ def _keep(txn: Transaction, serving: Serving, conversation: str, decision: Decis
     )
 
 
+def _repeats(txn: Transaction, request: Request, decision: Decision) -> bool:
+    """Whether the run's unit has had an eligible run in this release: half of the evidence leaves it out."""
+    return txn.run(sql.FIRST_OF_UNIT, release_id=decision.release_id, unit=request.unit) == 0
+
+
 def _block(txn: Transaction, request: Request, decision: Decision, terms: Terms) -> int | None:
-    """Number the run into a block; a repeated unit counts by its first run and gets none."""
+    """Number an eligible run into a block."""
     if not decision.eligible:
-        return None
-    if txn.run(sql.FIRST_OF_UNIT, release_id=decision.release_id, unit=request.unit) == 0:
         return None
     row = txn.one(
         sql.NEXT_BLOCK,

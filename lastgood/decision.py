@@ -28,6 +28,7 @@ class Reason(StrEnum):
     CONVERSATION = "conversation"  #: a conversation keeps the bundle of its first turn
     STORE = "store"  #: the assignment could not be written
     SPLIT = "split"  #: eligible: the hash drew the arm
+    REPEAT = "repeat"  #: the same, of a unit that has had an eligible run in this release
 
 
 BASELINE, CANDIDATE = "baseline", "candidate"

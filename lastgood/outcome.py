@@ -66,7 +66,7 @@ def _value(given: str, name: str, value: Any) -> Any:
 class Outcome:
     """What a run has reported so far."""
 
-    #: `ended`, `failed` (an exception) or `disconnected` (the client went away: no failure)
+    #: `ended`, `failed` (an exception) or `disconnected` (the client went away)
     status: str = "ended"
     completed: bool | None = None
     validated: bool | None = None

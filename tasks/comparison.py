@@ -1,34 +1,45 @@
 """The look: new evidence is sealed and judged, and the verdict stored, in one transaction."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple, dataclass, replace
+from typing import Any
 
 from config.policy import Policy
 from evaluators import Comparison, History
+from evaluators.absence import SetAside, judged
 from evaluators.blocks import BlockCounts
+from evaluators.referees import Judges, Refereed, applied, unfit
 from evaluators.rules import Rules
 from evaluators.verdict import Verdict
-from lastgood import points, releasing, tallies
+from lastgood import points, registry, releasing, tallies
+from lastgood.errors import InvalidBundle, InvalidEvidence
+from lastgood.part import Part
 from lastgood.release import Terms
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
-from tasks import evidence, frames
-from tasks.evidence import Progress
+from tasks import evidence, frames, progress
+from tasks.progress import Progress
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Frozen:
     """What a release was started with, rebuilt from its row."""
 
     policy: Policy
     history: History
+    #: what it is judged by: the policy's rules without what it sets aside under this history
+    rules: Rules
+    #: guardrails that are left out of this release, and why
+    set_aside: tuple[SetAside, ...]
 
     @classmethod
     def of(cls, release: Row) -> "Frozen":
         """Read it; raises `CorruptRow` where the policy does not hash to its digest."""
         policy = Policy.from_json(release["policy"], digest=release["policy_digest"])
-        return cls(policy, History.from_json(json.loads(release["history"])))
+        history = History.from_json(json.loads(release["history"]))
+        found = judged(policy.rules(), history, policy.refereed)
+        return cls(policy, history, found.rules, found.set_aside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,35 +61,53 @@ def look(store: Store, release: Row) -> Look:
         point = points.read(txn, release["agent"], release["environment"])
         stored = txn.one(sql.EVIDENCE, release_id=release["id"])
         comparison = _resumed(frozen, stored)
-        before = evidence.read_progress(stored["sealed"] if stored else "{}")
-        blocks, progress = evidence.gather(
-            txn,
-            release["id"],
-            point.epoch,
-            rules=comparison.rules,
-            terms=point.terms,
-            history=frozen.history,
-            progress=before,
-        )
+        before = progress.read_progress(stored["sealed"] if stored else "{}")
+        judges = Judges(judges_named(frozen), validators_differ(txn, release))
+        sought = evidence.Sought(
+            release["id"], point.epoch, frozen.rules, point.terms, frozen.history,
+            unfit(frozen.rules, judges), frozen.policy.sampler(release["id"]),
+        )  # fmt: skip
+        blocks, after, refereed = evidence.gather(txn, sought, before)
         comparison.observe_blocks(blocks)
-        verdict = comparison.verdict()
+        judges = replace(judges, refereed=refereed or judges.refereed)
+        verdict = applied(comparison.verdict(), frozen.rules, judges)
         seq = (stored["looks"] if stored else 0) + 1
         _store_blocks(txn, release["id"], blocks)
-        _seal(txn, release["id"], comparison.rules, before, progress)
+        _seal(txn, release["id"], frozen.rules, before, after)
         txn.run(
             sql.SAVE_EVIDENCE,
             release_id=release["id"],
             state=frames.plain(comparison.to_json()),
-            sealed=evidence.write_progress(progress),
+            sealed=progress.write_progress(after),
             looks=seq,
         )
-        _store_look(txn, release["id"], seq, verdict, blocks)
-        shares = {row["share_bp"]: row["n"] for row in txn.all(sql.RUNS_BY_SHARE, release_id=release["id"])}
-        return Look(seq, verdict, shares)
+        _store_look(txn, release, seq, verdict, Given(blocks, judges))
+        # from the state: a sum over the stored blocks would grow with the release
+        return Look(seq, verdict, comparison.runs_by_share)
+
+
+def judges_named(frozen: Frozen) -> tuple[Refereed, ...]:
+    """The referees that a policy names, before they judged anything."""
+    return tuple(Refereed(column) for column in sorted(frozen.policy.refereed))
+
+
+def validators_differ(txn: Transaction, release: Row) -> bool:
+    """Whether the arms' bundles name different validators in their policy part."""
+    parts = [registry.read(txn, release[arm]).bundle["policy"] for arm in ("baseline", "candidate")]
+    return bool(_validators(parts[0]) != _validators(parts[1]))
+
+
+def _validators(part: Part) -> Any:
+    """What a policy part says under `validators`; None where it says nothing of them."""
+    try:
+        data = part.data
+    except InvalidBundle:  # it holds text or several files: no validators are declared there
+        return None
+    return data.get("validators") if isinstance(data, Mapping) else None
 
 
 def _resumed(frozen: Frozen, stored: Row | None) -> Comparison:
-    rules = frozen.policy.rules()
+    rules = frozen.rules
     if stored is None:
         return Comparison(rules, frozen.history)
     return Comparison.from_json(rules, frozen.history, json.loads(stored["state"]))
@@ -125,30 +154,71 @@ def _seal(
 def replay(store: Store, release_id: str) -> list[Verdict]:
     """Recompute the verdict of every look from the stored evidence, the frozen policy and history alone.
 
-    Each look keeps the blocks that it was given, closed and open, in their order.
+    Each look keeps the blocks that it was given, closed and open, in their order, and who judged the runs.
     """
     with store.reading() as txn:
         frozen = Frozen.of(releasing.read(txn, release_id))
-        looks = [json.loads(row["verdict"])["blocks"] for row in txn.all(sql.LOOKS, release_id=release_id)]
-    comparison, verdicts = Comparison(frozen.policy.rules(), frozen.history), []
+        looks = [Given.read(json.loads(row["verdict"])) for row in txn.all(sql.LOOKS, release_id=release_id)]
+    return list(recomputed(frozen, looks))
+
+
+def recomputed(frozen: Frozen, looks: Iterable["Given"]) -> Iterator[Verdict]:
+    """The verdict of each look in turn, from what it was given; InvalidEvidence on what can't be."""
+    comparison = Comparison(frozen.rules, frozen.history)
     for given in looks:
-        comparison.observe_blocks({name: [BlockCounts(*b) for b in found] for name, found in given.items()})
-        verdicts.append(comparison.verdict())
-    return verdicts
+        comparison.observe_blocks(given.blocks)
+        yield applied(comparison.verdict(), frozen.rules, given.judges)
 
 
-def _store_look(
-    txn: Transaction, release_id: str, seq: int, verdict: Verdict, blocks: evidence.Blocks
-) -> None:
-    given = {name: [list(astuple(block)) for block in found] for name, found in blocks.items()}
+@dataclass(frozen=True, slots=True, eq=False)
+class Given:
+    """What a look was given: the new evidence."""
+
+    blocks: evidence.Blocks
+    judges: Judges
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> "Given":
+        """From a stored look; InvalidEvidence where it can't be read."""
+        try:
+            blocks = {
+                name: [BlockCounts(*block) for block in found] for name, found in stored["blocks"].items()
+            }
+            judges = stored.get("judges", {"refereed": [], "validators_differ": False})
+            refereed = tuple(Refereed(c, tuple(d), n, k) for c, d, n, k in judges["refereed"])
+            return cls(blocks, Judges(refereed, bool(judges["validators_differ"])))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, InvalidEvidence):
+                raise
+            msg = f"a stored look does not hold what it was given: {error!r}"
+            raise InvalidEvidence(msg) from error
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        refereed = [[r.column, list(r.digests), r.sampled, r.judged] for r in self.judges.refereed]
+        return {
+            "blocks": {name: [_plain(block) for block in found] for name, found in self.blocks.items()},
+            "judges": {"refereed": refereed, "validators_differ": self.judges.validators_differ},
+        }
+
+
+def _store_look(txn: Transaction, release: Row, seq: int, verdict: Verdict, given: Given) -> None:
     values = {
-        "release_id": release_id,
+        "release_id": release["id"],
         "seq": seq,
         "at_us": txn.now_us,
         "decision": str(verdict.decision),
-        "verdict": frames.plain({**verdict.to_json(), "blocks": given}),
+        "verdict": frames.plain(
+            {**verdict.to_json(), **given.to_json(), "policy_digest": release["policy_digest"]}
+        ),
     }
     txn.insert("look", values)
+
+
+def _plain(block: BlockCounts) -> list[Any]:
+    """A block as JSON holds it: its sums last, left out where it only counts."""
+    values = list(astuple(block))
+    return values if block.sums else values[:-1]
 
 
 def terms_of(policy: Policy) -> Terms:

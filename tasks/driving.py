@@ -17,12 +17,14 @@ from lastgood.points import Expect
 from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store
-from tasks import comparison, limits, traffic
+from tasks import comparison, limits, referee, traffic
 from tasks.comparison import Frozen, Look
 
 log = logging.getLogger("lastgood")
 #: seconds between two glances at the control point while a driver waits for its next look
 _GLANCE_S = 1.0
+#: seconds that a referee may judge before the look of a release that nobody drives
+_JUDGING_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def due(store: Store, driver: Driver) -> Due:
         return ENDED
     if point.driver_term != driver.term:
         raise _taken_over(row, driver)
-    rules = Frozen.of(row).policy.rules()
+    rules = Frozen.of(row).rules
     looking = ReleaseState(row["state"]) in LOOKING
     made = _look(store, row) if looking else None
     transition = next_transition(_standing(store, row, point, made), made.verdict if made else None, rules)
@@ -162,6 +164,7 @@ def _taken_over(row: Row, driver: Driver) -> StaleDriver:
 def rest(store: Store, driver: Driver, what: Due) -> None:
     """Wait for the next look; ends early where a trigger, a person or another driver moved the release."""
     until = time.monotonic() + what.interval_us / 1_000_000
+    referee.work_quietly(store, driver.release_id, seconds=what.interval_us / 2_000_000)
     while (left := until - time.monotonic()) > 0:
         _, point = read(store, driver.release_id)
         if Expect.of(point) != what.expect:
@@ -182,6 +185,7 @@ def evaluate(store: Store, release_id: str, name: str) -> tuple[Driver, Due] | N
         return None
     try:
         driver = begin(store, release_id, name, _why(row, silent_us))
+        referee.work_quietly(store, release_id, seconds=_JUDGING_S)
         return driver, _caught_up(store, driver)
     except (StaleDriver, InvalidMove) as error:
         ended = read(store, release_id)[0]["ended_us"] is not None
@@ -244,7 +248,7 @@ def _mark_validity(store: Store, row: Row, *, valid: bool) -> None:
 def _standing(store: Store, row: Row, point: ControlPoint, made: Look | None) -> Standing:
     clock = store.clock
     now_us = clock.now_us()
-    step = Frozen.of(row).policy.rules().steps[row["step"]]
+    step = Frozen.of(row).rules.steps[row["step"]]
     invalid = row["invalid_since_us"]
     return Standing(
         state=ReleaseState(row["state"]),

@@ -4,91 +4,84 @@ Per maturity the runs are scored in assignment order, as a prefix. A block is cl
 it any more and all of its runs are scored; then it is sealed and never counted again.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from evaluators import History, scoring
+from evaluators import History
 from evaluators.blocks import BlockCounts, stratum_of
-from evaluators.path import ASSIGNED
+from evaluators.method import Method
+from evaluators.mixture import FloatArray
+from evaluators.path import ASSIGNED, FIRST
+from evaluators.referees import DIGEST, SAMPLED, Refereed, Sampler
 from evaluators.rules import Guardrail, Rules
+from evaluators.terms import method
+from evaluators.units import Units
 from lastgood.release import Terms
+from lastgood.router import CANDIDATE, Reason
 from lastgood.store import statements as sql
 from lastgood.store.connection import Transaction
-from tasks import frames
-
-Blocks = dict[str, list[BlockCounts]]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the guardrails of one maturity are scored."""
-
-    #: every run up to this place in the order of assignment lies in a sealed block
-    after: int = 0
-    #: the last sealed block of each stratum
-    sealed: Mapping[str, int] = field(default_factory=dict)
-    #: guardrails that runs have reported on
-    reporting: tuple[str, ...] = ()
+from tasks import counting, frames
+from tasks.counting import Blocks, Tally, Window
+from tasks.progress import Progress
 
 
-def read_progress(text: str) -> dict[str, Progress]:
-    """Return the progress by maturity (microseconds, as text) that `write_progress` wrote."""
-    return {
-        maturity: Progress(raw["after"], raw["sealed"], tuple(raw["reporting"]))
-        for maturity, raw in json.loads(text).items()
-    }
+@dataclass(frozen=True, slots=True, eq=False)
+class Sought:
+    """What evidence is gathered for."""
 
-
-def write_progress(progress: Mapping[str, Progress]) -> str:
-    """Return canonical JSON."""
-    return frames.plain(
-        {
-            m: {"after": p.after, "sealed": dict(p.sealed), "reporting": list(p.reporting)}
-            for m, p in progress.items()
-        }
-    )
+    release_id: str
+    #: the control point's epoch: a block that was opened under an earlier one takes no more runs
+    epoch: int
+    rules: Rules
+    terms: Terms
+    history: History
+    #: guardrails that no evidence is taken for
+    unfit: tuple[str, ...] = ()
+    #: which runs a referee was asked for
+    sampler: Sampler | None = None
 
 
 def gather(
-    txn: Transaction,
-    release_id: str,
-    epoch: int,
-    *,
-    rules: Rules,
-    terms: Terms,
-    history: History,
-    progress: Mapping[str, Progress],
-) -> tuple[Blocks, dict[str, Progress]]:
-    """Return the new closed and the open blocks by guardrail, and how far the scoring is after them.
+    txn: Transaction, sought: Sought, progress: Mapping[str, Progress]
+) -> tuple[Blocks, dict[str, Progress], tuple[Refereed, ...]]:
+    """Return the new closed and the open blocks by guardrail, how far the scoring is, and who judged.
 
-    `epoch` is the control point's: a block opened under an earlier one takes no more runs. Under ASSIGNED
-    stand the blocks as assigned, from the guardrails that mature first.
+    Under ASSIGNED stand the blocks as assigned, from the guardrails that mature first. Once a unit has
+    repeated, "NAME@first" holds each guardrail's blocks of first runs with the moments of all.
     """
-    counters = {row["stratum"]: row for row in txn.all(sql.BLOCK_COUNTERS, release_id=release_id)}
-    filling = {
-        # counted as `other` where the runs came in, as `all` here when no slice is listed
-        stratum_of(rules, stratum): row["block"]
-        for stratum, row in counters.items()
-        if row["size"] < terms.block_size
-        and row["epoch"] == epoch
-        and row["opened_us"] > txn.now_us - terms.block_time_us
-    }
+    rules, filling = sought.rules, _filling(txn, sought)
     blocks: Blocks = {}
     after: dict[str, Progress] = {}
+    judged: list[Refereed] = []
     for place, (maturity, members) in enumerate(rules.classes.items()):
         was = progress.get(str(maturity), Progress())
-        runs = _runs(txn, release_id, was, rules, terms, maturity)
-        found, after[str(maturity)] = _count(runs, was, members, history, filling, with_assigned=place == 0)
+        fit = [g for g in members if g.name not in sought.unfit]
+        methods = {g: how for g in fit if (how := method(g, rules, sought.history)) is not None}
+        reading = _Reading(txn, sought, maturity, members)
+        found, after[str(maturity)], seen = _count(reading, was, methods, filling, with_assigned=place == 0)
+        judged += seen
         blocks |= found
     if blocks and ASSIGNED not in blocks:
         # only slower guardrails have news: their blocks must not stand in for the assignments, long counted
         blocks[ASSIGNED] = [_nothing_new(next(iter(blocks.values()))[-1], next(iter(after.values())))]
-    return blocks, after
+    return blocks, after, tuple(judged)
+
+
+def _filling(txn: Transaction, sought: Sought) -> dict[str, int]:
+    """The block of each stratum that may take more runs."""
+    counters = {row["stratum"]: row for row in txn.all(sql.BLOCK_COUNTERS, release_id=sought.release_id)}
+    return {
+        # counted as `other` where the runs came in, as `all` here when no slice is listed
+        stratum_of(sought.rules, stratum): row["block"]
+        for stratum, row in counters.items()
+        if row["size"] < sought.terms.block_size
+        and row["epoch"] == sought.epoch
+        and row["opened_us"] > txn.now_us - sought.terms.block_time_us
+    }
 
 
 def _nothing_new(near: BlockCounts, fastest: Progress) -> BlockCounts:
@@ -97,58 +90,141 @@ def _nothing_new(near: BlockCounts, fastest: Progress) -> BlockCounts:
     return BlockCounts(near.stratum, number, near.share_bp, 0, 0, 0, 0, closed=False)
 
 
-def _runs(
-    txn: Transaction,
-    release_id: str,
-    was: Progress,
-    rules: Rules,
-    terms: Terms,
-    maturity: int,
-) -> pd.DataFrame:
-    """Runs that no sealed block holds, with their stratum and whether they are matured."""
-    rows = txn.all(sql.SCORED_RUNS, release_id=release_id, after=was.after)
-    late = txn.all(sql.LATE_OF_RELEASE, release_id=release_id, after=was.after)
-    members = rules.classes[maturity]
-    runs = frames.frame(rows, late, members, lost_after_us=terms.lost_after_us, maturity_us=maturity)
-    if runs.empty:
-        return runs.assign(stratum=[], matured=[])
-    runs["stratum"] = [stratum_of(rules, task_type) for task_type in runs["task_type"]]
-    # a prefix: nothing is scored before what was assigned before it
-    runs["matured"] = (runs["assigned_us"] + maturity <= txn.now_us).cummin()
-    last = runs["stratum"].map(lambda stratum: was.sealed.get(stratum, -1)).astype(int)
-    return runs[runs["block"] > last].reset_index(drop=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reading:
+    """Reads the runs of one maturity."""
+
+    txn: Transaction
+    sought: Sought
+    maturity_us: int
+    members: tuple[Guardrail, ...]
+
+    def runs(self, after: int, sealed: Mapping[str, int]) -> pd.DataFrame:
+        """Runs behind a place, with `stratum`, and whether they are `matured`, and `fresh`: in no seal."""
+        release_id, terms = self.sought.release_id, self.sought.terms
+        rows = self.txn.all(sql.SCORED_RUNS, release_id=release_id, after=after)
+        late = self.txn.all(sql.LATE_OF_RELEASE, release_id=release_id, after=after)
+        runs = frames.frame(
+            rows, late, self.members, lost_after_us=terms.lost_after_us, maturity_us=self.maturity_us,
+            infra_watched=frames.infra_watched(self.sought.rules), sampler=self.sought.sampler,
+        )  # fmt: skip
+        if runs.empty:
+            return runs.assign(stratum=[], matured=[], fresh=[])
+        runs["stratum"] = [stratum_of(self.sought.rules, task_type) for task_type in runs["task_type"]]
+        # a prefix: nothing is scored before what was assigned before it
+        runs["matured"] = (runs["assigned_us"] + self.maturity_us <= self.txn.now_us).cummin()
+        last = runs["stratum"].map(lambda stratum: sealed.get(stratum, -1)).astype(int)
+        return runs.assign(fresh=runs["block"] > last)
 
 
 def _count(
-    runs: pd.DataFrame,
+    reading: _Reading,
     was: Progress,
-    members: tuple[Guardrail, ...],
-    history: History,
+    methods: Mapping[Guardrail, Method],
     filling: Mapping[str, int],
     *,
     with_assigned: bool,
-) -> tuple[Blocks, Progress]:
-    matured = runs[runs["matured"].astype(bool)] if len(runs) else runs
-    reporting = tuple(
+) -> tuple[Blocks, Progress, list[Refereed]]:
+    runs = reading.runs(was.after, was.sealed)
+    fresh = runs[runs["fresh"].astype(bool)]
+    matured = fresh[fresh["matured"].astype(bool)]
+    was = replace(was, reporting=_reporting(matured, was, methods, reading.sought.history))
+    if matured.empty:
+        return {}, was, _judges(runs, was.judges, reading)
+    kept = {g: found for g, found in methods.items() if g.name in was.reporting}
+    window, starts = _window(reading, runs, was)
+    tally = counting.tally(window, kept, with_assigned=with_assigned)
+    if starts:
+        sealed_before = ~window.fresh
+        owed = {
+            n: c.moments[sealed_before].sum(axis=0) for n, c in tally.counted.items() if c.moments is not None
+        }
+        was = replace(was, owed=owed)
+    closed = pd.Series(_closed(tally.table, fresh, filling), index=tally.table.index)
+    blocks = counting.blocks_of(tally, closed)
+    owed = _hand_on(blocks, was.owed)
+    return blocks, _after(runs, window, tally, closed, was, owed, reading), _judges(runs, was.judges, reading)
+
+
+def _reporting(
+    matured: pd.DataFrame, was: Progress, methods: Mapping[Guardrail, Method], history: History
+) -> tuple[str, ...]:
+    """Guardrails that count: what every run tells, what history has, or the baseline has reported by now."""
+    theirs = matured[matured["arm"] != CANDIDATE] if len(matured) else matured
+    return tuple(
         g.name
-        for g in members
+        for g in methods
         if g.column in frames.ALWAYS
         or g.name in was.reporting
         or history.of(g)[0] > 0
-        or frames.reported(matured, g)
+        or frames.reported(theirs, g)
     )
-    if matured.empty:
-        return {}, Progress(was.after, was.sealed, reporting)
-    table = _table(matured, [g for g in members if g.name in reporting], with_assigned=with_assigned)
-    table["closed"] = _closed(table, runs, filling)
+
+
+def _window(reading: _Reading, runs: pd.DataFrame, was: Progress) -> tuple[Window, bool]:
+    """The runs to score, and whether units begin to matter with them.
+
+    Until a unit repeats, the fresh runs alone. From then on all behind `after`, since a unit's runs ahead of
+    each other count; the first time all runs of the release, once.
+    """
+    starts = was.units is None and bool((runs["matured"] & (runs["reason"] == str(Reason.REPEAT))).any())
+    if starts:
+        runs = reading.runs(0, was.sealed)
+    units = Units() if starts else was.units
+    rows = runs["matured"].astype(bool) & (runs["fresh"].astype(bool) | (units is not None))
+    found = runs[rows].reset_index(drop=True)
+    return Window(found, found["fresh"].to_numpy(dtype=np.bool_), units), starts
+
+
+def _hand_on(blocks: Blocks, owed: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """Put the moments of earlier blocks onto the first closed one; return what is still owed."""
+    left = {}
+    for name, moments in owed.items():
+        found = blocks.get(name + FIRST, [])
+        place = next((i for i, block in enumerate(found) if block.closed), None)
+        if place is None:
+            left[name] = moments
+            continue
+        block = found[place]
+        own, tail = block.sums[: -len(moments)], np.array(block.sums[-len(moments) :]) + moments
+        found[place] = replace(block, sums=(*own, *tail.tolist()))
+    return left
+
+
+def _after(
+    runs: pd.DataFrame,
+    window: Window,
+    tally: Tally,
+    closed: "pd.Series[bool]",
+    was: Progress,
+    owed: Mapping[str, FloatArray],
+    reading: _Reading,
+) -> Progress:
     sealed = {**was.sealed}
-    for stratum, block in table.index[table["closed"]]:
-        sealed[stratum] = max(sealed.get(stratum, -1), int(block))
-    names = [*reporting, ASSIGNED] if with_assigned else list(reporting)
-    blocks = {name: [_block(key, row, name) for key, row in table.iterrows()] for name in names}
+    for stratum, block in tally.table.index[closed.to_numpy()]:
+        sealed[str(stratum)] = max(sealed.get(str(stratum), -1), int(block))
     open_seq = runs.loc[runs["block"] > runs["stratum"].map(lambda s: sealed.get(s, -1)).astype(int), "seq"]
     after = int(open_seq.min()) - 1 if len(open_seq) else int(runs["seq"].max())
-    return blocks, Progress(after, sealed, reporting)
+    units = None
+    if window.units is not None:
+        prefix = (window.runs["seq"] <= after).to_numpy(dtype=np.bool_)
+        units = counting.units_after(window, tally.counted, prefix)
+    found = _judges(runs[runs["seq"] <= after], was.judges, reading)
+    return Progress(after, sealed, was.reporting, units, owed, {judged.column: judged for judged in found})
+
+
+def _judges(runs: pd.DataFrame, before: Mapping[str, Refereed], reading: _Reading) -> list[Refereed]:
+    """What the referee did up to the matured runs given, where this maturity counts on it."""
+    sampler = reading.sought.sampler
+    if sampler is None or not any(frames.counts_on(g, sampler.column) for g in reading.members):
+        return []
+    column = sampler.column
+    known = before.get(column, Refereed(column))
+    if runs.empty:
+        return [known]
+    matured = runs[runs["matured"].astype(bool) & runs[column + SAMPLED].astype(bool)]
+    digests: Any = matured[column + DIGEST].dropna()
+    return [known.add(digests.tolist(), len(matured), int(matured[column].notna().sum()))]
 
 
 def _closed(table: pd.DataFrame, runs: pd.DataFrame, filling: Mapping[str, int]) -> list[bool]:
@@ -161,34 +237,4 @@ def _closed(table: pd.DataFrame, runs: pd.DataFrame, filling: Mapping[str, int])
     ]
 
 
-def _table(matured: pd.DataFrame, members: list[Guardrail], *, with_assigned: bool) -> pd.DataFrame:
-    """Counts by (stratum, block) in the order in which blocks ended: four columns a guardrail."""
-    candidate = matured["arm"].to_numpy() == "candidate"
-    lost, infra = scoring.read_modifiers(matured)
-    columns: dict[str, Any] = {}
-    for g in members:
-        counted, bad = scoring.counted_and_bad(matured, g.column, lost, infra, bad=g.bad)
-        columns |= _four(g.name, candidate, counted, bad)
-    if with_assigned:
-        everyone = np.ones(len(matured), dtype=np.bool_)
-        columns |= _four(ASSIGNED, candidate, everyone, ~everyone)
-    keys = [matured["stratum"], matured["block"].astype(int)]
-    table = pd.DataFrame(columns, index=matured.index).groupby(keys, sort=False).sum()
-    table["share_bp"] = matured.groupby(keys, sort=False)["share_bp"].first()
-    table["ended"] = matured.groupby(keys, sort=False)["seq"].max()
-    return table.sort_values("ended")
-
-
-def _four(name: str, candidate: Any, counted: Any, bad: Any) -> dict[str, Any]:
-    return {
-        f"{name}:n_c": counted & candidate,
-        f"{name}:y_c": bad & candidate,
-        f"{name}:n_b": counted & ~candidate,
-        f"{name}:y_b": bad & ~candidate,
-    }
-
-
-def _block(key: Any, row: "pd.Series[Any]", name: str) -> BlockCounts:
-    n_c, y_c, n_b, y_b = (int(row[f"{name}:{column}"]) for column in ("n_c", "y_c", "n_b", "y_b"))
-    share_bp, closed = int(row["share_bp"]), bool(row["closed"])
-    return BlockCounts(str(key[0]), int(key[1]), share_bp, n_c, y_c, n_b, y_b, closed)
+__all__ = ["Blocks", "Sought", "gather"]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from config.policy import Policy
-from evaluators import History, planning
+from evaluators import History, absence, planning
 from evaluators.blocks import stratum_of
+from evaluators.rules import Kind
 from lastgood import points, registry, releasing, standing
 from lastgood.errors import InvalidMove, InvalidPolicy, NotFound
 from lastgood.moves import ControlPoint
@@ -63,7 +64,9 @@ def check(store: Store, wanted: Wanted) -> Start:
         standing.refuse_quarantined(txn, wanted.agent, wanted.environment, candidate.id)
         _refuse_ineligible(txn, point, policy)
         history = read_history(txn, point, policy)
-    problems = planning.can_decide(policy.rules(), history)
+    rules = absence.judged(policy.rules(), history, policy.refereed).rules
+    # by runs alone: the traffic of a day may be a burst or a holiday; `lastgood plan` looks at time too
+    problems = planning.can_decide(rules, history)
     if problems:
         raise InvalidPolicy(_undecidable(point, policy, history, problems))
     return Start(
@@ -91,6 +94,9 @@ def _undecidable(point: ControlPoint, policy: Policy, history: History, problems
         )
     lines += [f"- {problem}" for problem in problems]
     lines.append("With `on_undecided: ask` harm is tested all the same and a person may promote as vouched.")
+    lines.append(
+        f"`lastgood plan {policy.name} --history {point.agent}` says what would do; --write FILE writes it."
+    )
     lines.append("Another policy is named with --policy; `lastgood policy list` shows them.")
     return "\n".join(lines)
 
@@ -119,6 +125,12 @@ def _refuse_ineligible(txn: Transaction, point: ControlPoint, policy: Policy) ->
 
 def read_history(txn: Transaction, point: ControlPoint, policy: Policy) -> History:
     """Count the baseline's own matured, eligible runs: what margins and predictions are frozen from."""
+    runs = baseline_runs(txn, point, policy)
+    return History() if runs.empty else History(runs)
+
+
+def baseline_runs(txn: Transaction, point: ControlPoint, policy: Policy) -> pd.DataFrame:
+    """The newest of them, one a row, in the columns that the policy's guardrails read; may be empty."""
     rules = policy.rules()
     maturity = max(rules.classes)
     rows = txn.all(
@@ -133,10 +145,17 @@ def read_history(txn: Transaction, point: ControlPoint, policy: Policy) -> Histo
     late = txn.all(sql.LATE_OF_BUNDLE, **key)
     eligible = [row for row in reversed(rows) if row["risk"] in policy.eligible_risks]
     runs = frames.frame(
-        eligible, late, rules.guardrails, lost_after_us=policy.lost_after, maturity_us=maturity
-    )
+        eligible, late, rules.guardrails, lost_after_us=policy.lost_after, maturity_us=maturity,
+        infra_watched=frames.infra_watched(rules),
+    )  # fmt: skip
     if runs.empty:
-        return History()
+        return runs
     runs["stratum"] = [stratum_of(rules, task_type) for task_type in runs["task_type"]]
-    columns = {"unit", "stratum", "lost", "infra_failure", *(g.column for g in rules.guardrails)}
-    return History(pd.DataFrame(runs[[name for name in runs.columns if name in columns]]))
+    return pd.DataFrame(runs[[name for name in runs.columns if name in _columns(policy)]])
+
+
+def _columns(policy: Policy) -> set[str]:
+    """What a history is counted from. A referee's column is left out: its marks begin with the release."""
+    guardrails = policy.rules().guardrails
+    own = {g.column for g in guardrails} | {g.per for g in guardrails if g.kind is Kind.RATIO}
+    return {"unit", "stratum", "lost", "infra_failure"} | (own - policy.refereed)

@@ -52,25 +52,33 @@ class Recording:
         return self.runs[self.runs["variant"].isin(list(variants))].reset_index(drop=True)
 
 
-def read(path: Path, names: Mapping[str, str] | None = None, own: Sequence[str] = ()) -> Recording:
+def read(
+    path: Path,
+    names: Mapping[str, str] | None = None,
+    own: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+) -> Recording:
     """Read a file of recorded runs.
 
     Args:
         path: a file with one of SUFFIXES.
         names: the file's own name of a known column, by the known one.
         own: further outcome columns, true/false or counts, that a policy watches.
+        numbers: further outcome columns that it watches as numbers.
 
     Raises:
         InvalidRuns: the file can't be read or is empty; a name is unknown; there is no `variant` or no
             outcome at all; an outcome is no number or one that it can't be (the message names the row).
     """
     given = dict(names or {})
-    outcomes = tuple(dict.fromkeys((*FLAGS, *COUNTS, *AMOUNTS, *own)))
+    outcomes = tuple(dict.fromkeys((*FLAGS, *COUNTS, *AMOUNTS, *own, *numbers)))
     for known in given:
-        if known not in {*KNOWN, *own}:
+        if known not in {*KNOWN, *outcomes}:
             raise InvalidRuns(
-                f"{known!r} is no column of a recorded run; known are {', '.join((*KNOWN, *own))}"
+                f"{known!r} is no column of a recorded run; known are"
+                f" {', '.join(dict.fromkeys((*KNOWN, *outcomes)))}"
             )
+    free = set(numbers) - set(KNOWN)
     raw = _frame(path)
     sources = _sources(path, raw, (*LABELS, *outcomes), given)
     if "variant" not in sources:
@@ -84,7 +92,7 @@ def read(path: Path, names: Mapping[str, str] | None = None, own: Sequence[str] 
             f" {_listed(raw.columns)}; name one with --column completed=NAME"
         )
     columns = {
-        known: _label(raw[source]) if known in LABELS else _outcome(path, raw[source], known)
+        known: _label(raw[source]) if known in LABELS else _outcome(path, raw[source], known, free)
         for known, source in sources.items()
     }
     renamed = tuple((known, source) for known, source in sources.items() if known != source)
@@ -190,12 +198,12 @@ def _missing(cell: Any) -> bool:
     return cell.strip().lower() in _EMPTY if isinstance(cell, str) else _absent(cell)
 
 
-def _outcome(path: Path, cells: "pd.Series[Any]", column: str) -> "pd.Series[float]":
+def _outcome(path: Path, cells: "pd.Series[Any]", column: str, free: set[str]) -> "pd.Series[float]":
     """Numbers, NaN where nothing was reported."""
     values = []
     for row, cell in enumerate(cells, start=1):
         value = math.nan if _missing(cell) else _number(cell)
-        wanted = _unfit(value, column)
+        wanted = _unfit(value, column, free)
         if wanted:
             raise InvalidRuns(
                 f"{path.name}, row {row}, column {cells.name}: {str(cell)[:40]!r} is not {wanted}"
@@ -216,12 +224,14 @@ def _number(cell: Any) -> float:
     return math.inf if math.isnan(value) else value
 
 
-def _unfit(value: float, column: str) -> str:
+def _unfit(value: float, column: str, free: set[str]) -> str:
     """What the column should hold, where the value is not that; else empty."""
     if math.isnan(value):
         return ""
     if column in FLAGS:
         return "" if value in (0.0, 1.0) else "true or false (1 or 0)"
+    if column in free:
+        return "" if math.isfinite(value) else "a number"
     if column in AMOUNTS:
         return "" if 0.0 <= value < math.inf else "a number, 0 or more"
     return (

@@ -1,10 +1,13 @@
 """The report of a release: verdict first, then each guardrail with its estimate and confidence sequence."""
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from evaluators import amounts
+from evaluators.blindness import blind_spots
 from lastgood import points, releasing, reserving
 from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
@@ -12,6 +15,12 @@ from lastgood.store.connection import Row, Store, Transaction
 from tasks import limits
 from tasks.comparison import Frozen
 
+#: newest runs of a release that are looked at for what they report
+_LOOKED_AT = 200
+_NEWEST = """
+SELECT outcome.* FROM run JOIN outcome ON outcome.run_id = run.id WHERE run.release_id = :release_id
+ORDER BY run.seq DESC LIMIT :most
+"""
 #: what each word says to people
 _WORDS = {
     "pass": "pass",
@@ -37,8 +46,11 @@ class Report:
     table: list[dict[str, Any]]
 
 
-def build(store: Store, release_id: str) -> Report:
-    """Read what stands in the tables and write it out; the figures are those of the last look."""
+def build(store: Store, release_id: str, images: Mapping[str, str] | None = None) -> Report:
+    """Read what stands in the tables and write it out; the figures are those of the last look.
+
+    `images` are the pictures' targets (a file's name, a data URI) by short name: see `tasks.pictures`.
+    """
     with store.reading() as txn:
         row = releasing.read(txn, release_id)
         look = txn.one(sql.LAST_LOOK, release_id=release_id)
@@ -49,6 +61,8 @@ def build(store: Store, release_id: str) -> Report:
             f"**{_cell(_headline(row, verdict))}**",
             _evidence(verdict, look),
             _table(rows),
+            _pictures(images or {}),
+            _unseen(txn, row),
             _caps(txn, row),
             _timeline(txn, row),
             _next(row, txn),
@@ -97,17 +111,20 @@ def _guardrails(verdict: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def _figures(found: dict[str, Any]) -> dict[str, Any]:
+    digits = 2 if found["unit"] == "points" else 6
     return {
         "guardrail": found["name"],
         "verdict": found["word"],
-        "baseline": f"{found['y_b']}/{found['n_b']} bad ({found['baseline_rate']:.1%})",
-        "candidate": f"{found['y_c']}/{found['n_c']} bad ({found['candidate_rate']:.1%})",
-        "difference_points": round(found["estimate"], 2),
-        "low_points": round(found["low"], 2),
-        "high_points": round(found["high"], 2),
-        "margin_points": None if found["margin"] is None else round(found["margin"], 2),
+        "baseline": amounts.arm(found, "baseline"),
+        "candidate": amounts.arm(found, "candidate"),
+        "unit": found["unit"],
+        "difference": round(found["estimate"], digits),
+        "low": round(found["low"], digits),
+        "high": round(found["high"], digits),
+        "margin": None if found["margin"] is None else round(found["margin"], digits),
         "log_e_harm": round(found["log_e_harm"], 3),
         "log_e_promote": round(found["log_e_promote"], 3),
+        "runs_to_pass": found["runs_to_pass"],
         "reason": found["reason"],
     }
 
@@ -116,12 +133,14 @@ def _table(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
     lines = [
-        "| guardrail | verdict | baseline | candidate | difference, points (confidence) | margin |",
-        "|---|---|---|---|---|---|",
+        "| guardrail | verdict | baseline | candidate | difference (confidence) | margin | runs needed |",
+        "|---|---|---|---|---|---|---|",
     ]
     for r in rows:
-        difference = f"{r['difference_points']:+.1f} ({r['low_points']:+.1f} to {r['high_points']:+.1f})"
-        margin = "none" if r["margin_points"] is None else f"+{r['margin_points']:.1f}"
+        low, high = (amounts.bare(r[end], r["unit"], signed=True) for end in ("low", "high"))
+        difference = f"{_short(r['difference'], r['unit'])} ({low} to {high})"
+        margin = "none" if r["margin"] is None else _short(r["margin"], r["unit"])
+        needed = "-" if r["runs_to_pass"] is None else f"{r['runs_to_pass']:,}"
         cells = (
             r["guardrail"],
             _WORDS[r["verdict"]],
@@ -129,19 +148,70 @@ def _table(rows: list[dict[str, Any]]) -> str:
             r["candidate"],
             difference,
             margin,
+            needed,
         )
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(_cell(cell, bold=True) for cell in cells)} |")
     lines += ["", *(f"- {r['guardrail']}: {_cell(r['reason'])}" for r in rows)]
     return "\n".join(lines)
+
+
+def _short(value: float, unit: str) -> str:
+    """A difference in its unit; points bare, as the table always has them."""
+    return (
+        amounts.bare(value, unit, signed=True)
+        if unit == "points"
+        else amounts.amount(value, unit, signed=True)
+    )
+
+
+def unseen(txn: Transaction, row: Row) -> list[str]:
+    """What a release does not see, and the trades that were accepted before it started, a sentence each."""
+    frozen = Frozen.of(row)
+    waived = [
+        f"{waiver.guardrail} in slice {waiver.stratum} may get worse: {waiver.reason}"
+        f" (accepted by {waiver.approver})"
+        for waiver in frozen.rules.waivers
+    ]
+    spots = blind_spots(frozen.rules, frozen.set_aside, frozen.policy.refereed)
+    return [*waived, *spots, *_reported_since(txn, row, frozen)]
+
+
+def _unseen(txn: Transaction, row: Row) -> str:
+    lines = [f"- {_cell(line)}" for line in unseen(txn, row)]
+    return "\n".join(["## What it does not see", "", *lines]) if lines else ""
+
+
+def _reported_since(txn: Transaction, row: Row, frozen: Frozen) -> Iterator[str]:
+    """Guardrails that were set aside and that runs of this release report now."""
+    if not frozen.set_aside:
+        return
+    newest = txn.all(_NEWEST, release_id=row["id"], most=_LOOKED_AT)
+    columns = {g.name: g.column for g in frozen.policy.rules().guardrails}
+    for aside in frozen.set_aside:
+        column = columns[aside.name]
+        if any(_reports(outcome, column) for outcome in newest):
+            yield (
+                f"{aside.name}: runs of this release report {column} now; it stays set aside until the next"
+                " release, whose history has it"
+            )
+
+
+def _reports(outcome: Row, column: str) -> bool:
+    told = dict(outcome)
+    return told[column] is not None if column in told else column in json.loads(told["metrics"] or "{}")
+
+
+def _pictures(images: Mapping[str, str]) -> str:
+    return "\n\n".join(f"![{name.replace('-', ' ')} by candidate runs]({to})" for name, to in images.items())
 
 
 #: characters that would end a cell, open a tag, a link or a code span; entities only stand for themselves
 _ENTITIES = {ord(mark): f"&#{ord(mark)};" for mark in "&<>|[]`*\\"} | {ord(end): " " for end in "\r\n"}
 
 
-def _cell(text: str) -> str:
+def _cell(text: str, *, bold: bool = False) -> str:
     """Text of runs and people is data: it can't end a cell, open a tag or point anywhere."""
-    return text.translate(_ENTITIES)
+    return text if bold and text in _WORDS.values() else text.translate(_ENTITIES)
 
 
 def _caps(txn: Transaction, row: Row) -> str:

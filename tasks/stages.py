@@ -16,7 +16,7 @@ from lastgood.errors import StaleDriver
 from lastgood.moves import ControlPoint
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store
-from tasks import checkout, driving, preflight, report
+from tasks import checkout, driving, pictures, preflight, report
 from tasks.driving import ENDED, Driver, Due, StageName
 
 #: seconds between two reports of a comparison that goes on
@@ -99,7 +99,7 @@ def compare(driver: Driver, what: Due) -> Due:
             publish(driver)
             published = time.monotonic()
         what = _looked(driver, what)
-    publish(driver)
+    publish(driver, illustrated=False)  # what comes next may be a revert, which waits for no drawing
     return what
 
 
@@ -142,11 +142,14 @@ def revert(driver: Driver, what: Due) -> Due:
     return _do(driver, what)
 
 
-def publish(driver: Driver) -> report.Report:
-    """Write the report as artifacts under the release's stable key."""
+def publish(driver: Driver, *, illustrated: bool = True) -> report.Report:
+    """Write the report as artifacts under the release's stable key; drawing its pictures takes a second."""
     made = report.build(agent.store(), driver.release_id)
     try:
-        create_markdown_artifact(key=made.key, markdown=made.markdown, description=made.headline)
+        markdown = made.markdown
+        if illustrated:
+            markdown = pictures.illustrated(agent.store(), driver.release_id).markdown
+        create_markdown_artifact(key=made.key, markdown=markdown, description=made.headline)
         if made.table:
             create_table_artifact(key=f"{made.key}-figures", table=made.table, description=made.headline)
     except Exception as error:  # noqa: BLE001  a report that Prefect can't take must not stop a release

@@ -87,18 +87,34 @@ def test_backtest_reverts_the_catastrophe(shell):
     assert re.search(r"revert", said)
 
 
+def test_plan_writes_a_policy_that_can_be_used(shell):
+    plan, check = snippet("plan").replace("\\\n", " ").replace("examples/", f"{ROOT}/examples/").splitlines()
+    said = shell(plan)
+    assert "is caught after" in said
+    assert "policy swebench-demo can be used" in shell(check)
+
+
+def test_simulate_answers_at_recorded_rates_and_draws(shell, tmp_path):
+    """A fifth of the releases: what takes seconds alone takes minutes beside other tests."""
+    line = snippet("simulate").replace("\\\n", " ").replace("examples/", f"{ROOT}/examples/").strip()
+    said = shell(line.replace("--releases 20", "--releases 4"))
+    assert "reverted by mistake" in said
+    assert (tmp_path / "policy.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_first_release_goes_as_the_page_says(shell, tmp_path):
     """The change makes the example agent worse, so the release reverts; each line works as written."""
-    ids, last_run, said = [], "", {}
+    ids, last_run, last_release, said = [], "", "", {}
     for shown in commands("## Your first release", "### In Prefect"):
         if shown.startswith("lastgood bundle add") and ids:
             prompt = tmp_path / "prompt.md"
             prompt.write_text(prompt.read_text().replace("from the documents only", "from memory"))
         line = shown.replace("b-… b-…", " ".join(ids)).replace("run_…", last_run)
-        line = line.replace("b-…", ids[-1] if ids else "")
+        line = line.replace("b-…", ids[-1] if ids else "").replace("rel_…", last_release)
         # after a revert the first baseline is the only good bundle: the message says so
         said[line] = shell(line, fails=line.startswith("lastgood rollback"))
         ids += re.findall(r"^registered (b-\w+)", said[line], re.MULTILINE)
+        last_release = (re.findall(r"rel_\w+", said[line]) or [last_release])[-1]
         last_run = (re.findall(r"run_\w+", said[line]) or [last_run])[-1]
         if line.startswith("python") and not line.endswith("&"):
             time.sleep(2.5)  # the newest outcomes mature
@@ -107,6 +123,21 @@ def test_first_release_goes_as_the_page_says(shell, tmp_path):
         "REVERTED: validation is worse" in said[f"lastgood release start support {ids[1]} --policy support"]
     )
     assert "no other last known good" in said["lastgood rollback support"]
+    assert "are what the evidence says, the last says revert" in said[f"lastgood verify {last_release}"]
+
+
+def test_the_referee_that_is_shown_is_a_policy_and_a_callable(adopted, shell):
+    (adopted / "judged.yaml").write_text(snippet("referee-policy"))
+    (adopted / "my_judges.py").write_text(snippet("referee-callable"))
+    assert "stored: policy judged" in shell("lastgood policy add judged.yaml")
+    judged = "from my_judges import polite; assert polite({}, 'yes') and not polite({}, 'stupid')"
+    shell(f'python -c "{judged}"')
+
+
+def test_the_review_commands_are_those_that_there_are(adopted, shell):
+    for line in snippet("review").splitlines():
+        called = line.split("  #")[0].replace("rel_…", "rel_0").strip()
+        assert "no release 'rel_0'" in shell(called, fails=True)
 
 
 @pytest.mark.prefect

@@ -167,6 +167,7 @@ RETURNING n, bad
 # -- evidence
 SCORED_RUNS = """
 SELECT run.seq, run.task_type, run.block, run.arm, run.share_bp, run.assigned_us, run.id AS run_id,
+  run.unit, run.reason,
   outcome.received_us, outcome.status, outcome.completed, outcome.validated, outcome.escalated,
   outcome.incidents,
   outcome.cost_usd, outcome.operator_edits, outcome.latency_s, outcome.infra_failure, outcome.metrics
@@ -195,8 +196,8 @@ WHERE run.bundle_id = :bundle_id AND run.agent = :agent AND run.environment = :e
   ORDER BY late_report.seq
 """
 RECENT_RISKS = """
-SELECT risk, count(*) AS n FROM run WHERE agent = :agent AND environment = :environment
-  AND assigned_us > :since
+SELECT risk, count(*) AS n, min(assigned_us) AS first_us FROM run
+WHERE agent = :agent AND environment = :environment AND assigned_us > :since
 GROUP BY risk ORDER BY risk
 """
 BLOCK_COUNTERS = "SELECT * FROM block_counter WHERE release_id = :release_id"
@@ -209,10 +210,6 @@ ON CONFLICT (release_id) DO UPDATE
 BLOCKS = "SELECT * FROM block WHERE release_id = :release_id ORDER BY guardrail, stratum, block"
 LOOKS = "SELECT * FROM look WHERE release_id = :release_id ORDER BY seq"
 LAST_LOOK = "SELECT * FROM look WHERE release_id = :release_id ORDER BY seq DESC LIMIT 1"
-RUNS_BY_SHARE = """
-SELECT share_bp, sum(n_c) AS n FROM block WHERE release_id = :release_id
-  AND guardrail = 'assigned' GROUP BY share_bp
-"""
 
 # -- policies
 POLICY = "SELECT * FROM policy WHERE digest = :digest"

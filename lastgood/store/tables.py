@@ -193,7 +193,7 @@ class BlockCounterRow(SQLModel, table=True):
 
 
 class UnitRow(SQLModel, table=True):
-    """Units that a release has seen: a repeated unit counts by its first run."""
+    """Units that a release has seen: half of the evidence is each unit's first run alone."""
 
     __tablename__ = "unit_seen"
     release_id: str = Field(primary_key=True, foreign_key="release.id")
@@ -246,7 +246,7 @@ class RunRow(SQLModel, table=True):
     eligible: bool
     reason: str
     share_bp: int
-    block: int | None = None  #: None: no evidence (not eligible, or a repeated unit)
+    block: int | None = None  #: None: no evidence (not eligible)
     assigned_us: int = Field(sa_column=_time())
 
 

@@ -18,7 +18,7 @@ from evaluators import planning
 from evaluators.backtest import Prepared, Spread, Summary
 from evaluators.blocks import WHOLE
 from evaluators.replay import Replay
-from evaluators.rules import Rules
+from evaluators.rules import Kind, Rules
 from lastgood.cli.common import store
 from lastgood.errors import InvalidPolicy, StoreUnavailable
 from tasks import preflight, recorded
@@ -125,9 +125,10 @@ def backtest(
     """Replay recorded RUNS as releases and say how a policy decides.
 
     RUNS is CSV, JSON lines or Parquet, one run a row: a column `variant` and any of completed, validated,
-    escalated, incidents, lost, infra_failure (true/false, 1/0 or counts), stratum, unit; `success` and
-    `infra_fail` are read as completed and infra_failure. A guardrail without data is reported as no_data and
-    set aside. As many replays of the baseline against itself show how often a healthy release is disturbed.
+    escalated, incidents, lost, infra_failure (true/false, 1/0 or counts), cost_usd, operator_edits, latency_s
+    (numbers), what the policy watches beside them, stratum, unit; `success` and `infra_fail` are read as
+    completed and infra_failure. A guardrail without data is reported as no_data and set aside. As many
+    replays of the baseline against itself show how often a healthy release is disturbed.
     """
     asked = Asked(
         path, baseline, candidate, find_policy(reference), share, replays, seed, runs_per_day, strict, columns
@@ -257,8 +258,9 @@ def run(asked: Asked) -> Told:
     rules = asked.policy.rules()
     if asked.share_bp is not None:
         rules = replaying.one_step(rules, asked.share_bp)
-    own = [guardrail.column for guardrail in rules.guardrails]
-    recording = recorded.read(asked.path, asked.columns, own)
+    own = [guardrail.column for guardrail in rules.guardrails if guardrail.kind is Kind.PROPORTION]
+    numbers = [guardrail.column for guardrail in rules.guardrails if guardrail.kind is not Kind.PROPORTION]
+    recording = recorded.read(asked.path, asked.columns, own, numbers)
     prepared = replaying.prepare(
         rules,
         recording.of(asked.baseline),

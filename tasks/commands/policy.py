@@ -1,4 +1,4 @@
-"""`lastgood policy add | list | show`."""
+"""`lastgood policy add | check | list | show`."""
 
 from pathlib import Path
 
@@ -41,6 +41,17 @@ def add(path: Path, actor: str) -> None:
             f"its name means the newer version {newest['digest'][:12]}; "
             f"`lastgood release start AGENT BUNDLE --policy {found.digest}` uses this one"
         )
+
+
+@policy.command("check")
+@click.argument("path", type=click.Path(path_type=Path))
+def check(path: Path) -> None:
+    """Say whether the policy in PATH (YAML) can be used; nothing is stored.
+
+    Whether an agent's traffic lets it decide is what `lastgood plan` says.
+    """
+    found = Policy.load(path)
+    click.echo(f"{path}: policy {found.name} can be used, digest {found.digest[:12]}")
 
 
 def _builtin() -> list[str]:

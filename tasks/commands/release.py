@@ -48,6 +48,7 @@ def start(
     wanted = preflight.Wanted(agent, candidate, policy, environment, actor, approver, note)
     release_id = releasing.start(held, preflight.check(held, wanted))
     click.echo(f"started {release_id}: {agent} in {environment}, policy {policy}")
+    _say_what_it_does_not_see(held, release_id)
     if detach:
         click.echo("the next scheduled evaluation drives it (`python -m flows` serves that)")
         _warn_of_short_lease(held, release_id)
@@ -73,6 +74,13 @@ def drive(agent: str, environment: str, actor: str, *, take_over: bool) -> None:
         msg = f"{row['id']} is driven by {row['driver']}, which is at work; --take-over takes it all the same"
         raise Conflict(msg)
     _drive(held, row["id"], f"{actor}'s command line")
+
+
+def _say_what_it_does_not_see(held: Store, release_id: str) -> None:
+    """Waivers and blind spots: whoever starts a release should know them."""
+    with held.reading() as txn:
+        for line in report.unseen(txn, releasing.read(txn, release_id)):
+            click.echo(f"  {line}")
 
 
 def _warn_of_short_lease(held: Store, release_id: str) -> None:
@@ -152,6 +160,8 @@ def status(agent: str, environment: str, *, markdown: bool) -> None:
     click.echo(made.headline)
     for found in made.table:
         click.echo(f"  {found['guardrail']:<12} {found['verdict']:<10} {found['reason']}")
+    if rows[0]["ended_us"] is None:
+        _say_what_it_does_not_see(held, rows[0]["id"])
     cells = [
         (
             r["id"],

@@ -41,7 +41,17 @@ _MARGINS = st.fixed_dictionaries(
         "matures": _seconds(900, 9_000),
     },
 )
-_GUARDRAILS = st.dictionaries(st.sampled_from(sorted(KNOWN)), _MARGINS, min_size=1)
+
+
+def _without_points(guardrails):
+    """A ratio's margin is relative."""
+    return {
+        name: {key: value for key, value in entry.items() if key != "margin" or KNOWN[name].kind != "ratio"}
+        for name, entry in guardrails.items()
+    }
+
+
+_GUARDRAILS = st.dictionaries(st.sampled_from(sorted(KNOWN)), _MARGINS, min_size=1).map(_without_points)
 _POLICIES = st.fixed_dictionaries(
     {"name": st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True)},
     optional={

@@ -51,8 +51,10 @@ def test_given_weights_stay_as_given():
         ({}, "at least one guardrail: completion", ()),
         ({"completon": {}}, "unknown metric; did you mean 'completion'", ("completon",)),
         ({"zebra": {}}, r"unknown metric\. Known: completion, .*of your own as \{column", ("zebra",)),
-        ({"cost": {"column": "cost_usd"}}, "is no proportion .*only proportions are judged", ("cost",)),
-        ({"latency": None}, "is no proportion .*Known: completion, validation", ("latency",)),
+        ({"cost": {"column": "latency_s"}}, "cost is the ratio of cost_usd.*'column'", ("cost", "column")),
+        ({"edits": {"better": "higher"}}, "lower is better; leave 'better' out", ("edits", "better")),
+        ({"spend": None}, r"unknown metric.*kind: score", ("spend",)),
+        ({"own": {"column": "completed", "kind": "score"}}, "not a free flag", ("own", "column")),
         ({"My Flag": {"column": "rude"}}, "lower-case letters", ("My Flag",)),
         ({"rude": {"column": "Rude!"}}, "a column has lower-case", ("rude", "column")),
         ({"rude": {"column": 3}}, "a column has lower-case", ("rude", "column")),
@@ -76,3 +78,22 @@ def test_reports_list_the_known_metrics_before_ones_own():
 @pytest.mark.parametrize(("word", "said"), [("shre", "; did you mean 'share'?"), ("xyz", ".")])
 def test_the_nearest_name_is_said_where_there_is_one(word, said):
     assert nearest(word, ["share", "min_runs"]) == said
+
+
+def test_an_amount_comes_with_its_kind_and_margin():
+    assert fill({"cost": None, "edits": {"margin_own": 0.2}}, "10 min") == {
+        "cost": {
+            "column": "cost_usd", "kind": "ratio", "better": "lower", "unit": "USD", "margin_rel": "10%",
+            "matures": "10 min", "weight": 0.12 / (0.12 + 0.08),
+        },
+        "edits": {
+            "column": "operator_edits", "kind": "ratio", "better": "lower", "unit": "edits", "cap": 10.0,
+            "margin_own": 0.2, "matures": "10 min", "weight": 0.08 / (0.12 + 0.08),
+        },
+    }  # fmt: skip
+
+
+def test_the_weights_of_all_that_a_release_can_watch_are_those_of_the_specification():
+    ranked = {name: metric.weight for name, metric in KNOWN.items() if name != "latency"}
+    assert math.fsum(ranked.values()) == pytest.approx(1.0)
+    assert (ranked["cost"], ranked["cost_tail"], ranked["edits"]) == (0.12, 0.03, 0.08)

@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from config.policy import POLICIES, Policy
-from evaluators.rules import HOUR, MINUTE, Guardrail, Mode, Step, Undecided
+from evaluators.rules import HOUR, MINUTE, Guardrail, Kind, Mode, OnHarm, Step, Undecided, Waiver
 from lastgood.caps import Caps
 from lastgood.errors import InvalidPolicy
 from lastgood.records import Records
@@ -83,6 +83,45 @@ on_undecided: ask
     assert (rules.history_weight, rules.invalid_after_us) == (100, 20 * MINUTE)
     assert (rules.look_interval_us, rules.horizon_runs, rules.horizon_us) == (2 * MINUTE, 900, 72 * HOUR)
     assert (rules.on_undecided, rules.mode) == (Undecided.ASK, Mode.ADVISE)
+
+
+def test_guardrails_of_numbers_are_held_with_their_kind():
+    rules = load(
+        """
+guardrails:
+  cost: {smallest_harm: 50%}
+  cost_tail: {}
+  latency: {limit: 30}
+  judge: {column: mark, kind: score, better: higher, scale: [1, 5], margin_own: 0.1, unit: marks}
+  calls: {column: tool_calls, kind: count, cap: 50, margin_rel: 20%, matures: 1 h}
+"""
+    ).rules()
+    held = {g.name: g for g in rules.guardrails}
+    assert list(held) == ["cost", "cost_tail", "latency", "calls", "judge"]
+    cost, tail, slow, calls, judge = held.values()
+    assert (cost.kind, cost.bad, cost.margin_rel, cost.unit) == (Kind.RATIO, True, 0.1, "USD")
+    assert (cost.smallest_harm, cost.cap) == (0.5, None)
+    assert (tail.kind, tail.level, tail.column) == (Kind.QUANTILE, 0.99, "cost_usd")
+    assert (slow.limit, slow.margin_abs) == (30.0, 0.02)
+    assert (calls.kind, calls.cap, calls.maturity_us) == (Kind.COUNT, 50.0, HOUR)
+    assert (judge.kind, judge.bad, judge.margin_abs) == (Kind.SCORE, False, 0.1)
+    assert (judge.lowest, judge.highest, judge.unit) == (1.0, 5.0, "marks")
+
+
+def test_what_harm_in_a_slice_does_and_what_was_accepted_are_frozen():
+    policy = load(
+        """
+strata: [faq, tools]
+on_harm: {faq: hold}
+waivers:
+- {guardrail: completion, slice: tools, reason: the old parser guessed, approver: ann}
+"""
+    )
+    rules = Policy.from_json(policy.to_json(), digest=policy.digest).rules()
+    assert rules.waivers == (Waiver("completion", "tools", "the old parser guessed", "ann"),)
+    assert rules.on_harm_in("completion", "tools") is OnHarm.REPORT
+    assert rules.on_harm_in("lost", "faq") is OnHarm.HOLD
+    assert rules.on_harm_in("lost", "tools") is OnHarm.REVERT
 
 
 def test_a_list_of_strata_has_equal_weights():
@@ -228,7 +267,31 @@ BAD = [
     ("caps:\n  runs_per_houre: 3", 3, "caps.runs_per_houre", "did you mean 'runs_per_hour'"),
     ("guardrails:\n  lost: {wieght: 1}", 3, "guardrails.lost.wieght", "did you mean 'weight'"),
     ("guardrails:\n  lost: {}\n  completon: {}", 4, "guardrails.completon", "did you mean 'completion'"),
-    ("guardrails:\n  cost: {margin_rel: 10%}", 3, "guardrails.cost", "only proportions are judged"),
+    (
+        "guardrails:\n  cost: {margin: 2 points}",
+        3,
+        "guardrails.cost.margin",
+        "takes margin_rel or margin_own",
+    ),
+    ("guardrails:\n  lost: {margin_own: 1}", 3, "guardrails.lost.margin_own", "takes a margin in points"),
+    ("guardrails:\n  cost: {bad: true}", 3, "guardrails.cost.bad", "does not go with kind: ratio"),
+    ("guardrails:\n  cost: {smallest_harm: 0}", 3, "guardrails.cost.smallest_harm", "above 0"),
+    ("guardrails:\n  cost: {kind: median}", 3, "guardrails.cost.kind", "is the ratio of cost_usd"),
+    (
+        "guardrails:\n  judge: {column: mark, kind: score, margin_own: 1, scale: [5, 1]}",
+        *(3, "guardrails.judge.scale", "lower end first"),
+    ),
+    ("strata: [faq]\non_harm:\n  fa: hold", 4, "on_harm.fa", "no slice of this policy; did you mean 'faq'"),
+    ("strata: [faq]\non_harm: {faq: stop}", 3, "on_harm.faq", "should be 'revert', 'hold' or 'report'"),
+    (
+        "strata: [faq]\nwaivers:\n- {guardrail: lots, slice: faq, reason: r, approver: a}",
+        *(4, "waivers[0].guardrail", "no guardrail of this policy; did you mean 'lost'"),
+    ),
+    (
+        "strata: [faq]\nwaivers:\n- {guardrail: lost, slice: faq, reason: r}",
+        *(4, "waivers[0].approver", "is missing"),
+    ),
+    ("guardrails: {cost: {}}\nreference: {cost: 0.1}", 3, "reference.cost", "only a share of bad runs"),
     ("guardrails:\n  rude: {column: rude, bad: true}", 3, "guardrails.rude", "needs a margin"),
     ("guardrails:\n  rude: {column: rude, margin: 0.1}", 3, "guardrails.rude.bad", "is missing"),
     (

@@ -13,6 +13,7 @@ HEAVY = (
     "click",
     "httpx",
     "jsonschema",
+    "matplotlib",
     "numpy",
     "pandas",
     "prefect",

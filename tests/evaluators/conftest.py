@@ -72,6 +72,38 @@ def draw():
 
 
 @pytest.fixture(scope="session")
+def measured():
+    """Recorded runs with amounts: log-normal cost, counted edits, a judge's mark 1..5, latency; no arms."""
+
+    def make(n, seed, *, cost=1.0, edits=1.0, mark=0.0, latency=1.0):
+        rng = np.random.default_rng(seed)
+        mean = np.broadcast_to(0.4 * np.asarray(edits, dtype=float), (n,))
+        return pd.DataFrame(
+            {
+                "completed": rng.random(n) < 0.92,
+                "cost_usd": 0.08 * cost * rng.lognormal(-0.5, 1.0, n),
+                "operator_edits": rng.negative_binomial(0.5, 0.5 / (0.5 + mean)),
+                "mark": np.clip(rng.normal(4.0 + mark, 0.8, n), 1.0, 5.0),
+                "latency_s": 2.0 * latency * rng.lognormal(0.0, 0.5, n),
+            }
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def dealt(measured):
+    """The same dealt to both arms; what is given holds for the candidate."""
+
+    def make(n, seed, *, share=0.3, **harm):
+        arm = np.random.default_rng(seed + 77_000).random(n) < share
+        runs = measured(n, seed, **{k: np.where(arm, v, float(k != "mark")) for k, v in harm.items()})
+        return runs.assign(arm=np.where(arm, "candidate", "baseline"), share=share)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def block():
     """A block of one stratum, closed and at a share of 10% unless told otherwise."""
 

@@ -69,6 +69,11 @@ def test_assignments_survive_json(block):
     assert Assigned.from_json(json.loads(json.dumps(found.to_json()))).to_json() == found.to_json()
 
 
+def test_candidate_runs_are_kept_by_share_once_their_block_is_closed(block):
+    blocks = [block(0, 2, 1, 18, 0), block(1, 5, 0, 15, 0, share_bp=2500), block(2, 7, 0, 3, 0, closed=False)]
+    assert Assigned().add(BlockTable.of(blocks)).candidate == {1000: 2, 2500: 5}
+
+
 def test_a_block_sent_twice_is_refused(block):
     once = Assigned().add(BlockTable.of([block(4, 2, 0, 18, 0)]))
     with pytest.raises(InvalidEvidence, match=r"block 4 of stratum 'all', column block"):

@@ -8,7 +8,7 @@ import pytest
 
 from evaluators.backtest import Spread, Summary, healthy, one_step, prepare, replayed, summarise
 from evaluators.replay import Ending, Replay
-from evaluators.rules import HOUR, Mode, Step
+from evaluators.rules import HOUR, Guardrail, Kind, Mode, Step
 from lastgood.errors import InvalidEvidence, InvalidRuns
 from lastgood.triggers import RateTrigger
 
@@ -197,3 +197,45 @@ def test_nothing_decided_has_no_spread() -> None:
     found = summarise([Replay(Ending.UNDECIDED, 5000, 5000, HOUR, 1)])
     assert isinstance(found, Summary)
     assert found.to_json()["candidate_runs"] == {"median": None, "p90": None}
+
+
+def _costs(mean, n=500, *, silent=0):
+    cost = np.random.default_rng(n).lognormal(np.log(mean), 0.6, n)
+    cost[:silent] = np.nan
+    return _recording(0.1, n, cost_usd=cost)
+
+
+@pytest.fixture
+def priced(make_rules):
+    """Completion, and cost per completed run."""
+    rules = make_rules("completion", steps=(Step(5000),), horizon_runs=1_500)
+    done = replace(rules.guardrails[0], weight=0.5, margin_abs=0.2)
+    cost = Guardrail("cost", "cost_usd", True, 0.5, None, 0.5, done.maturity_us, kind=Kind.RATIO, unit="USD")
+    return replace(rules, guardrails=(done, cost))
+
+
+def test_a_dearer_candidate_is_reverted_by_its_cost(priced) -> None:
+    found = _summary(priced, _costs(0.1), _costs(0.3), replays=8)
+    assert found.reverted == 8
+    assert set(found.culprits) == {"cost"}
+
+
+def test_a_candidate_of_the_same_cost_is_promoted_or_left(priced) -> None:
+    found = _summary(priced, _costs(0.1), _costs(0.1), replays=8)
+    assert found.promoted >= 6
+
+
+def test_an_amount_that_was_not_reported_stays_unknown(priced) -> None:
+    case = prepare(priced, _costs(0.1, silent=30), _costs(0.1)).case
+    assert np.isnan(case.baseline.outcomes["cost_usd"]).sum() == 30
+    assert case.baseline.outcomes["completed"].dtype == np.bool_
+
+
+def test_amounts_that_fix_no_scale_are_no_data(priced) -> None:
+    prepared = prepare(priced, _recording(0.1, cost_usd=0.0), _recording(0.1, cost_usd=0.2))
+    assert prepared.no_data == ("cost",)
+
+
+def test_a_ratio_whose_denominator_nobody_watches_is_judged_all_the_same(priced) -> None:
+    alone = replace(priced, guardrails=(replace(priced.guardrails[1], weight=1.0),))
+    assert _summary(alone, _costs(0.1), _costs(0.3), replays=4).reverted == 4

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.bounded import differences, loss_bets, mean_sequence, under_margin
+from evaluators.bounded import (
+    differences,
+    loss_bets,
+    margin_prior,
+    mean_sequence,
+    under_margin,
+    under_margin_counts,
+)
 from evaluators.mixture import THETAS
 from evaluators.proportions import bet_increments
 
@@ -56,6 +63,16 @@ def test_the_promote_factor_has_mean_one_at_the_margin_and_less_beyond(share, ce
             assert (mean < 1.0 + 1e-12).all()
 
 
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=9), st.floats(0.02, 0.98))
+def test_counts_of_bad_runs_give_the_factors_of_their_runs(runs, share):
+    arm, bad = (np.array(column, dtype=bool) for column in zip(*[(True, True), *runs], strict=True))
+    shares = np.full(len(arm), share)
+    one = under_margin(differences(bad.astype(float), arm, shares, 0.08), shares, 0.08, 0.02)
+    counts = np.array([[arm.sum(), (arm & bad).sum(), (~arm).sum(), (~arm & bad).sum()]])
+    found = under_margin_counts(counts, np.array([share]), 0.08, 0.02)[0]
+    assert np.allclose(found, one.sum(axis=0), atol=1e-10)
+
+
 def test_the_confidence_sequence_holds_the_mean_at_every_look():
     rng, missed = np.random.default_rng(8), 0
     for _ in range(200):
@@ -68,3 +85,19 @@ def test_the_confidence_sequence_holds_the_mean_at_every_look():
 
 def test_one_run_rules_nothing_out():
     assert mean_sequence(1.0, 1.0, 1, 0.05) == (0.0, -np.inf, np.inf)
+
+
+@given(st.floats(0.001, 0.5), st.floats(0.002, 0.2), st.lists(st.floats(0.02, 0.9), min_size=1, max_size=3))
+def test_the_prior_over_stakes_sums_to_one_and_leaves_none_out(rate, margin, shares):
+    prior = np.exp(margin_prior(np.array(shares), rate, margin))
+    assert prior.sum() == pytest.approx(1.0)
+    assert (prior >= 0.1 / 8 - 1e-12).all()
+
+
+def test_the_prior_over_stakes_lies_where_an_equal_candidate_grows_fastest():
+    """Expected growth of each stake, run by run, by simulation."""
+    rng, share, rate, margin = np.random.default_rng(4), 0.2, 0.1, 0.05
+    loss, ours = (rng.random(200_000) < rate).astype(float), rng.random(200_000) < share
+    shares = np.full(len(loss), share)
+    growth = under_margin(differences(loss, ours, shares, rate), shares, rate, margin).mean(axis=0)
+    assert np.argmax(margin_prior(np.array([share]), rate, margin)) == np.argmax(growth)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from evaluators import Comparison, Decision, History, Word
 from evaluators.blocks import BlockCounts
+from evaluators.mixture import BET_PRIOR, log_mean_exp
 from evaluators.path import ASSIGNED
 from evaluators.rules import Step
 from lastgood.errors import InvalidEvidence, InvalidPolicy
@@ -190,10 +191,36 @@ def test_short_history_without_a_reference_leaves_a_guardrail_undecided(make_rul
     assert "25 bad runs of 300" in found.reason
 
 
-def test_a_repeated_unit_counts_by_its_first_run(make_rules, draw):
-    runs = draw(900, 4).assign(unit=np.arange(900) // 3)
-    rules = make_rules("completion")
-    assert watched(rules, runs).verdict() == watched(rules, runs.iloc[::3]).verdict()
+def test_repeated_units_are_half_their_first_runs_and_half_all_runs_tempered(make_rules, draw):
+    runs, rules = draw(900, 4, share=0.3), make_rules("completion", block_size=900)
+    unit = np.arange(900) // 3
+    runs["arm"] = runs["arm"].iloc[::3].repeat(3).to_numpy()
+    runs["completed"] = runs["completed"].iloc[::3].repeat(3).to_numpy()
+    exact = watched(rules, runs.iloc[::3]).verdict().guardrail("completion").log_e_harm
+    single = Comparison(rules, LONG)
+    single.observe(runs)
+    bets = single._evidence["completion"].every.bet
+    deff = 3.0  # three equal runs a unit say as much as one
+    tempered = float(log_mean_exp(BET_PRIOR, bets / deff))
+    found = watched(rules, runs.assign(unit=unit)).verdict().guardrail("completion")
+    assert found.design_effect == pytest.approx(deff)
+    assert found.log_e_harm == pytest.approx(np.logaddexp(exact, tempered) - np.log(2.0))
+
+
+def test_units_that_never_repeat_change_nothing(make_rules, draw):
+    runs, rules = draw(900, 4), make_rules("completion", "validation")
+    named = watched(rules, runs.assign(unit=np.arange(900)))
+    assert named.verdict() == watched(rules, runs).verdict()
+
+
+def test_the_mismatch_counts_units_and_not_their_runs(make_rules, draw):
+    """Half of the canary's units come ten times: the runs do not fit the share, the units do."""
+    runs = draw(4_000, 5).assign(unit=np.arange(4_000))
+    again = runs[(runs["arm"] == "candidate") & (runs.index % 2 == 0)]
+    busy = pd.concat([runs, *([again] * 9)], ignore_index=True)
+    rules = make_rules("completion", alpha_revert=1e-9)
+    assert watched(rules, busy).verdict().valid
+    assert not watched(rules, busy.drop(columns="unit")).verdict().valid
 
 
 def test_evidence_survives_json_and_goes_on(rules, draw):
@@ -318,3 +345,21 @@ def test_an_estimate_shows_what_was_seen_before_a_block_closed(make_rules):
     found = comparison.verdict().guardrail(name)
     assert found.low <= found.estimate <= found.high
     assert found.estimate > 80
+
+
+def test_what_the_candidate_alone_reports_proves_nothing(make_rules):
+    rules = make_rules("completion", "validation", references=(("validation", 0.05),))
+    rng = np.random.default_rng(5)
+    candidate = rng.random(3_000) < 0.5
+    runs = pd.DataFrame(
+        {
+            "arm": np.where(candidate, "candidate", "baseline"),
+            "share": 0.5,
+            "completed": rng.random(3_000) < 0.92,
+            "validated": np.where(candidate, (rng.random(3_000) < 0.7).astype(float), np.nan),
+        }
+    )
+    comparison = Comparison(rules, History(pd.DataFrame({"completed": rng.random(5_000) < 0.92})))
+    comparison.observe(runs)
+    verdict = comparison.verdict()
+    assert (verdict.decision, verdict.guardrail("validation").word) == (Decision.HOLD, Word.NO_DATA)

@@ -14,13 +14,16 @@ def rules(make_rules):
     return make_rules("completion", "validation", "infra")
 
 
-def one_look(harm=(0, 0, 0), gates=(4, 4, 4), crossed=(True, True, True), scored=(True,) * 3, mismatch=0.0):
+def one_look(
+    harm=(0, 0, 0), gates=(4, 4, 4), crossed=(True, True, True), scored=(True,) * 3, mismatch=0.0, held=False
+):
     return Looks(
         np.array([harm], dtype=float),
         np.array([gates], dtype=float)[:, :, None],
         np.array([crossed])[:, :, None],
         np.array([scored]),
         np.array([mismatch]),
+        np.array([held]),
     )
 
 
@@ -76,3 +79,8 @@ def test_the_reason_names_what_makes_evidence_invalid(rules):
     assert invalid_reason(rules, one_look()) == ""
     assert "shares" in invalid_reason(rules, one_look(mismatch=8.0))
     assert "infrastructure" in invalid_reason(rules, one_look(harm=(0, 0, 8)))
+
+
+def test_harm_in_a_slice_that_holds_keeps_every_gate_shut_and_reverts_nothing(rules):
+    assert word(rules, held=True) is Decision.HOLD
+    assert word(rules, harm=(9, 0, 0), held=True) is Decision.REVERT

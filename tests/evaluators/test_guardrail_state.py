@@ -73,7 +73,17 @@ def test_an_uninformative_block_moves_no_conditional_test(blocks, n):
     state = fresh().add(blocks)
     number = state.slices["a"].last + 1 if "a" in state.slices else 0
     after = state.add([BlockCounts("a", number, 1000, n, 0, 2 * n, 0, closed=True)])
+    differences = 8 * len(PLAIN.steps)  # a clean block proves something about differences, nothing about odds
+    assert np.array_equal(after.conditional[differences:], state.conditional[differences:])
+
+
+@given(blocks=some_blocks())
+def test_an_empty_block_moves_nothing(blocks):
+    state = fresh().add(blocks)
+    number = state.slices["a"].last + 1 if "a" in state.slices else 0
+    after = state.add([BlockCounts("a", number, 1000, 0, 0, 0, 0, closed=True)])
     assert np.array_equal(after.conditional, state.conditional)
+    assert (after.log_e_harm, after.log_e_gates) == (state.log_e_harm, state.log_e_gates)
 
 
 @given(blocks=some_blocks())

@@ -12,6 +12,7 @@ from evaluators.mantel_haenszel import (
     log_e_over,
     log_e_two_sided,
     log_e_under,
+    log_e_within,
     plain_variance,
     score,
 )
@@ -91,6 +92,20 @@ def test_the_e_value_has_mean_one_for_a_normal_score_at_the_null(information):
         return norm.pdf(z) * np.exp(float(log_e_under(z * np.sqrt(information), information, information)))
 
     assert quad(weighted, -30, 30, limit=400)[0] == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("ratio", [1.1, 0.8])
+def test_a_gate_is_the_mixture_that_expects_an_equal_candidate(ratio):
+    """Integrated numerically at the null, and far better than the harm prior where the ratio is one."""
+
+    def weighted(z):
+        return norm.pdf(z) * np.exp(float(log_e_within(z * 3.0, 9.0, 9.0, ratio)))
+
+    assert quad(weighted, -40, 40, limit=500)[0] == pytest.approx(1.0, abs=1e-6)
+    G = 400.0
+    U = (1.0 - ratio) / ratio * G
+    harm_prior = log_e_under(U, G, G) if ratio > 1 else log_e_over(U, G, G)
+    assert log_e_within(U, G, G, ratio) > harm_prior + 0.5
 
 
 def test_blocks_without_successes_and_no_blocks_say_exactly_nothing():

@@ -17,14 +17,14 @@ def test_the_bet_has_mean_one_whatever_the_scores(scores, share):
     for arms in product([False, True], repeat=len(scores)):
         arm = np.array(arms)
         chance = np.prod(np.where(arm, share, 1 - share))
-        mean += chance * np.exp(residual_bets(g, arm, np.full(len(g), share)).sum(axis=0))
+        mean += chance * np.exp(residual_bets(g, arm, np.full(len(g), share)).sum(axis=1))
     assert np.allclose(mean, 1.0, rtol=1e-9)
 
 
 def test_a_factor_is_the_written_formula():
     found = residual_bets(np.array([1.7, -0.4]), np.array([True, False]), np.array([0.1, 0.3]))
-    assert found[0] == pytest.approx(STAKES * 1.7 - np.log(0.9 + 0.1 * np.exp(STAKES * 1.7)))
-    assert found[1] == pytest.approx(-np.log(0.7 + 0.3 * np.exp(-STAKES * 0.4)))
+    assert found[:, 0] == pytest.approx(STAKES * 1.7 - np.log(0.9 + 0.1 * np.exp(STAKES * 1.7)))
+    assert found[:, 1] == pytest.approx(-np.log(0.7 + 0.3 * np.exp(-STAKES * 0.4)))
 
 
 def test_a_huge_score_does_not_overflow():
@@ -39,7 +39,7 @@ def test_a_stochastically_smaller_candidate_has_mean_at_most_one(share, part):
     for arm, high in product([False, True], repeat=2):
         chance = (share if arm else 1 - share) * (rates[arm] if high else 1 - rates[arm])
         factor = residual_bets(np.array([2.0 * high]), np.array([arm]), np.array([share]))
-        mean += chance * np.exp(factor[0])
+        mean += chance * np.exp(factor[:, 0])
     assert (mean <= 1.0 + 1e-12).all()
 
 

@@ -2,6 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from evaluators.blocks import BlockTable
+from evaluators.evidence import Evidence
 from evaluators.guardrail_state import GuardrailState
 from evaluators.history import History
 from evaluators.terms import terms
@@ -16,8 +18,8 @@ def told(make_rules):
     rules = make_rules("completion")
 
     def tell(blocks, *, history=LONG, culprits=(), invalid=""):
-        state = GuardrailState(terms(rules.guardrails[0], rules, history)).add(blocks)
-        return describe(state, rules, culprits, invalid)
+        fresh = Evidence(GuardrailState(terms(rules.guardrails[0], rules, history)))
+        return describe(fresh.trace(BlockTable.of(blocks)).after, rules, culprits, invalid)
 
     return tell
 

@@ -85,6 +85,7 @@ def test_a_bad_candidate_is_reverted_and_the_report_says_why(place, caplog):
     assert state.message.startswith("REVERTED: completion is worse (")
     assert re.search(r"\| completion \| \*\*fail\*\* \| \d+/\d+ bad .* \+\d", text), text
     assert artifacts(f"{key}-figures")[-1].type == "table"
+    assert text.count("](data:image/png;base64,") == 2
     assert ours(caplog) == []
 
 

@@ -204,9 +204,17 @@ def test_blocks_are_closed_by_their_size_over_both_arms(desk, served, tools):
     assert blocks(desk, served, [f"u{i}" for i in range(10)]) == [0] * 4 + [1] * 4 + [2] * 2
 
 
-def test_a_repeated_unit_gets_no_block(desk, served):
+def test_a_repeated_unit_takes_its_place_in_a_block_and_is_marked(desk, served):
     desk.live(5_000)
-    assert blocks(desk, served, ["one", "one", "two", "one", "two"]) == [0, None, 0, None, None]
+    rows = [row(desk, take(served, unit)) for unit in ("one", "one", "two", "one", "two")]
+    assert [found["block"] for found in rows] == [0] * 5
+    assert [found["reason"] for found in rows] == ["split", "repeat", "split", "repeat", "repeat"]
+
+
+def test_a_unit_that_was_not_eligible_before_is_no_repeated_one(desk, served):
+    desk.live(5_000)
+    take(served, "one", risk="high")
+    assert row(desk, take(served, "one"))["reason"] == "split"
 
 
 def test_a_change_of_the_share_opens_a_new_block(desk, served):

@@ -8,7 +8,8 @@ import pytest
 
 from evaluators import Comparison
 from evaluators.blocks import BlockCounts
-from lastgood import recorder
+from lastgood import recorder, registry
+from lastgood.bundle import KINDS, Bundle, Part
 from lastgood.errors import CorruptRow
 from lastgood.store.connection import Store
 from tasks import comparison, driving
@@ -87,7 +88,8 @@ def test_every_stored_verdict_is_recomputed_from_the_stored_blocks(world):
         look(world, release_id)
     stored = [json.loads(row["verdict"]) for row in world.rows("SELECT verdict FROM look ORDER BY seq")]
     for verdict in stored:
-        del verdict["blocks"]
+        for given in ("blocks", "judges", "policy_digest"):
+            del verdict[given]
     again = [
         json.loads(json.dumps(verdict.to_json())) for verdict in comparison.replay(world.store, release_id)
     ]
@@ -199,3 +201,36 @@ def test_the_exact_sums_of_a_block_are_sealed_when_its_slowest_guardrail_has_sco
     look(world, release_id)
     assert world.rows("SELECT * FROM sealed_tally ORDER BY block, arm") == sealed
     assert sum(row["operator_edits"] for row in world.rows("SELECT operator_edits FROM tally")) == 30
+
+
+VALIDATED = """
+name: checked
+guardrails: {validation: {margin: 20 points}, completion: {margin: 20 points}}
+caps: {spend_usd_per_hour: null, spend_usd_per_run: null, runs_per_hour: null}
+steps: [{share: 40%}]
+block: {size: 5, time: 1 h}
+lease: 6 h
+"""
+
+
+def with_validators(*names):
+    """A bundle whose policy part names validators."""
+    value = {"validators": list(names)}
+    return Bundle([Part.of_value(kind, "1", value if kind == "policy" else "new") for kind in KINDS])
+
+
+@pytest.mark.parametrize(("names", "differ"), [((), False), (("schema@2",), True)])
+def test_arms_with_validators_of_their_own_are_no_evidence_on_validation(world, names, differ):
+    if differ:
+        found, _ = registry.register(world.store, "support", with_validators(*names), author="ann")
+        world.candidate = found.bundle.id
+    release_id = opened(world, VALIDATED)
+    world.work(60)
+    world.clock.advance(60 * MINUTE)
+    verdict = look(world, release_id).verdict
+    found = verdict.guardrail("validation")
+    assert (found.word == "invalid") is differ
+    assert (found.n_c == 0) is differ
+    assert verdict.valid is not differ
+    assert verdict.guardrail("completion").n_c > 0
+    assert close_to(asdict(comparison.replay(world.store, release_id)[0]), asdict(verdict))

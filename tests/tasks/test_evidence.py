@@ -36,6 +36,7 @@ steps: [{share: 50%, min_runs: 10}]
 block: {size: 5, time: 1 h}
 lease: 6 h
 """
+WATCHED = ONE.replace("guardrails: {", "guardrails: {infra: {margin: 15 points}, ")
 RUNS = """
 SELECT run.*, outcome.received_us, outcome.completed, outcome.incidents, outcome.infra_failure, outcome.status
 FROM run LEFT JOIN outcome ON outcome.run_id = run.id WHERE run.release_id = :id AND run.block IS NOT NULL
@@ -244,15 +245,18 @@ def test_a_late_report_changes_no_sealed_block(world):
     assert sealed(world, release_id) == before
 
 
-def test_a_client_that_went_away_is_no_failure(world):
-    release_id = opened(world)
+@pytest.mark.parametrize(("policy", "expected"), [(WATCHED, (0, 0)), (ONE, (5, 5))])
+def test_a_client_that_went_away_is_left_out_only_where_infrastructure_is_watched(world, policy, expected):
+    release_id = opened(world, policy)
     for _ in range(5):
         with pytest.raises(Disconnected), Run(world.store, world.assign()):
             raise Disconnected
     world.clock.advance(11 * MINUTE)
     look(world, release_id)
     n_c, y_c, n_b, y_b = counted(world, release_id)
-    assert (n_c + n_b, y_c + y_b) == (5, 0)
+    assert (n_c + n_b, y_c + y_b) == expected
+    if policy is WATCHED:
+        assert sum(counted(world, release_id, "infra")[1::2]) == 5
 
 
 def test_an_exception_is_a_failure(world):
@@ -267,7 +271,7 @@ def test_an_exception_is_a_failure(world):
 
 
 def test_an_infrastructure_failure_is_left_out_of_the_outcome_and_counted_as_assigned(world):
-    release_id = opened(world)
+    release_id = opened(world, WATCHED)
     for place in range(5):
         world.run(completed=False, infra_failure=place < 2)
     world.clock.advance(11 * MINUTE)
@@ -276,9 +280,18 @@ def test_an_infrastructure_failure_is_left_out_of_the_outcome_and_counted_as_ass
     assert sum(counted(world, release_id, "assigned")[::2]) == 5
 
 
+def test_a_bundle_that_calls_its_failures_infrastructure_has_failed_where_nobody_watches_those(world):
+    release_id = opened(world)
+    for _ in range(5):
+        world.run(completed=False, infra_failure=True)
+    world.clock.advance(11 * MINUTE)
+    look(world, release_id)
+    n_c, y_c, n_b, y_b = counted(world, release_id)
+    assert (n_c + n_b, y_c + y_b) == (5, 5)
+
+
 def test_a_run_that_names_no_infrastructure_failure_had_none(world):
-    text = ONE.replace("guardrails: {", "guardrails: {infra: {margin: 15 points}, ")
-    release_id = opened(world, text)
+    release_id = opened(world, WATCHED)
     for _ in range(5):
         world.run()
     world.clock.advance(11 * MINUTE)
@@ -287,15 +300,40 @@ def test_a_run_that_names_no_infrastructure_failure_had_none(world):
     assert sum(counted(world, release_id, "infra")[1::2]) == 0
 
 
-def test_a_repeated_unit_counts_by_its_first_run(world):
+def test_a_repeated_unit_counts_by_its_first_run_in_one_half_of_the_evidence(world):
     release_id = opened(world)
     for _ in range(3):
         world.run("the same")
-    for _ in range(4):
+    for _ in range(2):
         world.run()
     world.clock.advance(11 * MINUTE)
     look(world, release_id)
     assert sum(counted(world, release_id)[::2]) == 5
+    assert sum(counted(world, release_id, "completion@first")[::2]) == 3
+    assigned = counted(world, release_id, "assigned")
+    assert sum(assigned[::2]) == 5
+    assert sum(assigned[1::2]) == 2
+
+
+def test_a_release_without_repeated_units_keeps_no_table_of_them(world):
+    release_id = opened(world)
+    for _ in range(12):
+        world.run()
+    world.clock.advance(11 * MINUTE)
+    look(world, release_id)
+    sealed_json = json.loads(world.rows("SELECT sealed FROM evidence")[0]["sealed"])
+    assert [set(found) for found in sealed_json.values()] == [{"after", "sealed", "reporting"}]
+
+
+def test_stored_evidence_names_no_unit(world):
+    release_id = opened(world)
+    for _ in range(10):
+        world.run("ann@example.com")
+    world.clock.advance(11 * MINUTE)
+    look(world, release_id)
+    stored = world.rows("SELECT state, sealed FROM evidence")[0]
+    assert "units" in stored["sealed"]
+    assert "ann" not in stored["sealed"] + stored["state"]
 
 
 def test_a_run_above_the_policys_risk_is_no_evidence(world):
@@ -360,8 +398,6 @@ def recount(world, release_id, maturity_us, now_us, bad):
         lost = run["received_us"] is None or run["received_us"] > run["assigned_us"] + 10 * MINUTE
         if run["assigned_us"] + maturity_us > now_us:
             break  # a prefix
-        if run["infra_failure"] and not lost:
-            continue
         key = (run["task_type"] if run["task_type"] in {"faq", "billing"} else "other", run["block"])
         mine = totals.setdefault(key, {"n_c": 0, "y_c": 0, "n_b": 0, "y_b": 0})
         arm = "c" if run["arm"] == "candidate" else "b"

@@ -5,6 +5,8 @@ import sqlite3
 
 import pytest
 
+from evaluators.absence import judged
+from evaluators.scales import scale
 from lastgood import control, points, releasing
 from lastgood.errors import (
     CorruptRow,
@@ -18,7 +20,7 @@ from lastgood.errors import (
 )
 from lastgood.releasing import Ending
 from lastgood.store.connection import Store
-from tasks import preflight
+from tasks import comparison, preflight
 
 MINUTE, HOUR = 60_000_000, 3_600_000_000
 STRICT = """
@@ -122,7 +124,10 @@ def test_runs_of_long_ago_do_not_count(ready):
 
 def test_a_policy_that_can_never_decide_is_refused_with_what_would_do(ready):
     ready.policy(STRICT)
-    match = r"policy strict can never decide [\s\S]*completion.*the horizon is 200; a margin of .* would do"
+    match = (
+        r"policy strict can never decide [\s\S]*completion.*the horizon is 200; "
+        r"a margin of .* would do[\s\S]*`lastgood plan strict --history support`"
+    )
     refused(ready, InvalidPolicy, match, policy="strict")
 
 
@@ -254,3 +259,45 @@ def test_what_is_started_is_frozen(ready):
     policy = ready.rows("SELECT * FROM policy")[0]
     assert (found.policy, found.policy_digest) == (policy["body"], policy["digest"])
     assert json.loads(found.history)["overall"]["completed=false"][0] == 300
+
+
+def test_an_agent_that_reports_its_cost_is_judged_by_it_under_the_default_policy(quiet_world):
+    for place in range(60):
+        quiet_world.run(validated=True, cost_usd=0.05 + place / 10_000)
+    quiet_world.clock.advance(HOUR)
+    found, policy = history(quiet_world, "name: like-the-default")
+    left = judged(policy.rules(), found, policy.refereed)
+    assert [guardrail.name for guardrail in left.rules.guardrails][-2:] == ["cost", "cost_tail"]
+    assert [aside.name for aside in left.set_aside] == ["edits"]
+
+
+def test_what_the_candidate_reports_moves_nothing_that_was_set_aside(ready):
+    cost = "cost: {margin_rel: 50%, when_absent: set_aside}"
+    ready.policy(
+        f"{{name: aside, guardrails: {{completion: {{margin: 20 points}}, {cost}}}, alpha: {{promote: 0.1}}}}"
+    )
+    row = ready.row(start(ready, policy="aside"))
+    before = comparison.Frozen.of(row)
+    for _ in range(30):
+        ready.run(cost_usd=1.0)
+    assert comparison.Frozen.of(ready.row(row["id"])).set_aside == before.set_aside
+    assert [aside.name for aside in before.set_aside] == ["cost"]
+
+
+def test_the_history_holds_what_a_ratio_is_divided_by(quiet_world):
+    for place in range(50):
+        quiet_world.run(completed=place % 2 == 0, cost_usd=0.1)
+    quiet_world.clock.advance(HOUR)
+    found, policy = history(quiet_world, "{name: h, guardrails: {cost: {}}}")
+    assert scale(policy.rules().guardrails[0], found).theta == pytest.approx(0.2)
+
+
+def test_the_history_of_a_column_that_a_referee_fills_begins_with_the_release(quiet_world):
+    for _ in range(50):
+        quiet_world.run(validated=True)
+    quiet_world.clock.advance(HOUR)
+    text = (
+        "{name: h, guardrails: {validation: {}}, referee: {column: validated}, reference: {validation: 0.9}}"
+    )
+    found, policy = history(quiet_world, text)
+    assert found.of(policy.rules().guardrails[0]) == (0, 0)

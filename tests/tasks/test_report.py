@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lastgood import control, releasing
 from lastgood.releasing import Ending
+from lastgood.running import Run
 from tasks import driving, report
 
 MINUTE, HOUR = 60_000_000, 3_600_000_000
@@ -48,8 +49,8 @@ def test_the_figures_are_those_of_the_last_look(world):
     row = made.table[0]
     assert (row["guardrail"], row["verdict"]) == ("completion", "pass")
     assert row["candidate"].startswith(f"{verdict['y_c']}/{verdict['n_c']} bad (")
-    assert row["low_points"] <= row["difference_points"] <= row["high_points"]
-    assert (row["low_points"], row["high_points"]) == (round(verdict["low"], 2), round(verdict["high"], 2))
+    assert row["low"] <= row["difference"] <= row["high"]
+    assert (row["low"], row["high"]) == (round(verdict["low"], 2), round(verdict["high"], 2))
 
 
 def test_the_table_shows_the_estimate_with_its_confidence_sequence(world):
@@ -57,10 +58,10 @@ def test_the_table_shows_the_estimate_with_its_confidence_sequence(world):
     world.drive(release_id)
     made = report.build(world.store, release_id)
     row = made.table[0]
-    interval = f"{row['difference_points']:+.1f} ({row['low_points']:+.1f} to {row['high_points']:+.1f})"
+    interval = f"{row['difference']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
     line = next(line for line in made.markdown.splitlines() if line.startswith("| completion | pass |"))
     assert interval in line
-    assert line.endswith("| +20.0 |")
+    assert line.endswith("| +20.0 | 0 |")
 
 
 def test_the_key_stays_the_same_and_is_one_that_prefect_takes(world):
@@ -128,3 +129,60 @@ def test_a_kill_switch_is_in_the_list(world):
     release_id = world.start()
     control.kill(world.store, "support", "production", actor="ann", reason="drill")
     assert "| kill | drill | ann |" in report.build(world.store, release_id).markdown
+
+
+ASIDE = """
+name: aside
+lost_after: 1 min
+guardrails: {completion: {margin: 20 points}, cost: {margin_rel: 50%, when_absent: set_aside}}
+caps: {spend_usd_per_hour: null, spend_usd_per_run: null, runs_per_hour: null}
+steps: [{share: 50%, min_runs: 10}]
+"""
+
+
+def test_what_was_set_aside_is_said_and_stays_so_when_runs_report_it(world):
+    release_id = world.start(ASIDE)
+    made = report.build(world.store, release_id)
+    assert "- cost is not watched: no run of the baseline reported cost_usd" in made.markdown
+    world.drive(release_id, looks=6)
+    for _ in range(5):
+        world.run(cost_usd=9.0)
+    world.clock.advance(2 * MINUTE)
+    world.drive(release_id, looks=3)
+    made = report.build(world.store, release_id)
+    assert [row["guardrail"] for row in made.table] == ["completion"]
+    assert "runs of this release report cost_usd now; it stays set aside until the next" in made.markdown
+
+
+def test_a_measured_guardrail_stands_in_its_own_unit(world):
+    for _ in range(200):
+        world.run(cost_usd=world.draw.lognormvariate(-3, 0.5))
+    world.clock.advance(2 * MINUTE)
+    release_id = world.start(ASIDE)
+    driver = driving.begin(world.store, release_id, "me")
+    for _ in range(4):
+        world.step(driver)
+    for _ in range(400):
+        dear = 4.0 if (run := world.assign()).decision.arm == "candidate" else 1.0
+        with Run(world.store, run) as held:
+            held.report(completed=True, cost_usd=dear * world.draw.lognormvariate(-3, 0.5))
+    world.clock.advance(2 * MINUTE)
+    for _ in range(3):
+        world.step(driver)
+    made = report.build(world.store, release_id)
+    assert re.match(
+        r"REVERTED: cost is worse \(\$0\.\d+ per completed run over \d+ candidate runs,"
+        r" \$0\.0\d+ per completed run over \d+ baseline runs\)$",
+        made.headline,
+    )
+    cost = next(line for line in made.markdown.splitlines() if line.startswith("| cost |"))
+    assert re.search(r"\| \+\$0\.\d+ per completed run \([+-]0\.\d+ to \+\d+\.\d+\) \|", cost)
+
+
+def test_runs_that_a_guardrail_still_needs_are_told(world):
+    release_id = world.start()
+    world.drive(release_id, looks=10, runs=10)
+    needed = report.build(world.store, release_id).table[0]["runs_to_pass"]
+    assert needed is None or needed > 0
+    world.drive(release_id)
+    assert report.build(world.store, release_id).table[0]["runs_to_pass"] == 0

@@ -76,7 +76,8 @@ def test_a_release_is_driven_to_its_end(lastgood, world, serving, good, end):
     found = lastgood("start", "support", "b-" + world.candidate[:8], "--policy", "small")
     lines = found.output.splitlines()
     assert lines[0].startswith("started rel_")
-    assert lines[1] == "canary: the release opens"
+    assert lines[1].startswith("  nobody checks what runs answer")
+    assert lines[2] == "canary: the release opens"
     assert lines[-1].startswith(end)
     assert any(line.startswith("compare: ") and "candidate runs of" in line for line in lines)
     assert found.exit_code == 0
@@ -84,7 +85,7 @@ def test_a_release_is_driven_to_its_end(lastgood, world, serving, good, end):
 
 def test_a_detached_release_is_left_to_the_schedule(lastgood, world):
     found = lastgood("start", "support", "b-" + world.candidate[:8], "--policy", "small", "--detach")
-    assert found.output.splitlines()[1].startswith("the next scheduled evaluation drives it")
+    assert "\nthe next scheduled evaluation drives it" in found.output
     assert "its lease lasts 20 s and the schedule looks every 60 s" in found.output
     release_id = driving.live_releases(world.store)[0]
     row = world.row(release_id)
@@ -157,3 +158,14 @@ def test_an_agent_without_a_release_says_how_to_start_one(lastgood):
     found = lastgood("status", "support")
     assert found.exit_code == 1
     assert "has had no release; `lastgood release start support BUNDLE` starts one" in found.output
+
+
+def test_a_start_says_what_it_does_not_see_and_which_trades_were_accepted(lastgood, world):
+    waiver = "{guardrail: completion, slice: faq, reason: the old parser guessed, approver: bob}"
+    aside = "cost: {margin_rel: 10%, when_absent: set_aside}"
+    text = FAST.replace("completion: {margin: 20 points}", f"completion: {{margin: 20 points}}, {aside}")
+    world.policy(text.replace("small", "traded") + f"strata: [faq, billing]\nwaivers: [{waiver}]\n")
+    found = lastgood("start", "support", world.candidate, "--policy", "traded", "--detach").output
+    assert "  completion in slice faq may get worse: the old parser guessed (accepted by bob)\n" in found
+    assert "  cost is not watched: no run of the baseline reported cost_usd\n" in found
+    assert "cost is not watched" in lastgood("status", "support").output

@@ -1,0 +1,46 @@
+"""A policy with the steps, margins and horizon of other rules: how a plan's proposal becomes a policy."""
+
+import json
+from typing import Any
+
+from config.durations import format_duration
+from config.policy import POLICIES, Policy
+from config.quantities import format_margin, format_percentage, format_share
+from evaluators.rules import Guardrail, Rules
+
+
+def amended(policy: Policy, rules: Rules) -> Policy:
+    """The policy with what these rules changed; a guardrail that they lack stays as it is.
+
+    Weights stay too: rules that lack a guardrail have shared its weight out. A built-in policy's copy gets a
+    name of its own, since theirs can't be stored.
+    """
+    data = json.loads(policy.to_json())
+    before = {guardrail.name: guardrail for guardrail in policy.rules().guardrails}
+    for guardrail in rules.guardrails:
+        old = before[guardrail.name]
+        if (guardrail.margin_abs, guardrail.margin_rel) != (old.margin_abs, old.margin_rel):
+            data["guardrails"][guardrail.name] |= _margins(guardrail)
+    kept = data["steps"][len(data["steps"]) - len(rules.steps) :]
+    data["steps"] = [
+        {**step, "share": format_share(new.share_bp)} for step, new in zip(kept, rules.steps, strict=True)
+    ]
+    data["horizon"] |= {"runs": rules.horizon_runs, "time": format_duration(rules.horizon_us)}
+    data["on_undecided"] = str(rules.on_undecided)
+    if (POLICIES / f"{policy.name}.yaml").exists():
+        data["name"] = f"{policy.name}-planned"
+    return Policy.from_json(json.dumps(data))
+
+
+def _margins(guardrail: Guardrail) -> dict[str, Any]:
+    """A guardrail's margins in a policy's words."""
+    absolute, relative = guardrail.margin_abs, guardrail.margin_rel
+    own = guardrail.kind.measured
+    return {
+        "margin": None if own or absolute is None else format_margin(absolute),
+        "margin_own": absolute if own else None,
+        "margin_rel": None if relative is None else format_percentage(relative),
+    }
+
+
+__all__ = ["amended"]

@@ -1,0 +1,31 @@
+"""Blindness: what a release can't see, said before it starts and in every report."""
+
+from collections.abc import Collection
+
+from evaluators.absence import SetAside
+from evaluators.rules import MINUTE, Rules
+
+
+def blind_spots(rules: Rules, set_aside: Collection[SetAside], refereed: Collection[str]) -> tuple[str, ...]:
+    """What the guardrails that judge a release do not see, one sentence each, the worst first."""
+    found = [f"{aside.name} is not watched: {aside.why}" for aside in set_aside]
+    columns = {guardrail.column for guardrail in rules.guardrails}
+    if not refereed and "validated" not in columns:
+        found.insert(0, "nobody checks what runs answer: no validator and no referee, so wrong answers pass")
+    elif not refereed:
+        found.append("no referee: a wrong answer that passes the agent's own validator counts as right")
+    found += [
+        f"{guardrail.name}: what is reported later than {_time(guardrail.maturity_us)} after a run's start"
+        " changes no verdict"
+        for guardrail in rules.guardrails
+        if guardrail.column in {"incidents", "operator_edits"}
+    ]
+    return tuple(found)
+
+
+def _time(micros: int) -> str:
+    minutes = micros / MINUTE
+    return f"{minutes:.3g} min" if minutes < 120 else f"{minutes / 60:.3g} h"
+
+
+__all__ = ["blind_spots"]

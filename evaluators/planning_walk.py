@@ -1,0 +1,237 @@
+"""Walks: a release from its first run to its end, from drawn sums, many times at once.
+
+Two of them. The ramp of an equal candidate: all guardrails open the gates of the policy's steps. And the
+hunt for one harm: the harm test of its guardrail, along the ramps that were found. What is left out, and so
+slightly wrong: guardrails are drawn independently, and a harmful candidate's other guardrails bet nothing.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluators.decision import revert_line
+from evaluators.mixture import BoolArray, FloatArray, IntArray, log_mean_exp
+from evaluators.planning_sources import Source
+from evaluators.rules import HOUR, Rules
+
+#: microseconds of a day
+DAY = 24 * HOUR
+#: a slice of runs ends with a look of the walk: part of a candidate run at first, then a part of all runs
+FIRST, GROWTH = 0.25, 0.02
+#: no plan walks further, runs of both arms
+FAR = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """How busy the agent is."""
+
+    #: runs a day that a candidate may be given, both arms
+    runs_per_day: float
+    #: candidate runs that the policy's ceilings let start in an hour; None: no ceiling
+    most_per_hour: float | None = None
+
+    def rate(self, share: float) -> float:
+        """Runs of both arms that are evidence, a microsecond, at a share (0..1).
+
+        Above a ceiling no run is eligible, in either arm.
+        """
+        rate = self.runs_per_day / DAY
+        return rate if self.most_per_hour is None else min(rate, self.most_per_hour / HOUR / share)
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """What runs of the same unit take from the evidence on one guardrail."""
+
+    #: runs that say as much as one independent one, 1 or more
+    design_effect: float = 1.0
+    #: nats that the halves of first and of all runs cost: ln 2 where units repeat
+    price: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ramp:
+    """When each gate opened in each replicate; infinite where it did not before the horizon."""
+
+    #: microseconds since the start, (replicates, steps)
+    at_us: FloatArray
+    #: candidate runs assigned and scored by then, (replicates, steps)
+    runs: FloatArray
+    #: replicates in which each guardrail alone had proven its margin, by name, 0..1
+    proven: Mapping[str, float]
+
+
+class _Clock:
+    """Time, step and candidate runs of each replicate while all of them take the same runs."""
+
+    def __init__(self, rules: Rules, traffic: Traffic, replicates: int) -> None:
+        """At the start."""
+        self.rules = rules
+        self.shares = np.array([step.share_bp / 10_000 for step in rules.steps])
+        self.rates = np.array([traffic.rate(float(share)) for share in self.shares])
+        #: from a run to a look that has scored it, microseconds
+        self.lag = max(rules.classes) + rules.look_interval_us
+        self.step = np.zeros(replicates, dtype=np.int64)
+        self.at = np.zeros(replicates)
+        self.runs = np.zeros(replicates)
+        self.total = 0
+
+    def slices(self, least: int, growth: float = GROWTH) -> Iterator[int]:
+        """Sizes of slices, runs of both arms, until every replicate is past the horizon."""
+        first = max(least, int(np.ceil(FIRST / self.shares[0])))
+        while self.total < FAR and not self.over.all():
+            # a part of all runs, and of the candidate's: at a larger share they come faster
+            reached = min(float(self.total), float(self.runs.max() / self.shares[self.step].max()))
+            size = max(first, int(growth * reached))
+            self.total += size
+            self.at += size / self.rates[self.step]
+            self.runs += size * self.shares[self.step]
+            yield size
+
+    @property
+    def over(self) -> BoolArray:
+        """Replicates past the horizon."""
+        late = self.at + self.lag > self.rules.horizon_us
+        return np.asarray(late | (self.runs > self.rules.horizon_runs))
+
+    def groups(self) -> Iterator[tuple[int, IntArray]]:
+        """Each step that some replicate is on, and those replicates."""
+        for step in np.unique(self.step).tolist():
+            yield step, np.flatnonzero(self.step == step)
+
+
+def climb(
+    sources: Mapping[str, Sequence[Source]],
+    rules: Rules,
+    traffic: Traffic,
+    clusters: Mapping[str, Clusters],
+    *,
+    replicates: int,
+    seed: int,
+) -> Ramp:
+    """Walk an equal candidate through the policy's steps.
+
+    `sources` has, by guardrail, one source a step. A gate opens when every guardrail has reached
+    1/alpha_promote on it and is at least 1 now, its least runs are scored and its least time is over.
+    """
+    rng, clock = np.random.default_rng(seed), _Clock(rules, traffic, replicates)
+    proofs = {name: _Proof(own, clusters[name], clock, rng) for name, own in sources.items()}
+    steps = len(rules.steps)
+    at, runs = np.full((replicates, steps), np.inf), np.full((replicates, steps), np.inf)
+    began, runs_before, due = np.zeros(replicates), np.zeros(replicates), np.full(replicates, np.inf)
+    least_us = np.array([float(step.min_time_us) for step in rules.steps])
+    least_runs = np.array([step.min_runs for step in rules.steps])
+    last = np.zeros(replicates, dtype=np.bool_)
+    for _ in clock.slices(rules.block_size, 2.0 * GROWTH):
+        open_ = np.isinf(due) & ~last & (clock.runs - runs_before >= least_runs[clock.step])
+        for proof in proofs.values():
+            open_ &= proof.taken()
+        seen = clock.at + clock.lag
+        due = np.where(open_, np.maximum(seen, began + least_us[clock.step]), due)
+        waited = (due - seen)[open_] * (clock.rates * clock.shares)[clock.step[open_]]
+        rows = np.flatnonzero(open_)
+        at[rows, clock.step[rows]], runs[rows, clock.step[rows]] = due[rows], clock.runs[rows] + waited
+        last |= open_ & (clock.step == steps - 1)
+        if last.all():
+            break
+        moves = ~last & (clock.at >= due)
+        began, runs_before = np.where(moves, due, began), np.where(moves, clock.runs, runs_before)
+        clock.step, due = clock.step + moves, np.where(moves, np.inf, due)
+    kept = (at <= rules.horizon_us) & (runs <= rules.horizon_runs)
+    proven = {name: float(proof.crossed[:, -1].mean()) for name, proof in proofs.items()}
+    return Ramp(np.where(kept, at, np.inf), np.where(kept, runs, np.inf), proven)
+
+
+class _Proof:
+    """One guardrail's gates while runs come."""
+
+    def __init__(
+        self, sources: Sequence[Source], clusters: Clusters, clock: _Clock, rng: np.random.Generator
+    ) -> None:
+        """Nothing is proven yet."""
+        self.sources, self.clusters, self.clock, self.rng = sources, clusters, clock, rng
+        replicates, steps = len(clock.step), len(sources)
+        self.line = float(np.log(1.0 / sources[0].rules.alpha_promote)) + clusters.price
+        self.total = np.zeros((replicates, len(sources[0].blocks.mean)))
+        self.crossed = np.zeros((replicates, steps), dtype=np.bool_)
+        self.now = np.zeros((replicates, steps))
+        self.blocks = 0
+
+    def taken(self) -> BoolArray:
+        """Take the blocks that closed by now; whether the gate that each replicate is at is proven."""
+        size = self.sources[0].rules.block_size
+        blocks = int(self.clock.total / self.clusters.design_effect) // size
+        if blocks > self.blocks:
+            for step, rows in self.clock.groups():
+                added = self.sources[step].blocks.draw(self.rng, blocks - self.blocks, len(rows))
+                self.total[rows] += added
+            self.blocks, before = blocks, self.now
+            self.now = self.sources[0].gates(self.total)
+            self.crossed |= touched(before, self.now, self.line, self.rng)
+        proven = self.crossed & (self.now >= self.clusters.price)
+        return np.asarray(proven[np.arange(len(proven)), self.clock.step])
+
+
+def hunt(
+    sources: Sequence[Source],
+    rules: Rules,
+    traffic: Traffic,
+    clusters: Clusters,
+    opens_us: FloatArray,
+    *,
+    seed: int,
+) -> tuple[FloatArray, FloatArray]:
+    """Candidate runs, and microseconds since the start, until one harm is caught, (replicates,) each.
+
+    `sources` has one source with the harm a step, `opens_us` (replicates, steps) is when each step's gate
+    opens. Infinite where the horizon comes first.
+    """
+    guardrail, replicates = sources[0].guardrail, len(opens_us)
+    rng, clock = np.random.default_rng(seed), _Clock(rules, traffic, replicates)
+    line = alone(rules, guardrail.weight) + clusters.price
+    bets, seen = np.zeros((replicates, len(sources[0].judge.prior))), np.zeros((replicates, 4))
+    log_e, done = np.zeros(replicates), 0
+    runs, at = np.full(replicates, np.inf), np.full(replicates, np.inf)
+    lag = guardrail.maturity_us + rules.look_interval_us
+    for size in clock.slices(1, 1.5 * GROWTH):
+        fresh = int(clock.total / clusters.design_effect) - done
+        done += fresh
+        before, seen_before = log_e.copy(), seen[:, 0].copy()
+        for step, rows in clock.groups():
+            source = sources[step]
+            counts, sums = source.draw_runs(rng, fresh, len(rows))
+            bets[rows] += source.judge.bets(source.table(counts, sums), seen[rows, 2:])
+            seen[rows] += counts
+        log_e = log_mean_exp(sources[0].judge.prior, bets)
+        found = (log_e >= line) & np.isinf(runs) & ~clock.over
+        # within the slice the path is taken as straight
+        back = np.where(found, (log_e - line) / np.where(found, np.maximum(log_e - before, 1e-9), 1.0), 0.0)
+        back = np.clip(back, 0.0, 1.0)
+        counted = seen[:, 0] - np.floor(back * (seen[:, 0] - seen_before - 1.0).clip(0.0))
+        runs = np.where(found, np.maximum(counted, 1.0) * clusters.design_effect, runs)
+        at = np.where(found, clock.at - back * size / clock.rates[clock.step] + lag, at)
+        if (np.isfinite(runs) | clock.over).all():
+            break
+        clock.step = (opens_us[:, :-1] <= clock.at[:, None]).sum(axis=1)
+    return runs, np.where(at <= rules.horizon_us, at, np.inf)
+
+
+def touched(before: FloatArray, now: FloatArray, line: float, rng: np.random.Generator) -> BoolArray:
+    """Whether paths reached a line between two looks, shape of both; the first axis is replicates.
+
+    A path below it at both ends did with chance exp(-2 (line - before)(line - now)/v), v the variance of its
+    increment, here that over the replicates. Source: the maximum of a Brownian bridge.
+    """
+    v = np.maximum(np.var(now - before, axis=0), 1e-12)
+    left = np.maximum(line - before, 0.0) * np.maximum(line - now, 0.0)
+    return np.asarray(rng.random(now.shape) < np.exp(np.maximum(-2.0 * left / v, -700.0)))
+
+
+def alone(rules: Rules, weight: float) -> float:
+    """Ln e-value at which a guardrail of this weight reverts alone; listed slices cost half of it."""
+    return revert_line(rules) - float(np.log(weight)) + (float(np.log(2.0)) if rules.strata else 0.0)
+
+
+__all__ = ["DAY", "Clusters", "Ramp", "Traffic", "alone", "climb", "hunt", "touched"]

@@ -1,0 +1,269 @@
+"""`lastgood plan`: what a policy will see and prove at an agent's traffic, before a release."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from config.amended import amended
+from config.policy import Policy
+from evaluators.planning import ALIKE, said_time
+from evaluators.planning_nearest import Proposal, nearest
+from evaluators.prospects import Plan, Until, plan
+from evaluators.rules import HOUR, Undecided
+from lastgood.cli.common import environment_option, percent, store
+from lastgood.errors import InvalidInput, InvalidRuns
+from tasks import planned, recorded
+from tasks.commands.backtest import find_policy
+from tasks.planned import Known
+
+_EXAMPLES = """\b
+lastgood plan default --history support
+lastgood plan policy.yaml --history runs.csv --variant v1 --runs-per-day 800
+lastgood plan default --history support --write wider.yaml
+"""
+#: runs a day of a file's agent unless told
+_RUNS_PER_DAY = 2_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """The answer."""
+
+    known: Known
+    plan: Plan
+    #: policies that can decide, the nearest first; none where this one can
+    proposals: tuple[Proposal, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict; hours and candidate runs are null where the horizon comes first."""
+        known, rules = self.known, self.known.rules
+        return {
+            "policy": known.policy.name,
+            "policy_digest": known.policy.digest,
+            "rates": known.said,
+            "runs_per_day": known.traffic.runs_per_day,
+            "candidate_runs_per_hour_at_most": known.traffic.most_per_hour,
+            "horizon": {"runs": rules.horizon_runs, "hours": rules.horizon_us / HOUR},
+            "can_decide": not self.plan.problems,
+            **self.plan.to_json(),
+            "blind": list(known.blind),
+            "nearest": [
+                {"change": str(p.lever), "said": p.said, "policy": json.loads(self.policy(p).to_json())}
+                for p in self.proposals
+            ],
+        }
+
+    @property
+    def unlikely(self) -> bool:
+        """Whether a good candidate is put back more often than not."""
+        return unlikely(self.plan, self.known)
+
+    def policy(self, proposal: Proposal) -> Policy:
+        """A proposal as a policy."""
+        return amended(self.known.policy, proposal.rules)
+
+    def lines(self) -> Iterator[str]:
+        """The answer for people."""
+        known, rules = self.known, self.known.rules
+        steps = ", ".join(percent(step.share_bp) for step in rules.steps)
+        yield (
+            f"policy {known.policy.name}: steps {steps}; at most {rules.horizon_runs:,} candidate runs and"
+            f" {said_time(rules.horizon_us)}; {known.traffic.runs_per_day:,.0f} eligible runs a day"
+        )
+        yield known.said
+        yield from self._ceiling()
+        yield ""
+        yield from self._promotion()
+        yield ""
+        yield from self._harms()
+        yield from self._unseen()
+        yield ""
+        yield "What it does not see:"
+        yield from (f"  - {spot}" for spot in (*known.blind, *_ALWAYS))
+        yield from self._refusal()
+
+    def _ceiling(self) -> Iterator[str]:
+        most, traffic = self.known.traffic.most_per_hour, self.known.traffic
+        share = max(step.share_bp for step in self.known.rules.steps) / 10_000
+        if most is not None and traffic.runs_per_day / 24.0 * share > most:
+            yield (
+                f"the policy's ceilings let about {most:,.0f} candidate runs start an hour, fewer than the"
+                f" {traffic.runs_per_day / 24.0 * share:,.0f} that the traffic would bring"
+            )
+
+    def _promotion(self) -> Iterator[str]:
+        until, rules = self.plan.promoted, self.known.rules
+        chance = f"{until.chance:.0%} of candidates that are as good as the baseline"
+        if until.runs is None or until.hours is None:
+            end = "a person is asked" if rules.on_undecided is Undecided.ASK else "the baseline is put back"
+            yield f"Promotion: proven for {chance} before the horizon; for the others {end} there."
+        else:
+            yield (
+                f"Promotion: proven for {chance} before the horizon; half of all after"
+                f" {until.runs:,} candidate runs and {said_time(until.hours * HOUR)}{_nine_of_ten(until)}."
+            )
+        reached = [found for found in self.plan.reach if found.provable]
+        if reached:
+            yield "  By then these margins are likely proven, and a person may vouch on them:"
+            yield from (
+                f"    {found.guardrail} {found.provable} (the policy wants {found.margin})"
+                for found in reached
+            )
+
+    def _harms(self) -> Iterator[str]:
+        yield "A candidate that does harm is caught after (candidate runs, and time with maturity and looks):"
+        rows: list[tuple[str, ...]] = [
+            ("guardrail", "harm", "half within", "", "9 of 10 within", "", "ever caught")
+        ]
+        for found in self.plan.caught:
+            until = found.until
+            rows.append(
+                (
+                    found.harm.guardrail,
+                    found.harm.name,
+                    *_when(until.runs, until.hours),
+                    *_when(until.runs_p90, until.hours_p90),
+                    f"{until.chance:.0%}",
+                )
+            )
+        yield from _laid_out(rows)
+        yield "  (-: not before the horizon; ever caught: the part of such candidates that is, before it)"
+
+    def _unseen(self) -> Iterator[str]:
+        seen = [f"{found.guardrail} {found.smallest}" for found in self.plan.reach if found.smallest]
+        if seen:
+            yield "Smaller harms than these are more likely missed than caught before the horizon:"
+            yield f"  {', '.join(seen)}"
+        for found in self.plan.reach:
+            if found.design_effect > ALIKE:
+                yield (
+                    f"Runs of one unit are alike: on {found.guardrail} {found.design_effect:.1f} of them say"
+                    " as much as one; routing by run would be quicker"
+                )
+
+    def _refusal(self) -> Iterator[str]:
+        if self.plan.problems:
+            yield ""
+            yield f"Refused: policy {self.known.policy.name} can't decide before its horizon:"
+            yield from (f"  - {problem}" for problem in self.plan.problems)
+        elif self.unlikely:
+            yield ""
+            yield "A good candidate is more likely put back than promoted: its proof takes longer."
+        else:
+            return
+        if not self.proposals:
+            yield "No change of margins, steps or horizon would do; change what is named above."
+            return
+        yield "Any one of these would do, the nearest first (--write FILE writes the first as a policy):"
+        yield from (f"  - {proposal.said}" for proposal in self.proposals)
+
+
+def unlikely(made: Plan, known: Known) -> bool:
+    """Whether a good candidate is put back more often than not."""
+    return made.promoted.chance < 0.5 and known.rules.on_undecided is Undecided.REVERT
+
+
+#: what no plan here knows
+_ALWAYS = (
+    "harm that shows in several guardrails at once is caught sooner than said: each is planned alone",
+    "harm that begins after the promotion, or only in runs that no candidate may serve",
+)
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("reference", metavar="POLICY")
+@click.option(
+    "--history", metavar="FILE|AGENT", help="Recorded runs, or an agent whose baseline's runs count."
+)
+@click.option("--variant", "variants", metavar="V", multiple=True, help="Of a file: what serves now.")
+@click.option(
+    "--column", "columns", metavar="KNOWN=NAME", multiple=True, help="Read a file's column from another."
+)
+@click.option("--runs-per-day", type=click.FloatRange(min=0.0, max=1e9, min_open=True),
+              help="Eligible runs a day; default: the agent's own of late, of a file 2,000.")  # fmt: skip
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of all that is drawn."
+)
+@click.option(
+    "--write", "target", type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the nearest policy that can decide, where POLICY can't, to this YAML file.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@environment_option
+def plan_(
+    reference: str, history: str | None, variants: tuple[str, ...], columns: tuple[str, ...],
+    runs_per_day: float | None, seed: int, target: Path | None, environment: str, *, as_json: bool,
+) -> None:  # fmt: skip
+    """Say what a release under POLICY (a file, a built-in or a stored name) will see and prove, and when.
+
+    How many candidate runs and hours until a harm is caught, and until a candidate that is as good as the
+    baseline is promoted, at the rates and the traffic of an agent, a file of recorded runs, or the policy's
+    own `reference`. Ends with code 1 where the policy can't decide before its horizon.
+    """
+    if target is not None and target.exists():
+        msg = f"{target} exists already; nothing was written. Name a new file"
+        raise InvalidInput(msg)
+    if target is not None and not target.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {target.parent}", param_hint="--write")
+    if runs_per_day is not None and math.isnan(runs_per_day):
+        raise click.BadParameter("nan is no number of runs", param_hint="--runs-per-day")
+    known = _known(find_policy(reference), history, variants, columns, runs_per_day, environment)
+    made = plan(known.rules, known.history, known.traffic, seed)
+    short = made.problems or unlikely(made, known)
+    proposals = nearest(known.rules, known.history, known.traffic) if short else ()
+    told = Told(known, made, proposals)
+    click.echo(json.dumps(told.to_json()) if as_json else "\n".join(told.lines()))
+    if target is not None and proposals:
+        _write(told.policy(proposals[0]), target)
+    if made.problems:
+        raise SystemExit(1)
+
+
+def _known(
+    policy: Policy, history: str | None, variants: tuple[str, ...], columns: tuple[str, ...],
+    runs_per_day: float | None, environment: str,
+) -> Known:  # fmt: skip
+    if history is not None and history.endswith(recorded.SUFFIXES):
+        pairs = dict(pair.split("=", 1) for pair in columns if "=" in pair)
+        if len(pairs) < len(columns):
+            raise click.BadParameter("should read completed=NAME", param_hint="--column")
+        return planned.from_file(Path(history), variants, pairs, policy, runs_per_day or _RUNS_PER_DAY)
+    if variants or columns:
+        raise InvalidRuns("--variant and --column are for files of recorded runs; name one with --history")
+    if history is None:
+        return planned.from_references(policy, runs_per_day or _RUNS_PER_DAY)
+    return planned.from_agent(store(), history, environment, policy, runs_per_day)
+
+
+def _write(policy: Policy, target: Path) -> None:
+    import yaml
+
+    data = policy.model_dump(mode="json", by_alias=True)
+    text = f"# proposed by `lastgood plan`\n{yaml.safe_dump(data, sort_keys=False, allow_unicode=True)}"
+    target.write_text(text, encoding="utf-8")
+    click.echo(f"wrote policy {policy.name} to {target}", err=True)
+
+
+def _when(runs: int | None, hours: float | None) -> tuple[str, str]:
+    return ("-", "") if runs is None or hours is None else (f"{runs:,} runs", said_time(hours * HOUR))
+
+
+def _nine_of_ten(until: Until) -> str:
+    if until.runs_p90 is None or until.hours_p90 is None:
+        return ""
+    return f", nine of ten within {until.runs_p90:,} and {said_time(until.hours_p90 * HOUR)}"
+
+
+def _laid_out(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  " + "  ".join(cells).rstrip()
+
+
+__all__ = ["plan_"]

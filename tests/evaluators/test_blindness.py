@@ -1,0 +1,35 @@
+"""What a release can't see is said."""
+
+from evaluators.absence import SetAside
+from evaluators.blindness import blind_spots
+from evaluators.rules import HOUR, Guardrail, Rules, Step
+
+DONE = Guardrail("completion", "completed", False, 0.5, 0.02, None, HOUR)
+VALID = Guardrail("validation", "validated", False, 0.5, 0.02, None, HOUR)
+INCIDENTS = Guardrail("incidents", "incidents", True, 0.5, 0.02, None, 3 * HOUR)
+
+
+def spots(*guardrails, aside=(), refereed=()):
+    return blind_spots(Rules(guardrails, (Step(1000),)), aside, refereed)
+
+
+def test_nobody_who_checks_answers_is_the_first_thing_said():
+    assert spots(DONE, aside=[SetAside("cost", "why")])[0].startswith("nobody checks what runs answer")
+
+
+def test_a_validator_without_a_referee_is_said():
+    assert spots(DONE, VALID) == (
+        "no referee: a wrong answer that passes the agent's own validator counts as right",
+    )
+
+
+def test_a_referee_sees_what_a_validator_does_not():
+    assert spots(DONE, refereed=["polite"]) == ()
+
+
+def test_what_comes_late_and_what_is_set_aside_is_named():
+    found = spots(VALID, INCIDENTS, aside=[SetAside("cost", "no run reported it")], refereed=["polite"])
+    assert found == (
+        "cost is not watched: no run reported it",
+        "incidents: what is reported later than 3 h after a run's start changes no verdict",
+    )

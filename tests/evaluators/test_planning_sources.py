@@ -1,0 +1,60 @@
+"""Draws of runs and blocks have the moments of what they stand for."""
+
+import numpy as np
+import pytest
+
+from evaluators.history import History
+from evaluators.planning_harms import Harm
+from evaluators.planning_sources import Source, Sums
+from evaluators.rules import Guardrail, Kind, Rules, Step
+
+COST = Guardrail("cost", "cost_usd", True, 1.0, None, 0.10, 0, kind=Kind.RATIO, unit="USD")
+DONE = Guardrail("completion", "completed", False, 1.0, 0.02, None, 0)
+
+
+def source(guardrail, history, harm=None):
+    return Source(guardrail, Rules(guardrails=(guardrail,), steps=(Step(3000),)), history, 3000, harm)
+
+
+@pytest.fixture(scope="module")
+def history(measured):
+    return History(measured(8_000, 1))
+
+
+@pytest.mark.parametrize("times", [5, 400])
+def test_sums_have_mean_and_covariance_of_their_rows(times):
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(50, 3)) @ np.array([[1.0, 0.5, 0.0], [0.0, 1e-3, 0.0], [0.0, 0.0, 40.0]])
+    chance = rng.dirichlet(np.ones(50))
+    drawn = Sums(rows, chance).draw(rng, times, 40_000)
+    centred = rows - chance @ rows
+    spread = np.sqrt(times * (chance @ centred**2))
+    assert np.abs(drawn.mean(axis=0) - times * (chance @ rows)).max() < 0.05 * spread.max()
+    assert drawn.std(axis=0) == pytest.approx(spread, rel=0.03)
+    both = times * chance @ (centred[:, 0] * centred[:, 1])
+    assert np.cov(drawn.T)[0, 1] == pytest.approx(both, rel=0.08)
+
+
+def test_every_block_of_flags_is_enumerated_with_its_chance(history):
+    found = source(DONE, history)
+    counts, chance = found._every_block()
+    assert chance.sum() == pytest.approx(1.0)
+    assert (counts[:, 0] + counts[:, 2] == 20).all()
+    assert chance @ counts == pytest.approx(20 * (found.chance @ found.counts), abs=1e-5)
+
+
+def test_arms_of_equal_cost_pull_mantel_haenszel_neither_way(history):
+    mean = source(COST, history).blocks.mean
+    assert mean[0] > 0.0
+    assert mean[0] == pytest.approx(mean[1], rel=1e-9)
+
+
+def test_a_harm_drifts_up_and_an_equal_candidate_down(history):
+    assert source(DONE, history, Harm("completion", "", 0.3)).drift.max() > 0.0
+    assert source(DONE, history).drift.max() < 0.0
+    assert source(COST, history, Harm("cost", "", 0.5)).drift.max() > 0.0
+
+
+def test_without_history_a_source_is_unknown():
+    assert not source(COST, History()).known
+    assert not source(DONE, History()).known
