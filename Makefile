@@ -75,8 +75,12 @@ bench: setup  ## Measure speed, each figure beside its floor or peer
 	@$(BIN)/python tests/benchmarks/run.py
 
 .PHONY: faults
-faults: setup  ## Try each scripted fault many times and print its figure
-	@FAULT_CASES=25 $(BIN)/python -m pytest -q -s tests/tasks/faults
+faults: setup  ## Inject each fault for real, many times, and write docs/faults.md
+	@$(BIN)/python tests/faults/run.py
+
+.PHONY: model
+model: setup  ## Find every planted bug by the model-based test; STEPS=1000000: so many steps of the real code
+	@$(BIN)/python tests/model/run.py $(if $(STEPS),--steps $(STEPS))
 
 .PHONY: study
 study: setup  ## Simulate how often verdicts are right and write docs/study.md (hours; QUICK=1: minutes)

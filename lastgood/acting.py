@@ -75,7 +75,7 @@ def reserve(store: Store, run_id: str, effect: Effect) -> Gated:
     Raises as `action`, and `InDoubt` when an earlier call with this key never settled: its process died, or
     is still at it.
     """
-    with store.transaction(durable=True) as txn:
+    with store.transaction(durable=True, at=store.place_of(sql.RUN, id=run_id)) as txn:
         run = recorder.run_row(txn, run_id)
         known = txn.one(sql.ACTION_BY_KEY, run_id=run_id, key=effect.key) if effect.key is not None else None
         if known is not None and known["state"] == "done":
@@ -193,7 +193,7 @@ def settle(store: Store, action_id: str, state: str, result: str | None = None) 
     An error here must not make the agent repeat an effect that has happened: it is logged.
     """
     try:
-        with store.transaction(durable=True) as txn:
+        with store.transaction(durable=True, at=store.place_of(sql.PLACE_OF_ACTION, id=action_id)) as txn:
             row = txn.one(sql.ACTION, id=action_id)
             changed = txn.run(sql.FINISH_ACTION, id=action_id, state=state, now_us=txn.now_us, result=result)
             if changed and row is not None and state == "failed" and row["release_id"] is not None:

@@ -22,7 +22,7 @@ def adopt(
     """
     check_name(agent, "the agent")
     check_name(environment, "the environment")
-    with store.transaction(durable=True, at=(agent, environment)) as txn:
+    with store.transaction(durable=True, first=True, at=(agent, environment)) as txn:
         registry.read(txn, bundle_id)
         if points.find(txn, agent, environment) is not None:
             msg = (
@@ -38,7 +38,7 @@ def adopt(
 
 def readmit(store: Store, agent: str, environment: str, bundle_id: str, *, actor: str, reason: str) -> None:
     """Lift a bundle's quarantine or cool-down; the ledger keeps who and why."""
-    with store.transaction(durable=True, at=(agent, environment)) as txn:
+    with store.transaction(durable=True, first=True, at=(agent, environment)) as txn:
         point = points.read(txn, agent, environment)
         if txn.run(sql.READMIT, agent=agent, environment=environment, bundle_id=bundle_id) == 0:
             msg = f"b-{bundle_id[:8]} is not quarantined for {agent} in {environment}"
@@ -48,7 +48,7 @@ def readmit(store: Store, agent: str, environment: str, bundle_id: str, *, actor
 
 def kill(store: Store, agent: str, environment: str, *, actor: str, reason: str) -> ControlPoint:
     """Turn the kill switch on: no candidate run starts from here on. Where it is on nothing is done."""
-    with store.transaction(durable=True, at=(agent, environment)) as txn:
+    with store.transaction(durable=True, first=True, at=(agent, environment)) as txn:
         point, _ = points.read_or_restore(txn, agent, environment)
         if point.killed:
             return point
@@ -57,7 +57,7 @@ def kill(store: Store, agent: str, environment: str, *, actor: str, reason: str)
 
 def clear(store: Store, agent: str, environment: str, *, actor: str, reason: str) -> ControlPoint:
     """Turn the kill switch off. Where it is off nothing is done."""
-    with store.transaction(durable=True, at=(agent, environment)) as txn:
+    with store.transaction(durable=True, first=True, at=(agent, environment)) as txn:
         point = points.read(txn, agent, environment)
         if not point.killed:
             return point
@@ -69,7 +69,7 @@ def stop(store: Store, agent: str, environment: str, *, actor: str, reason: str)
 
     Runs go on and are routed as before: what stops is their effect on the world.
     """
-    with store.transaction(durable=True, at=(agent, environment)) as txn:
+    with store.transaction(durable=True, first=True, at=(agent, environment)) as txn:
         point = points.read(txn, agent, environment)
         key = {"agent": agent, "environment": environment}
         if txn.run(sql.SET_STOP, **key, since_us=txn.now_us, actor=actor, reason=reason) == 0:
@@ -80,7 +80,7 @@ def stop(store: Store, agent: str, environment: str, *, actor: str, reason: str)
 
 def unstop(store: Store, agent: str, environment: str, *, actor: str, reason: str) -> bool:
     """Allow external actions again; return False where they were allowed already."""
-    with store.transaction(durable=True, at=(agent, environment)) as txn:
+    with store.transaction(durable=True, first=True, at=(agent, environment)) as txn:
         point = points.read(txn, agent, environment)
         if txn.run(sql.CLEAR_STOP, agent=agent, environment=environment) == 0:
             return False
@@ -104,7 +104,7 @@ def rollback(
     bundle that is left cools down. Works from every state and with everything else down. A control point that
     was edited by hand is restored from the ledger; without a live release that is all that is done.
     """
-    with store.transaction(durable=True, at=(agent, environment)) as txn:
+    with store.transaction(durable=True, first=True, at=(agent, environment)) as txn:
         point, restored = points.read_or_restore(txn, agent, environment)
         if to is not None:
             registry.read(txn, to)

@@ -6,6 +6,7 @@ once. Containment asks no other process.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -20,7 +21,7 @@ from lastgood.records import Records, redact
 from lastgood.router import CANDIDATE
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
-from lastgood.tallies import COUNTED, Origin, Tallies, merged
+from lastgood.tallies import COUNTED, Cell, Origin, Tallies, merged
 
 #: state of a release that had a late report before the run's outcome
 _EARLY = "early"
@@ -193,7 +194,8 @@ def _courts(txn: Transaction, origins: Sequence[Origin], *, durable: bool) -> Co
 
 def _insert(txn: Transaction, vetted: _Vetted, courts: Courts, tallies: Tallies, late: Late) -> None:
     """Insert the rows and take them into the sums, in one pass: this is what a burst of runs costs."""
-    now_us, rows, tally = txn.now_us, [], tallies.add_values
+    now_us, rows = txn.now_us, []
+    counted: defaultdict[Cell, list[tuple[Any, ...]]] = defaultdict(list)
     for report, origin in zip(vetted.reports, vetted.origins, strict=True):
         outcome, run_id = report.outcome, report.run_id
         values, metrics = _values(outcome), outcome.metrics
@@ -208,7 +210,11 @@ def _insert(txn: Transaction, vetted: _Vetted, courts: Courts, tallies: Tallies,
         if run_id in late:
             tallies.add(cell, merged(outcome, late[run_id]))
         else:
-            tally(cell, values[:-1], metrics)
+            counted[cell].append(values)
+            if metrics:
+                tallies.add_metrics(cell, metrics)
+    for cell, outcomes in counted.items():
+        tallies.add_all(cell, outcomes)
     if rows and txn.insert_new("outcome", _COLUMNS, rows) < len(rows):
         raise _Clash
 
@@ -273,7 +279,7 @@ def record_event(
 
     A token that is given has to be the run's: raises `BadToken`, and nothing but the refusal is kept.
     """
-    with store.transaction(durable=True) as txn:
+    with store.transaction(durable=True, at=store.place_of(sql.RUN, id=run_id)) as txn:
         run = run_row(txn, run_id)
         wrong = identity.refusal(identity.keys(store), token, run, txn.now_us) if token is not None else None
         if wrong is not None:
@@ -322,9 +328,10 @@ def record_late(
         raise InvalidInput(msg)
     found = checked(fields)
     durable, keys = False, identity.keys(store) if token is not None else None
+    place = store.place_of(sql.RUN, id=run_id)
     while True:
         try:
-            with store.transaction(durable=durable) as txn:
+            with store.transaction(durable=durable, at=place) as txn:
                 run = run_row(txn, run_id)
                 wrong = identity.refusal(keys, token, run, txn.now_us) if keys else None
                 if wrong is not None:

@@ -6,6 +6,7 @@ find the effect done, and the ledger. A driver passes what it `expect`s; a stale
 
 import json
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from lastgood import moves, points, registry, standing
@@ -64,6 +65,11 @@ def read(txn: Transaction, release_id: str) -> Row:
     return row
 
 
+def _moving(store: Store, release_id: str) -> AbstractContextManager[Transaction]:
+    """The transaction of a move: before all writers that wait, and beside those of other points."""
+    return store.transaction(durable=True, first=True, at=store.place_of(sql.RELEASE, id=release_id))
+
+
 def _live(txn: Transaction, release_id: str, move: str) -> tuple[Row, ControlPoint]:
     row = read(txn, release_id)
     if row["ended_us"] is not None:
@@ -78,7 +84,7 @@ def start(store: Store, start: Start) -> str:
     Raises `LiveRelease` naming the live one, `Quarantined`, `InvalidMove` (candidate is the baseline, kill
     switch on) or `NotFound`.
     """
-    with store.transaction(durable=True, at=(start.agent, start.environment)) as txn:
+    with store.transaction(durable=True, first=True, at=(start.agent, start.environment)) as txn:
         registry.read(txn, start.candidate)
         point = points.read(txn, start.agent, start.environment)
         registry.read(txn, point.baseline)
@@ -181,7 +187,7 @@ def set_share(
     store: Store, release_id: str, stage: Stage, *, share_bp: int, lease_us: int, entry: Entry, expect: Expect
 ) -> ControlPoint:
     """Serve the candidate to `share_bp` basis points under a lease of `lease_us`; once per stage key."""
-    with store.transaction(durable=True) as txn:
+    with _moving(store, release_id) as txn:
         row, point = _live(txn, release_id, "set the share of")
         if _done(txn, release_id, stage, point, expect):
             return point
@@ -196,7 +202,7 @@ def enter(
     store: Store, release_id: str, stage: Stage, *, entry: Entry, expect: Expect, detail: str = "{}"
 ) -> None:
     """Move a release on without changing who is served; once per stage key."""
-    with store.transaction(durable=True) as txn:
+    with _moving(store, release_id) as txn:
         row, point = _live(txn, release_id, "move")
         if not _done(txn, release_id, stage, point, expect):
             points.move(txn, point, point, entry, expect)
@@ -211,7 +217,7 @@ def renew(
     A lease that lapsed while the look was made stays as it is: the baseline serves already, and the candidate
     comes back by a new share, at a new epoch.
     """
-    with store.transaction(durable=True) as txn:
+    with _moving(store, release_id) as txn:
         _, point = _live(txn, release_id, "renew the lease of")
         clock = store.clock
         left_us = point.lease.left_us(now_us=txn.now_us, boot_id=clock.boot_id, boot_us=clock.boot_us())
@@ -226,7 +232,7 @@ def take_over(
     store: Store, release_id: str, *, driver: str, reason: str, expect: Expect | None = None
 ) -> ControlPoint:
     """Become the only driver whose commits are accepted."""
-    with store.transaction(durable=True) as txn:
+    with _moving(store, release_id) as txn:
         _, point = _live(txn, release_id, "take over")
         taken = moves.take_over(point, release_id=release_id)
         txn.run(sql.DRIVE_RELEASE, id=release_id, driver=driver, now_us=txn.now_us)
@@ -253,7 +259,7 @@ def promote(
     store: Store, release_id: str, *, proven: bool, ending: Ending, expect: Expect | None
 ) -> ControlPoint:
     """Make the candidate the last known good, proven by evidence or vouched for; ends the release."""
-    with store.transaction(durable=True) as txn:
+    with _moving(store, release_id) as txn:
         row, point = _live(txn, release_id, "promote")
         standing.refuse_quarantined(txn, point.agent, point.environment, row["candidate"])
         registry.read(txn, row["candidate"])
@@ -268,7 +274,7 @@ def promote(
 
 def revert(store: Store, release_id: str, ending: Ending, expect: Expect | None = None) -> ControlPoint:
     """Put the baseline back and end the release; from every live state, asking nobody."""
-    with store.transaction(durable=True) as txn:
+    with _moving(store, release_id) as txn:
         _, point = _live(txn, release_id, "revert")
         return revert_in(txn, point, ending, expect)
 

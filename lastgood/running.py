@@ -1,7 +1,7 @@
 """A run as an agent holds it: what `lastgood.run` gives."""
 
-import asyncio
 import logging
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -30,7 +30,12 @@ class Disconnected(Exception):
     """Raise it inside a run when the client has gone: the run ends, and it is no failure."""
 
 
-_GONE = (GeneratorExit, asyncio.CancelledError, Disconnected)
+def _is_gone(error: BaseException | None) -> bool:
+    """Whether the run ended because nobody waits for it any more."""
+    if isinstance(error, GeneratorExit | Disconnected):
+        return True
+    asyncio = sys.modules.get("asyncio")  # who has not loaded it was not cancelled by it
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
 
 
 class Run:
@@ -178,6 +183,8 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._open:
+            import asyncio  # a tenth of what the package costs to import
+
             self._open = False
             await asyncio.shield(asyncio.to_thread(self._end, error))
 
@@ -186,7 +193,7 @@ class Run:
         if self._suspended:
             self._tell(lambda: suspend(self._store, self.id, self._held(worked_s)))
             return
-        if isinstance(error, _GONE):
+        if _is_gone(error):
             outcome.status = "disconnected"
         elif error is not None:
             outcome.status, outcome.completed, outcome.error = "failed", False, type(error).__name__
@@ -234,6 +241,8 @@ class Pending:
         self._started.__exit__(kind, error, trace)
 
     async def __aenter__(self) -> Run:
+        import asyncio
+
         starting = asyncio.ensure_future(asyncio.to_thread(self._start))
         try:
             self._run = await asyncio.shield(starting)

@@ -27,7 +27,7 @@ class Held:
 
 def suspend(store: Store, run_id: str, held: Held) -> None:
     """Keep what a run reported so far; it stays open."""
-    with store.transaction() as txn:
+    with store.transaction(at=store.place_of(sql.RUN, id=run_id)) as txn:
         run = run_row(txn, run_id)
         records = points.read(txn, run["agent"], run["environment"]).terms.records
         detail = {

@@ -5,8 +5,7 @@ microseconds), so that they equal a recount bit for bit, in whatever order rows 
 sum follows late reports; the sealed one is copied when a block's last guardrail was scored and never changes.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Self, TypeAlias
@@ -67,51 +66,54 @@ def micro(amount: float) -> int:
     return int(amount * MILLION + 0.5) if amount >= 0 else -int(0.5 - amount * MILLION)
 
 
-#: what is counted of an outcome by its value, in the order of `values_of`
+#: what is counted of an outcome by its value, in the order of `statements.SUMS`
 COUNTED = (
     *("status", "completed", "validated", "escalated", "infra_failure", "incidents", "operator_edits"),
     *("cost_usd", "latency_s"),
 )
 values_of = attrgetter(*COUNTED)
-#: those that have few values: runs that are alike in them are counted together
-_ALIKE = 7
+#: those whose values are summed as they are
+_WHOLE = slice(1, 7)
+_AMOUNTS = slice(7, 9)
 
 
-def _nothing() -> list[int]:
-    return [0, 0, 0, 0]
+def _summed(outcomes: Sequence[tuple[Any, ...]]) -> list[int]:
+    """Return the sums of outcomes, at least one, each by its values: those of `COUNTED` first."""
+    columns = list(zip(*outcomes, strict=True))
+    status, runs = columns[0], len(outcomes)
+    failed = status.count("failed")
+    sums = [runs, failed, runs - failed - status.count("ended")]
+    for told in columns[_WHOLE]:
+        sums += (runs - told.count(None), sum(filter(None, told)))
+    for told in columns[_AMOUNTS]:
+        amounts = [int(amount * MILLION + 0.5) for amount in told if amount is not None]
+        sums += (len(amounts), sum(amounts))
+    return sums
 
 
 @dataclass(slots=True)
 class Tallies:
     """Sums that a transaction is about to add to the store's."""
 
-    #: how many runs of a cell were alike in everything but cost and latency
-    _alike: defaultdict[tuple[Cell, tuple[Any, ...]], int] = field(default_factory=lambda: defaultdict(int))
-    #: by cell: runs that told their cost, millionths of a dollar, runs that told their latency, microseconds
-    _amounts: defaultdict[Cell, list[int]] = field(default_factory=lambda: defaultdict(_nothing))
+    #: by cell, in the order of `statements.SUMS`
+    _sums: dict[Cell, list[int]] = field(default_factory=dict)
     #: by cell and metric: how many runs said it, and their sum in millionths
     _metrics: dict[tuple[Cell, str], list[int]] = field(default_factory=dict)
 
     def add(self, cell: Cell, outcome: Outcome, sign: int = 1) -> None:
         """Add one outcome, or take it out again with sign -1."""
-        self.add_values(cell, values_of(outcome), outcome.metrics, sign)
+        self.add_all(cell, [values_of(outcome)], sign)
+        self.add_metrics(cell, outcome.metrics, sign)
 
-    def add_values(
-        self, cell: Cell, values: tuple[Any, ...], metrics: Mapping[str, float | bool], sign: int = 1
-    ) -> None:
-        """Add one outcome by its values in the order of `COUNTED`."""
-        self._alike[cell, values[:_ALIKE]] += sign
-        amounts, cost_usd, latency_s = self._amounts[cell], values[_ALIKE], values[_ALIKE + 1]
-        if cost_usd is not None:
-            amounts[0] += sign
-            amounts[1] += sign * int(cost_usd * MILLION + 0.5)
-        if latency_s is not None:
-            amounts[2] += sign
-            amounts[3] += sign * int(latency_s * MILLION + 0.5)
-        if metrics:
-            self._add_metrics(cell, metrics, sign)
+    def add_all(self, cell: Cell, outcomes: Sequence[tuple[Any, ...]], sign: int = 1) -> None:
+        """Add outcomes, at least one, each by its values: those of `COUNTED` first, in that order."""
+        sums, before = _summed(outcomes), self._sums.get(cell)
+        if before is not None or sign < 0:
+            sums = [was + sign * new for was, new in zip(before or [0] * len(sums), sums, strict=True)]
+        self._sums[cell] = sums
 
-    def _add_metrics(self, cell: Cell, metrics: Mapping[str, float | bool], sign: int) -> None:
+    def add_metrics(self, cell: Cell, metrics: Mapping[str, float | bool], sign: int = 1) -> None:
+        """Add the free metrics of one outcome."""
         for name, value in metrics.items():
             if abs(value) <= MOST:
                 counted = self._metrics.setdefault((cell, name), [0, 0])
@@ -120,17 +122,7 @@ class Tallies:
 
     def cells(self) -> dict[Cell, list[int]]:
         """Return the sums of each cell in the order of `statements.SUMS`, cells in order."""
-        found = {cell: [0] * (len(sql.SUMS) - 4) for cell in sorted(self._amounts)}
-        for (cell, (status, *told)), runs in self._alike.items():
-            sums = found[cell]
-            sums[0] += runs
-            if status != "ended":
-                sums[1 if status == "failed" else 2] += runs
-            for place, value in enumerate(told):
-                if value is not None:
-                    sums[3 + 2 * place] += runs
-                    sums[4 + 2 * place] += runs * value
-        return {cell: sums + self._amounts[cell] for cell, sums in found.items()}
+        return {cell: self._sums[cell] for cell in sorted(self._sums)}
 
     def write(self, txn: Transaction) -> None:
         """Add them to the live sums; in one order everywhere, so that two writers never wait in a circle."""
@@ -169,13 +161,17 @@ def seal(
     return txn.many(sql.SEAL_TALLY, rows)
 
 
+#: what a late report holds beside outcomes: free metrics, and a referee's judgement, which is in no sum
+_APART = frozenset({"metrics", "judgement"})
+
+
 def merged(outcome: Outcome, late: Iterable[Mapping[str, Any]]) -> Outcome:
     """Return an outcome with late reports laid over it, in order; the last word counts."""
     found = replace(outcome, metrics=dict(outcome.metrics))
     for fields in late:
         found.metrics.update(fields.get("metrics", {}))
         for name, value in fields.items():
-            if name != "metrics":
+            if name not in _APART:
                 setattr(found, name, value)
     return found
 

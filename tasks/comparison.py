@@ -1,4 +1,4 @@
-"""The look: new evidence is sealed and judged, and the verdict stored, in one transaction."""
+"""The look: new evidence is read in one transaction, judged, then sealed with its verdict in another."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,13 +13,16 @@ from evaluators.referees import Judges, Refereed, applied, unfit
 from evaluators.rules import Rules
 from evaluators.verdict import Verdict
 from lastgood import points, registry, releasing, tallies
-from lastgood.errors import InvalidBundle, InvalidEvidence
+from lastgood.errors import Conflict, InvalidBundle, InvalidEvidence
 from lastgood.part import Part
 from lastgood.release import Terms
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 from tasks import evidence, frames, progress
 from tasks.progress import Progress
+
+#: times that a look is made when others store theirs first
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,9 +56,40 @@ class Look:
     runs_by_share: dict[int, int]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Gathered:
+    """The evidence of one moment, read and not yet judged."""
+
+    #: looks that were stored by then
+    looks: int
+    comparison: Comparison
+    blocks: evidence.Blocks
+    #: how far the scoring was, and is
+    before: Mapping[str, Progress]
+    after: Mapping[str, Progress]
+    judges: Judges
+
+
 def look(store: Store, release: Row) -> Look:
-    """Score what matured, judge it, store blocks, state and verdict; costs the new runs only."""
+    """Score what matured, judge it, store blocks, state and verdict; costs the new runs only.
+
+    It is judged between two transactions: an evaluator that hangs holds nothing that a revert waits for.
+    Where somebody else stored a look meanwhile, all of it is done anew. Raises `Conflict` where that goes on.
+    """
     frozen = Frozen.of(release)
+    for _ in range(_TRIES):
+        found = _gather(store, release, frozen)
+        found.comparison.observe_blocks(found.blocks)
+        verdict = applied(found.comparison.verdict(), frozen.rules, found.judges)
+        if _keep(store, release, frozen, found, verdict):
+            # from the state: a sum over the stored blocks would grow with the release
+            return Look(found.looks + 1, verdict, found.comparison.runs_by_share)
+    msg = f"{release['id']}: others look at it all the time; end all of its drivers but one"
+    raise Conflict(msg)
+
+
+def _gather(store: Store, release: Row, frozen: Frozen) -> _Gathered:
+    """Read what is new. Nobody writes meanwhile: a run that is being assigned may join no block read here."""
     with store.transaction(at=(release["agent"], release["environment"])) as txn:
         # read here: a switch between two transactions must not seal a block that still fills
         point = points.read(txn, release["agent"], release["environment"])
@@ -68,22 +102,27 @@ def look(store: Store, release: Row) -> Look:
             unfit(frozen.rules, judges), frozen.policy.sampler(release["id"]),
         )  # fmt: skip
         blocks, after, refereed = evidence.gather(txn, sought, before)
-        comparison.observe_blocks(blocks)
-        judges = replace(judges, refereed=refereed or judges.refereed)
-        verdict = applied(comparison.verdict(), frozen.rules, judges)
-        seq = (stored["looks"] if stored else 0) + 1
-        _store_blocks(txn, release["id"], blocks)
-        _seal(txn, release["id"], frozen.rules, before, after)
+    judges = replace(judges, refereed=refereed or judges.refereed)
+    return _Gathered(stored["looks"] if stored else 0, comparison, blocks, before, after, judges)
+
+
+def _keep(store: Store, release: Row, frozen: Frozen, found: _Gathered, verdict: Verdict) -> bool:
+    """Store a look; False where another one was stored since its evidence was read."""
+    with store.transaction(at=(release["agent"], release["environment"])) as txn:
+        stored = txn.one(sql.EVIDENCE, release_id=release["id"])
+        if (stored["looks"] if stored else 0) != found.looks:
+            return False
+        _store_blocks(txn, release["id"], found.blocks)
+        _seal(txn, release["id"], frozen.rules, found.before, found.after)
         txn.run(
             sql.SAVE_EVIDENCE,
             release_id=release["id"],
-            state=frames.plain(comparison.to_json()),
-            sealed=progress.write_progress(after),
-            looks=seq,
+            state=frames.plain(found.comparison.to_json()),
+            sealed=progress.write_progress(found.after),
+            looks=found.looks + 1,
         )
-        _store_look(txn, release, seq, verdict, Given(blocks, judges))
-        # from the state: a sum over the stored blocks would grow with the release
-        return Look(seq, verdict, comparison.runs_by_share)
+        _store_look(txn, release, found.looks + 1, verdict, Given(found.blocks, found.judges))
+    return True
 
 
 def judges_named(frozen: Frozen) -> tuple[Refereed, ...]:

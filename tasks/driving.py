@@ -17,7 +17,7 @@ from lastgood.points import Expect
 from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store
-from tasks import comparison, limits, referee, traffic
+from tasks import ages, comparison, limits, referee, traffic
 from tasks.comparison import Frozen, Look
 
 log = logging.getLogger("lastgood")
@@ -255,7 +255,7 @@ def _standing(store: Store, row: Row, point: ControlPoint, made: Look | None) ->
         step=row["step"],
         share_bp=point.share_bp,
         age_us=now_us - row["started_us"],
-        step_age_us=now_us - row["step_since_us"],
+        step_age_us=ages.step_age_us(store, row),
         step_runs=made.runs_by_share.get(step.share_bp, 0) if made else 0,
         lease_left_us=point.lease.left_us(now_us=now_us, boot_id=clock.boot_id, boot_us=clock.boot_us()),
         invalid_us=None if invalid is None else now_us - invalid,

@@ -178,17 +178,18 @@ class Store:
 
     @contextmanager
     def transaction(
-        self, *, durable: bool = False, at: Place | None = None, alone: bool = True
+        self, *, durable: bool = False, at: Place | None = None, alone: bool = True, first: bool = False
     ) -> Iterator[Transaction]:
         """A write transaction: all of it commits, or none. What it read can't change before it commits.
 
         `durable` waits for the disk (control moves, ledger, actions). `at` names the control point that
         everything in it belongs to (bundles and policies may be read): on Postgres it then waits for the
         writers of this point alone, else for all. With `alone=False` not even for them: for a transaction
-        that reads the point and inserts rows which nobody counts meanwhile. Raises `StoreUnavailable` when
-        the store is locked for longer than `BUSY_S`, does not answer, is read-only, full or damaged.
+        that reads the point and inserts rows which nobody counts meanwhile. With `first`, for a control move,
+        it goes before those that wait to write there. Raises `StoreUnavailable` when the store is locked for
+        longer than `BUSY_S`, does not answer, is read-only, full or damaged.
         """
-        mode = Mode(durable, at, alone)
+        mode = Mode(durable, at, alone, first)
         with self._connected() as slot, self._guarded(slot):
             txn = self._begun(slot, lambda link: link.begin(mode), at)
             committed = False
@@ -210,6 +211,17 @@ class Store:
             finally:
                 self._roll_back(slot)
                 txn.end(committed=False)
+
+    def place_of(self, statement: str, **key: str) -> Place | None:
+        """Return the control point that a row belongs to for good, to name it to `transaction`.
+
+        None where there is no such row, and on SQLite: it has one writer, whatever is named.
+        """
+        if self.path is not None:
+            return None
+        with self.reading() as txn:
+            row = txn.one(statement, **key)
+        return None if row is None else (row["agent"], row["environment"])
 
     def _begun(self, slot: Slot, begin: Callable[[Link], Opened], at: Place | None) -> Transaction:
         """Open a transaction; on a connection that broke since it was last used, on a new one."""
@@ -249,7 +261,7 @@ class Store:
 
     def _roll_back(self, slot: Slot) -> None:
         try:
-            if slot.link is not None and slot.link.in_transaction:
+            if slot.link is not None:
                 slot.link.roll_back()
         except self._database.failures:  # closing it rolls back too
             slot.close()

@@ -50,6 +50,8 @@ class Mode:
     at: Place | None = None
     #: whether nobody else writes there meanwhile; False only for rows that nobody else writes or counts
     alone: bool = True
+    #: whether it goes before writers that wait: a control move
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Link(Protocol):
         """Make everything since `begin` stand; raises where it does not."""
 
     def roll_back(self) -> None:
-        """Undo everything since `begin`."""
+        """Undo everything since `begin`, where that has not ended."""
 
     def execute(self, statement: str, values: Values, /) -> Cursor:
         """Run one named statement with its `:name` parameters."""

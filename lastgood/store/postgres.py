@@ -9,10 +9,13 @@ order, so that no two can wait for one another:
   writers of other points go on;
 - `transaction(at=..., alone=False)` shares both: for rows that nobody counts meanwhile.
 
+Writers of one point queue at a lock before the point's own, which `first=True` leaves out: a control move
+waits for the one writer that is at work, however many wait behind it.
+
 Each statement then sees what was committed when it began (READ COMMITTED), which by the locks is all there
 will be. SERIALIZABLE would abort transactions that only their caller could repeat; `SELECT ... FOR UPDATE`
 would lock rows in the order in which each caller happens to touch them (control point, cap, block, sums), and
-two orders make a deadlock. The locks are fair: a revert waits for those before it, and nobody passes it.
+two orders make a deadlock. Each lock is fair: nobody passes who came later.
 
 BEGIN, the locks, the schema's version and the clock are one round trip. Telemetry commits with
 `synchronous_commit=off`: it survives every death of an agent, and a crash of the server but for its last
@@ -52,6 +55,8 @@ _NOW = (
     "FROM alembic_version"
 )
 _READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_NOW}"
+#: begins the name of the lock at which writers of one point queue
+_TURN = "turn"
 #: text in quotes, or the name of a parameter
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|(?<![:\w]):([a-z_]\w*)")
 
@@ -81,6 +86,8 @@ def _begin(mode: Mode, synchronous: str) -> str:
     locks = [f"SELECT {store}({lock_key()})"]
     if mode.at is not None:
         point = "pg_advisory_xact_lock" + ("" if mode.alone else "_shared")
+        if not mode.first:
+            locks.append(f"SELECT {point}({lock_key(_TURN, *mode.at)})")
         locks.append(f"SELECT {point}({lock_key(*mode.at)})")
     settings = f"SET LOCAL synchronous_commit TO {synchronous if mode.durable else 'off'}"
     return "; ".join(["BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", settings, *locks, _NOW])
@@ -204,7 +211,9 @@ class PostgresLink:
             raise psycopg.InternalError(msg)
 
     def roll_back(self) -> None:
-        """Roll back; a connection in the middle of an answer is of no use any more."""
+        """Roll back what is open; a connection in the middle of an answer is of no use any more."""
+        if not self.in_transaction:
+            return
         if self._connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
             self.close()
         else:

@@ -5,6 +5,7 @@ A write transaction is `BEGIN IMMEDIATE`, so writers follow one another. Control
 """
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 
 from lastgood.clock import Clock, SystemClock
 from lastgood.errors import StoreUnavailable
+from lastgood.store import reserve
 from lastgood.store import statements as sql
 from lastgood.store.link import Mode, Opened, Values
+from lastgood.store.turn import YIELD_S, Turn
 
 PREFIX = "sqlite:///"
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"})
@@ -56,8 +59,12 @@ def refuse_network(path: Path) -> None:
         raise StoreUnavailable(msg)
 
 
+#: seconds between two attempts to write: of a control move and of who waits longer than `_LONG_S`; else twice
+_PAUSE_S, _LONG_S = 0.001, 0.1
 #: rows that one statement inserts
 _TOGETHER = 100
+#: values that say nothing, as SQL literals
+_EMPTY = {None: "NULL", "[]": "'[]'", "{}": "'{}'"}
 
 
 class SqliteLink:
@@ -66,8 +73,9 @@ class SqliteLink:
     lost = False
     row_id = "rowid"
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: sqlite3.Connection, path: Path, patience_s: float) -> None:
+        self._connection, self._path, self._patience_s = connection, path, patience_s
+        self._turn = Turn(path)
         self.execute = connection.execute
         #: whether it commits with `synchronous=FULL`; None before it was ever said
         self._durable: bool | None = None
@@ -92,8 +100,40 @@ class SqliteLink:
         if self._durable is not mode.durable:
             self._connection.execute(f"PRAGMA synchronous={'FULL' if mode.durable else 'NORMAL'}")
             self._durable = mode.durable
-        self._connection.execute("BEGIN IMMEDIATE")
+        # SQLite's own waiting sleeps up to 100 ms at a time and knows no order
+        self.execute("PRAGMA busy_timeout=0")
+        try:
+            self._wait_to_begin(first=mode.first)
+            if mode.first:
+                reserve.provide(self._path)
+        except BaseException:
+            self._turn.done()
+            raise
+        finally:
+            self.execute(f"PRAGMA busy_timeout={round(self._patience_s * 1_000)}")
         return Opened(self.schema())
+
+    def _wait_to_begin(self, *, first: bool) -> None:
+        began = time.monotonic()
+        yields_until = None
+        while True:
+            now = time.monotonic()
+            if first:
+                self._turn.announce()
+            elif self._turn.is_free():
+                yields_until = None
+            elif yields_until is None:
+                yields_until = now + YIELD_S
+            if yields_until is None or now > yields_until:
+                try:
+                    self.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as error:
+                    busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                    if not busy or now - began > self._patience_s:
+                        raise
+                else:
+                    return
+            time.sleep(_PAUSE_S if first or now - began > _LONG_S else 2 * _PAUSE_S)
 
     def begin_reading(self) -> Opened:
         """Open a read of the file as it is now."""
@@ -103,23 +143,40 @@ class SqliteLink:
     def commit(self) -> None:
         """Commit; where the disk refuses, the transaction stays open."""
         self._connection.execute("COMMIT")
+        self._turn.done()
 
     def roll_back(self) -> None:
-        """Roll back."""
-        self._connection.execute("ROLLBACK")
+        """Roll back what is open; a full disk may have done so already."""
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        finally:
+            self._turn.done()
 
     def many(self, statement: str, rows: Sequence[Values]) -> int:
         """Run a statement for each of `rows`."""
         return self._connection.executemany(statement, rows).rowcount
 
     def insert_new(self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> int:
-        """Insert those of `rows` that are new, `_TOGETHER` in a statement: opening the table costs."""
-        new, whole = 0, len(rows) - len(rows) % _TOGETHER
+        """Insert those of `rows` that are new, `_TOGETHER` in a statement: opening the table costs.
+
+        Binding costs too: a column that is empty in every row becomes part of the statement.
+        """
+        literals, kept = {}, dict(zip(columns, zip(*rows, strict=True), strict=True))
+        for name, values in list(kept.items()):
+            literal = _EMPTY.get(values[0])
+            if literal is not None and values.count(values[0]) == len(rows):
+                literals[name] = literal
+                del kept[name]
+        bound, fixed = list(zip(*kept.values(), strict=True)), tuple(literals.items())
+        new, whole = 0, len(bound) - len(bound) % _TOGETHER
         for start in range(0, whole, _TOGETHER):
-            values = list(chain.from_iterable(rows[start : start + _TOGETHER]))
-            new += self._connection.execute(sql.insert_tuples(table, columns, _TOGETHER), values).rowcount
-        if whole < len(rows):
-            new += self._connection.executemany(sql.insert_tuples(table, columns, 1), rows[whole:]).rowcount
+            statement = sql.insert_tuples(table, tuple(kept), _TOGETHER, fixed)
+            together = list(chain.from_iterable(bound[start : start + _TOGETHER]))
+            new += self._connection.execute(statement, together).rowcount
+        if whole < len(bound):
+            statement = sql.insert_tuples(table, tuple(kept), 1, fixed)
+            new += self._connection.executemany(statement, bound[whole:]).rowcount
         return new
 
     def notify(self, payload: str) -> None:
@@ -128,6 +185,7 @@ class SqliteLink:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+        self._turn.close()
 
 
 class SqliteDatabase:
@@ -178,7 +236,7 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             connection.close()
             raise self.unavailable(error) from error
-        return SqliteLink(connection)
+        return SqliteLink(connection, self.path.resolve(), patience_s)
 
     @staticmethod
     def is_ours(error: Exception) -> bool:

@@ -4,7 +4,6 @@ Portable SQL with `:name` parameters. Column lists of inserts come from the call
 never from input.
 """
 
-import re
 from collections.abc import Sequence
 from functools import cache
 
@@ -313,6 +312,9 @@ UPDATE action SET state = :state, settled_us = :now_us, result = :result
 WHERE id = :id AND state = 'reserved'
 """
 ACTION = "SELECT * FROM action WHERE id = :id"
+PLACE_OF_ACTION = (
+    "SELECT run.agent, run.environment FROM action JOIN run ON run.id = action.run_id WHERE action.id = :id"
+)
 LATE_ACTIONS = "SELECT * FROM action WHERE release_id = :release_id AND late ORDER BY reserved_us, id"
 STOP = "SELECT * FROM stop WHERE agent = :agent AND environment = :environment"
 SET_STOP = """
@@ -350,8 +352,13 @@ RESERVATIONS_AMONG = "SELECT * FROM reservation WHERE run_id IN (:among) ORDER B
 
 
 @cache
-def insert_tuples(table: str, columns: tuple[str, ...], rows: int) -> str:
-    """Return `insert_new` of several rows, the values of each in the order of `columns`, for sqlite3."""
-    one = re.sub(r":[a-z_]+", "?", insert_new(table, columns))
-    marks = f"({', '.join('?' * len(columns))})"
-    return one.replace(marks, ", ".join([marks] * rows))
+def insert_tuples(
+    table: str, columns: tuple[str, ...], rows: int, literals: tuple[tuple[str, str], ...] = ()
+) -> str:
+    """Return `insert_new` of several rows, the values of each in the order of `columns`, for sqlite3.
+
+    `literals` are further columns, with one SQL literal of our own for all rows.
+    """
+    head, _, _ = insert(table, (*columns, *(name for name, _ in literals))).partition(" VALUES ")
+    one = ", ".join((*"?" * len(columns), *(literal for _, literal in literals)))
+    return f"{head} VALUES {', '.join([f'({one})'] * rows)} ON CONFLICT DO NOTHING"

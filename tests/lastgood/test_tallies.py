@@ -19,7 +19,7 @@ from lastgood.release import Terms
 from lastgood.snapshot import Serving
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store
-from lastgood.tallies import Tallies, merged, micro
+from lastgood.tallies import Tallies, merged, micro, values_of
 
 _FLAGS = st.none() | st.booleans()
 _COUNTS = st.none() | st.integers(0, 5)
@@ -117,6 +117,18 @@ def test_what_is_taken_out_again_leaves_nothing(outcomes, data):
         other.add(CELL, outcome)
     assert one.cells() == other.cells()
     assert {key: value for key, value in one._metrics.items() if value[0]} == other._metrics
+
+
+@given(st.lists(OUTCOMES, min_size=1, max_size=8), st.data())
+def test_outcomes_added_together_are_the_sum_of_each(outcomes, data):
+    cut = data.draw(st.integers(1, len(outcomes)))
+    one, other = Tallies(), Tallies()
+    for outcome in outcomes:
+        one.add(CELL, outcome)
+    for part in (outcomes[:cut], outcomes[cut:]):
+        if part:
+            other.add_all(CELL, [(*values_of(outcome), "and more") for outcome in part])
+    assert one.cells() == other.cells()
 
 
 @given(st.floats(0, 1e9))

@@ -354,3 +354,25 @@ def test_a_fork_inside_a_transaction_leaves_the_transaction_whole(store):
             os._exit(0)
         os.waitpid(pid, 0)
     assert digests(store) == {"parent"}
+
+
+@pytest.mark.parametrize("number", [1, 99, 100, 201])
+@pytest.mark.parametrize("note", [None, "[]", "{}", "mixed"])
+def test_new_rows_are_written_as_they_were_given(store, number, note):
+    notes = [None if n % 2 else "[]" for n in range(number)] if note == "mixed" else [note] * number
+    rows = [(f"d{n}", "n", "{}", each or "", n) for n, each in enumerate(notes)]
+    columns = ("digest", "name", "body", "author", "created_us")
+    with store.transaction() as txn:
+        new = txn.insert_new("policy", columns, rows)
+        again = txn.insert_new("policy", columns, [*rows, ("one more", *rows[0][1:])])
+        found = txn.all(
+            "SELECT digest, name, body, author, created_us FROM policy WHERE digest <> 'one more'"
+        )
+    assert (new, again) == (number, 1)
+    assert sorted(tuple(dict(row).values()) for row in found) == sorted(rows)
+
+
+def test_the_place_of_a_row_is_asked_where_writers_of_other_points_could_go_on(store, store_kind):
+    found = store.place_of("SELECT 'a' AS agent, 'e' AS environment WHERE :id = 'x'", id="x")
+    missing = store.place_of("SELECT 'a' AS agent, 'e' AS environment WHERE :id = 'x'", id="y")
+    assert (found, missing) == (("a", "e") if store_kind == "postgres" else None, None)

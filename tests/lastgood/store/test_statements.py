@@ -78,6 +78,12 @@ def test_an_insert_names_its_columns():
     )
 
 
+def test_an_insert_of_several_rows_says_once_what_they_share():
+    assert statements.insert_tuples("stage", ("release_id", "key"), 2, (("detail", "NULL"),)) == (
+        "INSERT INTO stage (release_id, key, detail) VALUES (?, ?, NULL), (?, ?, NULL) ON CONFLICT DO NOTHING"
+    )
+
+
 def test_inserts_use_only_columns_of_the_tables(desk, monkeypatch):
     """Everything that a release does is done once; every table that it writes is checked."""
     seen: dict[str, set[str]] = {}

@@ -1,0 +1,180 @@
+"""`make mutation`: change the pure parts of the control point, caps and triggers in one place at a time.
+
+Each mutant runs the tests of its module in a process of its own, until one fails. Prints who survived and the
+share that was killed, and ends with an error where a module falls short of 90%.
+"""
+
+import argparse
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+
+from mutants import Mutant, mutants  # noqa: E402  found by the line above
+
+ROOT = Path(__file__).parents[2]
+#: least share of mutants that the tests of a module have to kill
+LEAST = 0.9
+#: seconds after which a mutant that still runs counts as killed: it never ends
+PATIENCE_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Pure:
+    """The pure part of one module, and what holds it."""
+
+    module: str
+    #: files of tests, under tests/lastgood
+    tests: tuple[str, ...]
+    #: functions and methods that are pure; none named: all are
+    names: tuple[str, ...] = ()
+
+
+PARTS = (
+    Pure("moves", ("test_moves.py",)),
+    Pure("caps", ("test_caps.py",)),
+    Pure("triggers", ("test_triggers.py",)),
+    Pure("reserving", ("test_reserving.py",), ("Claim", "window", "run_claims", "most_usd", "_above")),
+    Pure(
+        "judging", ("test_judging.py",), ("Charge", "Court", "Court.watches_baseline", "Court.charge", "_cost")
+    ),
+    Pure("releasing", ("test_releasing.py", "test_acting.py"), ("Ending", "Ending.quarantines", "fence_of")),
+    Pure("points", ("test_points.py",), ("Expect.of", "from_row", "_checked", "_terms", "_changed", "_row")),
+)
+
+
+class _Mutated(importlib.machinery.SourceFileLoader):
+    """Loads a module from code that was changed."""
+
+    code: CodeType
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.code
+
+
+class _Finder:
+    """Finds the changed module in place of its file."""
+
+    def __init__(self, name: str, path: Path, code: CodeType) -> None:
+        self.name, self.loader = name, _Mutated(name, str(path))
+        self.loader.code = code
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        return importlib.util.spec_from_loader(name, self.loader) if name == self.name else None
+
+
+class _Quick:
+    """Hypothesis with the same examples every time, and without looking for the smallest that fails."""
+
+    def pytest_sessionstart(self) -> None:
+        from hypothesis import Phase, settings
+
+        settings.register_profile(
+            "mutation",
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.explicit, Phase.generate],
+        )
+        settings.load_profile("mutation")
+
+
+def _fails(part: Pure, code: CodeType) -> bool:
+    """Whether the tests of a part fail on a changed module, in a process of its own."""
+    child = os.fork()
+    if child == 0:
+        _become(part, code)
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status != 0
+        time.sleep(0.01)
+    os.killpg(child, 9)
+    os.waitpid(child, 0)
+    return True
+
+
+def _become(part: Pure, code: CodeType) -> None:
+    """Run the tests and end with what they say."""
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(nowhere, number)
+        name, tests = f"lastgood.{part.module}", ROOT / "tests" / "lastgood"
+        sys.meta_path.insert(0, _Finder(name, ROOT / "lastgood" / f"{part.module}.py", code))
+        with tempfile.TemporaryDirectory() as folder:
+            options = ["-x", "-q", "-k", "not postgres", "-p", "no:xdist", "-p", "no:cacheprovider"]
+            files = [str(tests / file) for file in part.tests]
+            status = int(_pytest()([*options, f"--basetemp={folder}/tests", *files], plugins=[_Quick()]))
+    finally:
+        os._exit(status)
+
+
+def _pytest() -> Any:
+    """Import once what every mutant needs, none of it of this project."""
+    import alembic.command
+    import hypothesis
+    import numpy as np
+    import pytest
+    import sqlmodel
+
+    assert all([alembic, hypothesis, np, sqlmodel])
+    return pytest.main
+
+
+def _tried(part: Pure, mutant: Mutant) -> tuple[Mutant, bool]:
+    return mutant, _fails(part, mutant.code)
+
+
+def score(part: Pure, workers: int) -> tuple[int, list[Mutant]]:
+    """How many mutants a part has, and those that no test noticed."""
+    path = ROOT / "lastgood" / f"{part.module}.py"
+    if _fails(part, compile(path.read_text(), str(path), "exec", dont_inherit=True)):
+        msg = f"the tests of {part.module} fail without any change: {', '.join(part.tests)}"
+        raise SystemExit(msg)
+    every = list(mutants(path, part.names))
+    with ThreadPoolExecutor(workers) as pool:
+        tried = list(pool.map(lambda mutant: _tried(part, mutant), every))
+    return len(every), [mutant for mutant, killed in tried if not killed]
+
+
+def main() -> int:
+    """Try all parts, or the modules named."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("modules", nargs="*", choices=[part.module for part in PARTS], default=[])
+    asked.add_argument("--workers", type=int, default=1, help="mutants that are tried at once")
+    given = asked.parse_args()
+    os.nice(10)
+    _pytest()
+    short, total, lived = [], 0, 0
+    print("| module | mutants | killed | seconds |\n|---|---|---|---|")
+    for part in [part for part in PARTS if not given.modules or part.module in given.modules]:
+        began = time.monotonic()
+        number, survivors = score(part, given.workers)
+        killed = 1 - len(survivors) / number
+        print(f"| {part.module} | {number} | {killed:.1%} | {time.monotonic() - began:.0f} |", flush=True)
+        for mutant in survivors:
+            print(f"    lastgood/{part.module}.py:{mutant.line}: {mutant.change}", flush=True)
+        total, lived = total + number, lived + len(survivors)
+        if killed < LEAST:
+            short.append(part.module)
+    print(f"| all | {total} | {1 - lived / total:.1%} | |")
+    if short:
+        print(f"below {LEAST:.0%}: {', '.join(short)}", file=sys.stderr)
+    return 1 if short else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
