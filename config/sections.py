@@ -154,6 +154,8 @@ class GuardrailSpec(Section):
             raise Misplaced(f"a {self.kind} takes a margin in points", "margin_own")
         if not self.scale[0] < self.scale[1]:
             raise Misplaced("needs its lower end first, such as [1, 5]", "scale")
+        if self.kind is Kind.SCORE and (self.margin_own or 0.0) >= self.scale[1] - self.scale[0]:
+            raise Misplaced("is as wide as the scale, so that nothing would be worse; lower it", "margin_own")
         return self
 
     def guardrail(self, name: str) -> Guardrail:
@@ -348,7 +350,7 @@ class HorizonSpec(Section):
 
     runs: int = Field(default=8_000, ge=10, le=10_000_000, title="Runs", description="Candidate runs.")
     time: Annotated[Duration, between("1 s", "365 d")] = Field(
-        default="14 d", validate_default=True, title="Time", description="Time since the start."
+        default="28 d", validate_default=True, title="Time", description="Time since the start."
     )
 
 

@@ -1,7 +1,7 @@
 """Assignment health: does the recorded share explain how many runs each arm got?"""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -98,6 +98,10 @@ class Assigned:
         n_c, _, n_b, _ = closed.counts.sum(axis=0).tolist()
         runs = (self.closed[0] + n_c, self.closed[1] + n_b)
         return Assigned(self.ramped, shares, runs, self._moved(closed)[-1], last, pending, candidate)
+
+    def settled(self) -> "Assigned":
+        """The assignments of closed blocks alone."""
+        return replace(self, open={})
 
     def path(self, closed: BlockTable) -> tuple[FloatArray, FloatArray]:
         """After each closed block: ln mismatch, (blocks,), and candidate and baseline runs, (blocks, 2)."""

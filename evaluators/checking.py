@@ -1,12 +1,14 @@
 """Checking: what rules must be for a comparison to be made under them, and which columns runs may have."""
 
 import difflib
+import math
 
 import pandas as pd
 
 from evaluators.history import LABELS, OUTCOMES
 from evaluators.path import ASSIGNED, FIRST
 from evaluators.rules import Kind, Rules
+from evaluators.scoring import AMOUNTS, read_number, refuse_outside
 from lastgood.errors import InvalidEvidence, InvalidPolicy
 
 #: columns of a run record that may stand in any frame of runs, used or not
@@ -41,6 +43,11 @@ def _check_kinds(rules: Rules) -> None:
     for guardrail in rules.guardrails:
         if guardrail.kind is Kind.SCORE and not guardrail.lowest < guardrail.highest:
             raise InvalidPolicy(f"guardrail {guardrail.name}: a scale needs two ends, the lower one first")
+        span, margin = guardrail.highest - guardrail.lowest, guardrail.margin_abs or 0.0
+        if guardrail.kind is Kind.SCORE and margin >= span:
+            raise InvalidPolicy(
+                f"guardrail {guardrail.name}: a margin of {margin:g} is as wide as its scale; lower it"
+            )
         if guardrail.kind is Kind.QUANTILE and not 0.0 < guardrail.level < 1.0:
             raise InvalidPolicy(f"guardrail {guardrail.name}: a level lies between 0 and 1")
         if guardrail.cap is not None and not guardrail.cap > 0.0:
@@ -74,6 +81,9 @@ def check_columns(runs: pd.DataFrame, rules: Rules) -> None:
                 f" {_nearest(str(column), known)!r}."
                 " Rename it, or leave it out (`evaluators.checking.known_columns` lists what is read)"
             )
+    for column in AMOUNTS:  # those that no guardrail reads too: a negative cost is a broken report
+        if column in runs:
+            refuse_outside(runs, column, read_number(runs, column), 0.0, math.inf)
 
 
 def _nearest(column: str, known: frozenset[str]) -> str:

@@ -10,6 +10,7 @@ later is not judged, so that a verdict does not depend on how the evidence was c
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -138,7 +139,8 @@ class Comparison:
             self._culprits = self._culprits or culprits
             if culprits:
                 assigned = _until(assigned, next(iter(traces.values())).last)
-        self._assigned = self._assigned.add(assigned)
+        added = self._assigned.add(assigned)
+        self._assigned = added.settled() if self._culprits else added
         runs = np.array([self._assigned.runs])
         self._paths.append(path_rows(self.rules, self._looks_now(), runs, ended=self.ended))
 
@@ -240,13 +242,17 @@ class Comparison:
         elif len(closed):
             looks = looks_of(self.rules, traces, self._mismatch(mismatch))
             self._paths.append(path_rows(self.rules, looks, runs, ended=bool(culprits)))
-        self._assigned = self._assigned.add(assigned)
+        added = self._assigned.add(assigned)
+        self._assigned = added.settled() if culprits else added
         self._evidence.update({name: trace.after for name, trace in traces.items()})
         self._units = gathered.units
         self._culprits = culprits or proven
 
     def _pass(self, tables: Tables) -> tuple[dict[str, Pass], tuple[str, ...]]:
-        """Trace blocks that the given guardrails share, cut at the first revert, and who caused it."""
+        """Trace blocks that the given guardrails share, cut at the first revert, and who caused it.
+
+        Blocks that were open then are left out: how much of them came before it depends on the call.
+        """
         traces = {name: self._evidence[name].trace(*pair) for name, pair in tables.items()}
         if not traces:
             return {}, ()
@@ -259,7 +265,8 @@ class Comparison:
             return table.take(table.closed).take(slice(0, stop + 1))
 
         for name, (every, first) in tables.items():
-            traces[name] = self._evidence[name].trace(cut(every), None if first is None else cut(first))
+            found = self._evidence[name].trace(cut(every), None if first is None else cut(first))
+            traces[name] = replace(found, after=found.after.settled())
         return traces, decision.culprits(self.rules, harm[stop])
 
     def _harm(self, traces: Mapping[str, Pass]) -> FloatArray:

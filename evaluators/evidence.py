@@ -105,6 +105,11 @@ class Evidence:
         exact = (self.first or self.every).trace(alone)
         return self._halved(tempered, exact, moments[-1], pending, self._newest(every))
 
+    def settled(self) -> "Evidence":
+        """The evidence of closed blocks alone."""
+        first = None if self.first is None else self.first.settled()
+        return replace(self, every=self.every.settled(), first=first, pending={})
+
     def _newest(self, table: BlockTable) -> int:
         return int(table.share_bp[-1]) if len(table) else self.share_bp
 

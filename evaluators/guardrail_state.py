@@ -101,6 +101,11 @@ class GuardrailState:
         end = (str(closed.stratum[-1]), int(closed.block[-1])) if len(closed) else ("", -1)
         return Trace(harm, slices, gates, crossed, totals[1:].astype(np.float64), end, after)
 
+    def settled(self) -> "GuardrailState":
+        """The state of closed blocks alone."""
+        closed = {name: replace(part, open=None) for name, part in self.slices.items() if part.last >= 0}
+        return replace(self, slices=closed)
+
     @property
     def method(self) -> Method:
         """How the guardrail is judged; InvalidEvidence where nothing fixes its scale."""

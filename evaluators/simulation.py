@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluators import absence
+from evaluators import absence, planning
 from evaluators.absence import SetAside
 from evaluators.dealing import Dealt, judged_columns
 from evaluators.drawing import Case, Pool, Watch
 from evaluators.history import History
+from evaluators.planning_walk import Traffic
 from evaluators.replay import Ending, Release, Replay
 from evaluators.rules import HOUR, Mode, Rules
 from evaluators.scoring import has_data
@@ -62,6 +63,8 @@ class Setup:
     seed: int
     triggers: tuple[RateTrigger, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
+    #: why a real release under these rules would be refused
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +169,10 @@ def prepare(
     for kind, found in (("margin", worsening.at_margins()), ("harm", worsening.harmed())):
         stories += [Story(kind, w.guardrail, w.label, w.words, w.candidate) for w in found]
     interval = 24 * HOUR // runs_per_day
+    refused = planning.can_decide(judged.rules, history, Traffic(runs_per_day))
     return Setup(
         judged.rules, baseline, tuple(stories), history_runs, interval, seed, tuple(triggers),
-        (*gone, *judged.set_aside),
+        (*gone, *judged.set_aside), tuple(refused),
     )  # fmt: skip
 
 

@@ -144,6 +144,12 @@ def _about(policy: Policy, history: History, *, validators: bool = True) -> tupl
         found.append(
             "the baseline's policy part names no `validators`: nobody can tell what judged `validated`"
         )
+    runs = max((n for n, _ in history.overall.values()), default=0)
+    if 0 < runs < policy.history_weight:
+        found.append(
+            f"only {runs:,} recorded runs: the rates above are a guess, and so are all figures; record"
+            f" {policy.history_weight:,} or more"
+        )
     n, bad = history.overall.get("incidents=true", (0, 0))
     if n and not bad:
         found.append(f"no incident was reported in {n:,} runs: there was none, or nobody reports them")

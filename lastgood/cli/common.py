@@ -3,7 +3,7 @@
 import getpass
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -78,8 +78,15 @@ def percent(basis_points: int) -> str:
     return f"{basis_points / 100:g}%"
 
 
+def laid_out(rows: Sequence[tuple[str, ...]], indent: str = "") -> Iterator[str]:
+    """Lay rows, the header among them, out in columns."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield indent + "  ".join(cells).rstrip()
+
+
 def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> None:
     """Print rows in columns under a header."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    for row in [header, *rows]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in laid_out([header, *rows]):
+        click.echo(line)

@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from config.document import SUFFIXES
-from config.policy import POLICIES, Policy
+from config.policy import Policy
 from config.quantities import format_share, parse_share
 from evaluators import backtest as replaying
 from evaluators import planning
@@ -19,9 +18,9 @@ from evaluators.backtest import Prepared, Spread, Summary
 from evaluators.blocks import WHOLE
 from evaluators.replay import Replay
 from evaluators.rules import Kind, Rules
-from lastgood.cli.common import store
-from lastgood.errors import InvalidPolicy, StoreUnavailable
-from tasks import preflight, recorded
+from lastgood.cli.common import laid_out
+from tasks import recorded
+from tasks.commands.options import columns_option, find_policy, seed_option
 
 #: of the virtual clock: beyond it two runs share a millisecond
 _MOST_RUNS_PER_DAY = 100_000_000
@@ -62,15 +61,6 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> int
         raise click.BadParameter(str(error), ctx, param) from error
 
 
-def _columns(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
-    """`completed=success` as a pair."""
-    pairs = [given.partition("=") for given in value]
-    for given, (known, _, source) in zip(value, pairs, strict=True):
-        if not known or not source:
-            raise click.BadParameter(f"{given!r} should read completed=NAME", ctx, param)
-    return {known.strip(): source.strip() for known, _, source in pairs}
-
-
 @click.command(epilog=_EXAMPLES)
 @click.argument("path", metavar="RUNS", type=click.Path(path_type=Path))
 @click.option(
@@ -101,21 +91,12 @@ def _columns(ctx: click.Context, param: click.Parameter, value: tuple[str, ...])
 @click.option(
     "--replays", default=200, show_default=True, type=click.IntRange(1, 100_000), help="Releases to replay."
 )
-@click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of assignment and draws."
-)
+@seed_option
 @click.option(
     "--runs-per-day", default=2_000, show_default=True, type=click.IntRange(1, _MOST_RUNS_PER_DAY),
     help="Eligible runs on the virtual clock, which the policy's times are counted on.",
 )  # fmt: skip
-@click.option(
-    "--column",
-    "columns",
-    metavar="KNOWN=NAME",
-    multiple=True,
-    callback=_columns,
-    help="Read a column from another.",
-)
+@columns_option
 @click.option("--strict", is_flag=True, help="Keep guardrails without data: they hold, as in a real release.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; counts are of replays.")
 def backtest(
@@ -233,26 +214,6 @@ class Told:
             yield f"a real release would be refused: {reason}"
 
 
-def find_policy(reference: str) -> Policy:
-    """Return a policy by a file's path, a built-in name, or the name or digest of a stored one.
-
-    Needs no store: where there is none, only stored policies are unknown. Raises InvalidPolicy or NotFound.
-    """
-    if reference.endswith(SUFFIXES):
-        return Policy.load(Path(reference))
-    if (POLICIES / f"{reference}.yaml").exists() and Path(reference).name == reference:
-        return Policy.builtin(reference)
-    try:
-        with store().reading() as txn:
-            return preflight.find_policy(txn, reference)
-    except StoreUnavailable as error:
-        msg = (
-            f"no policy {reference!r} is built in, and stored ones can't be looked up: {error};"
-            " a file's name ends in .yaml"
-        )
-        raise InvalidPolicy(msg) from error
-
-
 def run(asked: Asked) -> Told:
     """Read the recording and replay it; raises InvalidRuns before the first replay."""
     rules = asked.policy.rules()
@@ -301,7 +262,7 @@ def _shown(total: int) -> Iterator[Any]:
         yield show
 
 
-def _columns_of(summary: Summary, healthy: Summary) -> list[str]:
+def _columns_of(summary: Summary, healthy: Summary) -> Iterator[str]:
     """The endings of both side by side."""
     rows = [
         (ending, str(getattr(summary, ending)), str(getattr(healthy, ending)))
@@ -314,16 +275,8 @@ def _columns_of(summary: Summary, healthy: Summary) -> list[str]:
         ("hours until then", "hours"),
     ):
         rows.append((label, _said(getattr(summary, name)), _said(getattr(healthy, name))))
-    return _laid_out(rows, ("replays", "candidate", "baseline against itself"))
+    return laid_out([("replays", "candidate", "baseline against itself"), *rows])
 
 
 def _said(spread: Spread) -> str:
     return "-" if spread.median is None else f"median {spread.median:,}, p90 {spread.p90:,}"
-
-
-def _laid_out(rows: list[tuple[str, str, str]], header: tuple[str, str, str]) -> list[str]:
-    widths = [max(len(row[place]) for row in [header, *rows]) for place in range(len(header))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [header, *rows]
-    ]

@@ -15,10 +15,17 @@ from evaluators.planning import ALIKE, said_time
 from evaluators.planning_nearest import Proposal, nearest
 from evaluators.prospects import Plan, Until, plan
 from evaluators.rules import HOUR, Undecided
-from lastgood.cli.common import environment_option, percent, store
-from lastgood.errors import InvalidInput, InvalidRuns
-from tasks import planned, recorded
-from tasks.commands.backtest import find_policy
+from lastgood.cli.common import environment_option, laid_out, percent, store
+from lastgood.errors import InvalidInput
+from tasks import planned
+from tasks.commands.options import (
+    columns_option,
+    file_of,
+    find_policy,
+    history_option,
+    seed_option,
+    variants_option,
+)  # fmt: skip
 from tasks.planned import Known
 
 _EXAMPLES = """\b
@@ -131,7 +138,7 @@ class Told:
                     f"{until.chance:.0%}",
                 )
             )
-        yield from _laid_out(rows)
+        yield from laid_out(rows, "  ")
         yield "  (-: not before the horizon; ever caught: the part of such candidates that is, before it)"
 
     def _unseen(self) -> Iterator[str]:
@@ -177,18 +184,12 @@ _ALWAYS = (
 
 @click.command(epilog=_EXAMPLES)
 @click.argument("reference", metavar="POLICY")
-@click.option(
-    "--history", metavar="FILE|AGENT", help="Recorded runs, or an agent whose baseline's runs count."
-)
-@click.option("--variant", "variants", metavar="V", multiple=True, help="Of a file: what serves now.")
-@click.option(
-    "--column", "columns", metavar="KNOWN=NAME", multiple=True, help="Read a file's column from another."
-)
+@history_option
+@variants_option
+@columns_option
 @click.option("--runs-per-day", type=click.FloatRange(min=0.0, max=1e9, min_open=True),
               help="Eligible runs a day; default: the agent's own of late, of a file 2,000.")  # fmt: skip
-@click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of all that is drawn."
-)
+@seed_option
 @click.option(
     "--write", "target", type=click.Path(path_type=Path, dir_okay=False),
     help="Write the nearest policy that can decide, where POLICY can't, to this YAML file.",
@@ -196,7 +197,7 @@ _ALWAYS = (
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @environment_option
 def plan_(
-    reference: str, history: str | None, variants: tuple[str, ...], columns: tuple[str, ...],
+    reference: str, history: str | None, variants: tuple[str, ...], columns: dict[str, str],
     runs_per_day: float | None, seed: int, target: Path | None, environment: str, *, as_json: bool,
 ) -> None:  # fmt: skip
     """Say what a release under POLICY (a file, a built-in or a stored name) will see and prove, and when.
@@ -225,16 +226,12 @@ def plan_(
 
 
 def _known(
-    policy: Policy, history: str | None, variants: tuple[str, ...], columns: tuple[str, ...],
+    policy: Policy, history: str | None, variants: tuple[str, ...], columns: dict[str, str],
     runs_per_day: float | None, environment: str,
 ) -> Known:  # fmt: skip
-    if history is not None and history.endswith(recorded.SUFFIXES):
-        pairs = dict(pair.split("=", 1) for pair in columns if "=" in pair)
-        if len(pairs) < len(columns):
-            raise click.BadParameter("should read completed=NAME", param_hint="--column")
-        return planned.from_file(Path(history), variants, pairs, policy, runs_per_day or _RUNS_PER_DAY)
-    if variants or columns:
-        raise InvalidRuns("--variant and --column are for files of recorded runs; name one with --history")
+    file = file_of(history, variants, columns)
+    if file is not None:
+        return planned.from_file(file, variants, columns, policy, runs_per_day or _RUNS_PER_DAY)
     if history is None:
         return planned.from_references(policy, runs_per_day or _RUNS_PER_DAY)
     return planned.from_agent(store(), history, environment, policy, runs_per_day)
@@ -257,13 +254,6 @@ def _nine_of_ten(until: Until) -> str:
     if until.runs_p90 is None or until.hours_p90 is None:
         return ""
     return f", nine of ten within {until.runs_p90:,} and {said_time(until.hours_p90 * HOUR)}"
-
-
-def _laid_out(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  " + "  ".join(cells).rstrip()
 
 
 __all__ = ["plan_"]

@@ -16,10 +16,16 @@ from evaluators import simulation
 from evaluators.blocks import WHOLE
 from evaluators.rules import Rules
 from evaluators.simulation import Figures, Rate, Setup, Times
-from lastgood.cli.common import environment_option, store
-from lastgood.errors import InvalidRuns
-from tasks import recorded, simulating
-from tasks.commands.backtest import find_policy
+from lastgood.cli.common import environment_option, laid_out, store
+from tasks import simulating
+from tasks.commands.options import (
+    columns_option,
+    file_of,
+    find_policy,
+    history_option,
+    seed_option,
+    variants_option,
+)  # fmt: skip
 from tasks.simulating import Source
 
 _EXAMPLES = """\b
@@ -58,6 +64,7 @@ class Told:
             "runs_per_day": self.runs_per_day,
             "seed": self.setup.seed,
             "alpha": {"revert": self.rules.alpha_revert, "promote": self.rules.alpha_promote},
+            "refused": list(self.setup.refused),
             "set_aside": {gone.name: gone.why for gone in self.setup.set_aside},
             "stories": [found.to_json() for found in self.figures],
         }
@@ -81,6 +88,8 @@ class Told:
         yield ""
         yield from self._harms()
         yield ""
+        for reason in self.setup.refused:
+            yield f"a real release would be refused: {reason}"
         yield ("In brackets: 95% interval of what more releases would show. Ceilings are not simulated.")
 
     def _equal(self, found: Figures) -> Iterator[str]:
@@ -101,8 +110,8 @@ class Told:
             f" allowed {self.rules.alpha_promote:.3g})"
         )
         rows = [(f.guardrail, f.words, _rate(f.promoted), _rate(f.reverted)) for f in self.of("margin")]
-        yield from _laid_out(
-            [("guardrail", "baseline -> candidate", "promoted by mistake", "reverted"), *rows]
+        yield from laid_out(
+            [("guardrail", "baseline -> candidate", "promoted by mistake", "reverted"), *rows], "  "
         )
 
     def _harms(self) -> Iterator[str]:
@@ -126,34 +135,28 @@ class Told:
             "9 of 10 within",
             "named rightly",
         )
-        yield from _laid_out([header, *rows])
+        yield from laid_out([header, *rows], "  ")
         yield "  (candidate runs; - where fewer were caught before the release ended otherwise)"
 
 
 @click.command(epilog=_EXAMPLES)
 @click.argument("reference", metavar="POLICY")
-@click.option(
-    "--history", metavar="FILE|AGENT", help="Recorded runs, or an agent whose baseline's runs count."
-)
-@click.option("--variant", "variants", metavar="V", multiple=True, help="Of a file: what serves now.")
-@click.option(
-    "--column", "columns", metavar="KNOWN=NAME", multiple=True, help="Read a file's column from another."
-)
+@history_option
+@variants_option
+@columns_option
 @click.option("--releases", default=1_000, show_default=True, type=click.IntRange(1, 100_000),
               help="Unchanged candidates; a fifth as many at each margin, a tenth a harm.")  # fmt: skip
 @click.option("--runs-per-day", default=2_000, show_default=True, type=click.IntRange(1, 100_000_000),
               help="Eligible runs a day, which the policy's times are counted on.")  # fmt: skip
 @click.option("--history-runs", default=20_000, show_default=True, type=click.IntRange(0, 1_000_000),
               help="Without --history: baseline runs before a release.")  # fmt: skip
-@click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of all that is drawn."
-)
+@seed_option
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; default: one a processor.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw it to this PNG.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @environment_option
 def simulate(
-    reference: str, history: str | None, variants: tuple[str, ...], columns: tuple[str, ...], releases: int,
+    reference: str, history: str | None, variants: tuple[str, ...], columns: dict[str, str], releases: int,
     runs_per_day: int, history_runs: int, seed: int, workers: int | None, plot: Path | None, environment: str,
     *, as_json: bool,
 ) -> None:  # fmt: skip
@@ -187,19 +190,15 @@ def simulate(
 
 
 def _source(
-    history: str | None, variants: tuple[str, ...], columns: tuple[str, ...], policy: Policy,
+    history: str | None, variants: tuple[str, ...], columns: dict[str, str], policy: Policy,
     environment: str, history_runs: int,
 ) -> Source:  # fmt: skip
     """Whose rates: a file's, an agent's, or a typical healthy agent's."""
+    file = file_of(history, variants, columns)
+    if file is not None:
+        return simulating.from_file(file, variants, columns, policy.rules())
     if history is None:
         return simulating.healthy(policy.rules(), history_runs)
-    if history.endswith(recorded.SUFFIXES):
-        pairs = dict(pair.split("=", 1) for pair in columns if "=" in pair)
-        if len(pairs) < len(columns):
-            raise click.BadParameter("should read completed=NAME", param_hint="--column")
-        return simulating.from_file(Path(history), variants, pairs, policy.rules())
-    if variants or columns:
-        raise InvalidRuns(f"{history} is an agent; --variant and --column are for files of recorded runs")
     return simulating.from_agent(store(), history, environment, policy)
 
 
@@ -244,13 +243,6 @@ def _after(runs: Times, hours: Times) -> str:
         return ""
     more = "" if runs.p90 is None else f", nine of ten within {runs.p90:,} and {hours.p90:,} h"
     return f", half of all within {runs.median:,} candidate runs and {hours.median:,} h{more}"
-
-
-def _laid_out(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  " + "  ".join(cells).rstrip()
 
 
 __all__ = ["simulate"]

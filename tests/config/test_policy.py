@@ -281,6 +281,10 @@ BAD = [
         "guardrails:\n  judge: {column: mark, kind: score, margin_own: 1, scale: [5, 1]}",
         *(3, "guardrails.judge.scale", "lower end first"),
     ),
+    (
+        "guardrails:\n  judge: {column: mark, kind: score, better: higher, margin_own: 4, scale: [1, 5]}",
+        *(3, "guardrails.judge.margin_own", "as wide as the scale"),
+    ),
     ("strata: [faq]\non_harm:\n  fa: hold", 4, "on_harm.fa", "no slice of this policy; did you mean 'faq'"),
     ("strata: [faq]\non_harm: {faq: stop}", 3, "on_harm.faq", "should be 'revert', 'hold' or 'report'"),
     (

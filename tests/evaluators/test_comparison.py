@@ -58,6 +58,24 @@ def test_chunks_of_runs_are_bit_for_bit_all_runs_at_once(make_rules, draw, cuts,
     pd.testing.assert_frame_equal(parts.path(), whole.path())
 
 
+@settings(max_examples=20)
+@given(cuts=st.lists(st.integers(0, 600), max_size=4), seed=st.integers(0, 50), units=st.booleans())
+def test_a_reverted_release_says_the_same_however_its_runs_were_cut(make_rules, draw, cuts, seed, units):
+    rules = make_rules("completion", "escalation", strata=STRATA, block_size=30)
+    runs = draw(600, seed, share=0.4, harm={"completed": 0.5})
+    rng = np.random.default_rng(seed)
+    runs["stratum"] = rng.choice(["a", "b", "c"], 600)
+    if units:
+        runs["unit"] = rng.integers(0, 400, 600)
+    edges = [0, *sorted(cuts), 600]
+    whole = watched(rules, runs)
+    parts = watched(rules, *(runs.iloc[a:b] for a, b in pairwise(edges)))
+    assert whole.verdict().decision == Decision.REVERT
+    assert whole.verdict().assigned < 600
+    assert parts.verdict() == whole.verdict()
+    pd.testing.assert_frame_equal(parts.path(), whole.path())
+
+
 def test_runs_and_blocks_of_the_same_release_agree(rules, draw, block):
     runs = draw(400, 3, share=0.2)
     by_runs = watched(rules, runs)

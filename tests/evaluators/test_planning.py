@@ -4,7 +4,7 @@ import pytest
 
 from evaluators.history import History
 from evaluators.planning import can_decide, floor_nats, runs_to_promote, runs_to_revert
-from evaluators.rules import HOUR, Step
+from evaluators.rules import HOUR, Guardrail, Kind, Step
 
 LONG = History.from_counts({"completion": (20_000, 1_600), "validation": (20_000, 600), "lost": (20_000, 0)})
 
@@ -78,6 +78,12 @@ def test_unknown_rates_ask_for_a_reference(rules):
     problems = can_decide(rules, History())
     assert len(problems) == 3
     assert "reference" in problems[0]
+
+
+def test_a_score_needs_no_history_since_its_scale_and_margin_are_known(rules):
+    judge = Guardrail("judge", "mark", False, 0.5, 0.1, None, 0, kind=Kind.SCORE, lowest=1.0, highest=5.0)
+    half = replace(rules, guardrails=(replace(rules.guardrails[0], weight=0.5), judge))
+    assert can_decide(half, History.from_counts({"completion": (20_000, 1_600)})) == []
 
 
 def test_steps_longer_than_the_horizon_are_named(rules):

@@ -1,7 +1,8 @@
 """`make study`: the operating characteristics of the rule by simulation, written to docs/study.md.
 
 Results are kept under .study/results/, one file a scenario, every 25 replications: a study that was stopped
-goes on where it stood. `--quick` draws a fortieth of the replications, into a table of its own.
+goes on where it stood. `--quick` draws a fortieth of the replications, into a table of its own;
+`--check N` judges the first N stored ones of each scenario again.
 """
 
 import argparse
@@ -69,17 +70,38 @@ def fill(pool: ProcessPoolExecutor, scenario: Scenario, file: Path, wanted: int)
         print(f"\r{show:<70}", end="\n" if len(known["rows"]) >= wanted else "", file=sys.stderr)
 
 
+def check(scenarios: Sequence[Scenario], folder: Path, most: int, workers: int) -> list[str]:
+    """Judge the first stored replications of each scenario again; names of those that come out otherwise.
+
+    A stopped study goes on under the evaluators of its day: this tells which results these still stand for.
+    """
+    known = [(each, load(folder / f"{each.name}.json")["rows"][:most]) for each in scenarios]
+    stored = [(each, rows) for each, rows in known if rows]
+    names, ends = [each.name for each, _ in stored], [len(rows) for _, rows in stored]
+    with ProcessPoolExecutor(workers) as pool:
+        again = pool.map(chunk, names, [0] * len(ends), ends)
+        return [
+            name
+            for name, (_, rows), (found, _) in zip(names, stored, again, strict=True)
+            if json.loads(json.dumps(found)) != rows
+        ]
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a fortieth of the replications, own table")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     parser.add_argument("--table", action="store_true", help="only write the table of what is known")
+    parser.add_argument("--check", type=int, default=0, metavar="N", help="only judge N stored ones again")
     parser.add_argument("--only", nargs="*", default=None, help="names of scenarios")
     asked = parser.parse_args()
     folder = ROOT / ".study" / ("quick" if asked.quick else "results")
     chosen = [each for each in SCENARIOS if asked.only is None or each.name in asked.only]
     divisor = 40 if asked.quick else 1
+    if asked.check:
+        changed = check(chosen, folder, asked.check, asked.workers)
+        sys.exit(f"other results now: {', '.join(changed)}; delete their files" if changed else 0)
     if not asked.table:
         study(chosen, folder, divisor, asked.workers)
         if asked.only is None:

@@ -159,12 +159,12 @@ def test_an_evaluator_that_breaks_lets_the_lease_lapse_and_never_promotes(world,
 def test_an_evaluator_that_stays_broken_ends_in_a_revert_at_the_horizon(comparing, monkeypatch):
     world, release_id, driver = comparing
     monkeypatch.setattr(Comparison, "verdict", broken)
-    world.clock.advance(14 * 24 * HOUR)
+    world.clock.advance(28 * 24 * HOUR)
     world.step(driver)
     world.step(driver)
     row = world.row(release_id)
     assert row["state"] == "reverted"
-    assert row["reason"] == "undecided at the horizon, after 0 candidate runs and 14.0 days"
+    assert row["reason"] == "undecided at the horizon, after 0 candidate runs and 28.0 days"
     assert world.rows("SELECT until_us FROM quarantine")[0]["until_us"] is not None
 
 
@@ -300,7 +300,7 @@ def test_a_release_without_traffic_ends_at_its_horizon(world):
     driver = driving.begin(world.store, release_id, "me")
     world.until(driver, "compare")
     moves = []
-    for _ in range(20):
+    for _ in range(40):
         what = world.step(driver)
         moves.append(what.transition and what.transition.move)
         if what == ENDED:

@@ -97,6 +97,6 @@ def test_a_release_whose_ceilings_are_gone_is_not_reopened_and_ends_at_its_horiz
         with pytest.raises(InvalidMove):
             driving.evaluate(world.store, release_id, "the schedule")
         assert world.point()["share_bp"] == 0
-    world.clock.advance(15 * 24 * HOUR)
+    world.clock.advance(29 * 24 * HOUR)
     driving.evaluate(world.store, release_id, "the schedule")
     assert releasing.ReleaseState(world.row(release_id)["state"]) == "reverted"

@@ -59,6 +59,14 @@ def test_a_plan_from_recorded_runs_says_runs_and_times(policy, runs):
     assert "Refused" not in said
 
 
+def test_a_handful_of_recorded_runs_is_called_a_guess(policy, runs):
+    frame = pd.read_csv(runs)
+    assert "a guess" not in call(policy(), "--history", runs).stdout
+    frame.iloc[:150].to_csv(runs, index=False)
+    made = CliRunner().invoke(main, ["plan", str(policy()), "--history", str(runs)])
+    assert "only 150 recorded runs: the rates above are a guess" in made.stdout
+
+
 def test_json_holds_the_same(policy, runs):
     found = json.loads(call(policy(), "--history", runs, "--json").stdout)
     assert (found["policy"], found["runs_per_day"], found["can_decide"]) == ("quick", 2_000, True)
