@@ -178,18 +178,17 @@ class Store:
 
     @contextmanager
     def transaction(
-        self, *, durable: bool = False, at: Place | None = None, alone: bool = True, first: bool = False
+        self, *, durable: bool = False, at: Place | None = None, first: bool = False
     ) -> Iterator[Transaction]:
         """A write transaction: all of it commits, or none. What it read can't change before it commits.
 
         `durable` waits for the disk (control moves, ledger, actions). `at` names the control point that
         everything in it belongs to (bundles and policies may be read): on Postgres it then waits for the
-        writers of this point alone, else for all. With `alone=False` not even for them: for a transaction
-        that reads the point and inserts rows which nobody counts meanwhile. With `first`, for a control move,
-        it goes before those that wait to write there. Raises `StoreUnavailable` when the store is locked for
+        writers of this point alone, else for all. With `first`, for a control move, it goes before those that
+        wait to write there. Raises `StoreUnavailable` when the store is locked for
         longer than `BUSY_S`, does not answer, is read-only, full or damaged.
         """
-        mode = Mode(durable, at, alone, first)
+        mode = Mode(durable, at, first)
         with self._connected() as slot, self._guarded(slot):
             txn = self._begun(slot, lambda link: link.begin(mode), at)
             committed = False

@@ -48,8 +48,6 @@ class Mode:
     durable: bool = False
     #: the control point that everything in it belongs to; None: anything in the store
     at: Place | None = None
-    #: whether nobody else writes there meanwhile; False only for rows that nobody else writes or counts
-    alone: bool = True
     #: whether it goes before writers that wait: a control move
     first: bool = False
 

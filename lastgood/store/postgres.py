@@ -6,8 +6,7 @@ order, so that no two can wait for one another:
 
 - `transaction()` takes the store's lock alone: nobody else writes;
 - `transaction(at=(agent, environment))` shares the store's lock and takes the control point's alone:
-  writers of other points go on;
-- `transaction(at=..., alone=False)` shares both: for rows that nobody counts meanwhile.
+  writers of other points go on.
 
 Writers of one point queue at a lock before the point's own, which `first=True` leaves out: a control move
 waits for the one writer that is at work, however many wait behind it.
@@ -85,10 +84,9 @@ def _begin(mode: Mode, synchronous: str) -> str:
     store = "pg_advisory_xact_lock" + ("_shared" if mode.at else "")
     locks = [f"SELECT {store}({lock_key()})"]
     if mode.at is not None:
-        point = "pg_advisory_xact_lock" + ("" if mode.alone else "_shared")
         if not mode.first:
-            locks.append(f"SELECT {point}({lock_key(_TURN, *mode.at)})")
-        locks.append(f"SELECT {point}({lock_key(*mode.at)})")
+            locks.append(f"SELECT pg_advisory_xact_lock({lock_key(_TURN, *mode.at)})")
+        locks.append(f"SELECT pg_advisory_xact_lock({lock_key(*mode.at)})")
     settings = f"SET LOCAL synchronous_commit TO {synchronous if mode.durable else 'off'}"
     return "; ".join(["BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", settings, *locks, _NOW])
 

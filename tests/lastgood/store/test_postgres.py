@@ -146,10 +146,8 @@ def held(store, *, waits, **how):
         ({"at": A}, {}, True),
         ({"at": A}, {"at": A}, True),
         ({"at": A}, {"at": B}, False),
-        ({"at": A}, {"at": A, "alone": False}, True),
-        ({"at": A, "alone": False}, {"at": A}, True),
-        ({"at": A, "alone": False}, {"at": A, "alone": False}, False),
-        ({}, {"at": A, "alone": False}, True),
+        ({"at": A}, {"at": A, "first": True}, True),
+        ({"at": A, "first": True}, {"at": A}, True),
     ],
 )
 def test_writers_wait_for_those_of_their_control_point_alone(first, second, waits, store, monkeypatch):
