@@ -94,6 +94,7 @@ def test_an_amount_comes_with_its_kind_and_margin():
 
 
 def test_the_weights_of_all_that_a_release_can_watch_are_those_of_the_specification():
-    ranked = {name: metric.weight for name, metric in KNOWN.items() if name != "latency"}
+    apart = {"latency", "tool_malformed"}  # told by some agents alone: a policy names them
+    ranked = {name: metric.weight for name, metric in KNOWN.items() if name not in apart}
     assert math.fsum(ranked.values()) == pytest.approx(1.0)
     assert (ranked["cost"], ranked["cost_tail"], ranked["edits"]) == (0.12, 0.03, 0.08)

@@ -32,6 +32,7 @@ driver_timeout: 1 s
 #: the same, too slow to end within a test
 SLOW = (
     FAST.replace("fast", "slow")
+    .replace("driver_timeout: 1 s", "driver_timeout: 5 s")  # a busy machine is no dead driver
     .replace("min_runs: 10, rule_out", "min_runs: 100000, rule_out")
     .replace("alpha", "horizon: {runs: 1000000}\nalpha")
 )
