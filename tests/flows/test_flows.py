@@ -135,7 +135,7 @@ def test_a_killed_flow_is_taken_over_by_the_schedule_which_repeats_nothing(place
     with place.serving(good=0.0):
         driven.send_signal(signal.SIGKILL)
         driven.wait()
-        time.sleep(1.1)  # the driver's time-out
+        time.sleep(5.1)  # the driver's time-out
         for _ in range(20):
             state = evaluate_canaries(return_state=True)
             assert state.is_completed()
