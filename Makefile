@@ -79,8 +79,19 @@ faults: setup  ## Inject each fault for real, many times, and write docs/faults.
 	@$(BIN)/python tests/faults/run.py
 
 .PHONY: model
-model: setup  ## Find every planted bug by the model-based test; STEPS=1000000: so many steps of the real code
-	@$(BIN)/python tests/model/run.py $(if $(STEPS),--steps $(STEPS))
+model: setup  ## Find every planted bug by the model-based test; STEPS=1000000: so many steps of the real code, MINUTES=20: or as many
+	@$(BIN)/python tests/model/run.py $(if $(STEPS),--steps $(STEPS)) $(if $(MINUTES),--minutes $(MINUTES))
+
+CONTROL := moves control releasing points ledger retention caps reserving acting triggers judging suspending
+
+.PHONY: coverage
+coverage: setup  ## Every branch of the control point, caps and triggers is tried by its own tests, on SQLite alone
+	@$(BIN)/python -m coverage run -m pytest -q -k "not postgres" $(CONTROL:%=tests/lastgood/test_%.py)
+	@$(BIN)/python -m coverage report
+
+.PHONY: mutation
+mutation: setup  ## Change the pure parts of these in one place at a time: their tests notice 90% at least
+	@$(BIN)/python tests/mutation/run.py --workers $(or $(WORKERS),1) $(MODULES)
 
 .PHONY: study
 study: setup  ## Simulate how often verdicts are right and write docs/study.md (hours; QUICK=1: minutes)
@@ -88,5 +99,5 @@ study: setup  ## Simulate how often verdicts are right and write docs/study.md (
 
 .PHONY: clean
 clean:  ## Remove .venv, builds and caches; stores of releases stay
-	@rm -rf .venv .bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .bench .coverage build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

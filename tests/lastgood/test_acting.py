@@ -127,6 +127,39 @@ def test_a_key_is_one_effect_among_processes(desk, take):
     assert not acting.reserve(desk.store, take().run_id, Effect("message", key="k")).done
 
 
+def test_what_failed_may_be_tried_again_by_its_key_in_the_same_row(desk, take):
+    run = take()
+    first = acting.reserve(desk.store, run.run_id, Effect("message", key="k"))
+    acting.settle(desk.store, first.id, "failed")
+    again = acting.reserve(desk.store, run.run_id, Effect("message", key="k"))
+    assert (again.id, again.done) == (first.id, False)
+    assert desk.all("SELECT id, state FROM action") == [{"id": first.id, "state": "reserved"}]
+
+
+def test_what_was_begun_counts_once_for_its_run_and_once_an_hour(desk, take):
+    caps = Caps(None, None, None, actions_per_run=(("message", 1),), actions_per_hour=(("message", 1),))
+    release_id = desk.live(terms=Terms(caps=caps))
+    run, effect = take(), Effect("message", key="k", idempotent=True)
+    first = acting.reserve(desk.store, run.run_id, effect)
+    assert acting.reserve(desk.store, run.run_id, effect).id == first.id
+    assert [row["used"] for row in desk.all("SELECT used FROM cap_use")] == [1]
+    desk.clock.advance(reserving.HOUR_US)
+    desk.serve(release_id, 10_000)
+    assert acting.reserve(desk.store, run.run_id, effect).id == first.id
+    assert [row["used"] for row in desk.all("SELECT used FROM cap_use")] == [1, 1]
+
+
+def test_an_action_of_a_stopped_agent_is_refused_and_leaves_no_row(desk, take):
+    run = take()
+    control.stop(desk.store, desk.agent, desk.environment, actor="ann", reason="haunted")
+    with pytest.raises(
+        Refused,
+        match=rf"{run.run_id} is refused: support in production was stopped by ann \(haunted\); .* --clear",
+    ):
+        act(desk, run)
+    assert desk.all("SELECT * FROM action") == []
+
+
 def test_an_action_is_settled_once(desk, take):
     desk.live(terms=Terms(caps=Caps(None, None, None, actions_per_hour=(("message", 5),))))
     gated = acting.reserve(desk.store, take().run_id, Effect("message"))

@@ -69,6 +69,35 @@ def test_a_second_kill_changes_nothing(desk):
     assert desk.all("SELECT * FROM ledger") == rows
 
 
+def test_clearing_what_is_not_on_changes_nothing(desk):
+    point, rows = desk.point, desk.all("SELECT * FROM ledger")
+    assert control.clear(desk.store, "support", "production", actor="ann", reason="") == point
+    assert desk.all("SELECT * FROM ledger") == rows
+
+
+# -- stop
+
+
+def test_a_stop_is_recorded_once_and_moves_no_epoch(desk):
+    place, point = (desk.store, "support", "production"), desk.point
+    assert control.stop(*place, actor="ann", reason="haunted")
+    assert not control.stop(*place, actor="bob", reason="again")
+    assert desk.point == point
+    assert desk.all("SELECT actor, reason FROM ledger WHERE action = 'stop'") == [
+        {"actor": "ann", "reason": "haunted"}
+    ]
+
+
+def test_a_stop_is_lifted_once(desk):
+    place = (desk.store, "support", "production")
+    control.stop(*place, actor="ann", reason="haunted")
+    assert control.unstop(*place, actor="bob", reason="exorcised")
+    assert not control.unstop(*place, actor="cid", reason="again")
+    assert desk.all("SELECT actor, reason FROM ledger WHERE action = 'unstop'") == [
+        {"actor": "bob", "reason": "exorcised"}
+    ]
+
+
 # -- rollback
 
 

@@ -1,5 +1,6 @@
 """Triggers where a run is recorded: in every state, by late reports, and in the watch after a promotion."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,11 +8,14 @@ import pytest
 from lastgood import judging, recorder
 from lastgood.assigning import Request, assign
 from lastgood.caps import Caps
+from lastgood.judging import Charge, Court
+from lastgood.moves import ControlPoint
 from lastgood.outcome import Outcome
 from lastgood.recorder import Report, record_batch
 from lastgood.release import ReleaseState, Terms
 from lastgood.releasing import Stage
 from lastgood.snapshot import Serving
+from lastgood.tallies import Origin
 from lastgood.triggers import RateTrigger, RepeatTrigger, SpendTrigger, Triggers
 
 MINUTE = 60_000_000
@@ -52,6 +56,57 @@ def until_reverted(desk, step, most=60):
         if desk.point.release_id is None:
             return number
     pytest.fail(f"{most} runs and no revert")
+
+
+# -- who answers for a run
+
+POINT = ControlPoint("support", "production", "a" * 64, "proven", terms=Terms(watch_us=100))
+LIVE = dataclasses.replace(POINT, release_id="rel_2", candidate="b" * 64)
+#: a baseline since microsecond 1,000, by a release
+TAIL = {"release_id": "rel_1", "since_us": 1_000}
+
+
+def origin(arm="baseline", release_id=None, bundle_id="a" * 64):
+    return Origin("support", "production", release_id, "faq", None, arm, bundle_id, 0)
+
+
+@pytest.mark.parametrize(
+    ("point", "tail", "run", "charge"),
+    [
+        (LIVE, None, origin("candidate", "rel_2", "b" * 64), Charge("rel_2", "b" * 64, 0)),
+        (LIVE, TAIL, origin("candidate", "rel_2", "b" * 64), Charge("rel_2", "b" * 64, 0)),
+        (LIVE, None, origin("baseline", "rel_2"), None),
+        (LIVE, TAIL, origin("baseline", "rel_2"), Charge("rel_1", "a" * 64, 1_000, restores=True)),
+        (POINT, TAIL, origin(), Charge("rel_1", "a" * 64, 1_000, restores=True)),
+        (POINT, TAIL, origin("candidate", "rel_1"), Charge("rel_1", "a" * 64, 1_000, restores=True)),
+        (POINT, TAIL, origin("candidate", "rel_1", "b" * 64), None),
+        (POINT, {**TAIL, "release_id": None}, origin(), None),
+        (POINT, None, origin("candidate", None), None),
+    ],
+)
+def test_a_run_is_charged_to_the_release_that_its_bundle_serves_by(point, tail, run, charge):
+    assert Court(point, tail, durable=True).charge(run, 1_050) == charge
+
+
+@pytest.mark.parametrize(
+    ("now_us", "after_watch", "restores"),
+    [(1_099, "notify", True), (1_100, "notify", False), (1_100, "revert", True), (1_000, "revert", True)],
+)
+def test_a_trigger_restores_by_itself_while_the_watch_lasts_and_later_as_the_policy_says(
+    now_us, after_watch, restores
+):
+    point = dataclasses.replace(POINT, terms=Terms(watch_us=100, after_watch=after_watch))
+    assert Court(point, TAIL, durable=True).charge(origin(), now_us).restores is restores
+
+
+@pytest.mark.parametrize(("tail", "watches"), [(None, False), ({"release_id": None}, False), (TAIL, True)])
+def test_the_baseline_is_watched_where_a_release_made_it(tail, watches):
+    assert Court(POINT, tail, durable=True).watches_baseline is watches
+
+
+@pytest.mark.parametrize(("cost_usd", "counted"), [(None, 0.5), (0.0, 0.0), (0.25, 0.25)])
+def test_a_run_that_does_not_tell_its_cost_counts_with_the_most_that_it_may_spend(cost_usd, counted):
+    assert judging._cost(POINT, Outcome(cost_usd=cost_usd)) == counted
 
 
 # -- late reports

@@ -156,3 +156,17 @@ def test_a_cut_tail_is_found_by_the_head_that_was_exported(history, raw):
     cut = verify(history)
     assert cut[0] == 10
     assert cut != exported
+
+
+@pytest.mark.parametrize(
+    "change", ["UPDATE ledger SET actor = 'mallory' WHERE seq = 5", "DELETE FROM ledger WHERE seq = 5"]
+)
+def test_no_chain_begins_after_a_row_that_does_not_hold(change, history, raw):
+    raw.execute(change)
+    point = history.point
+    with (
+        pytest.raises(CorruptRow, match="support in production is broken at row 5:"),
+        history.store.transaction(durable=True) as txn,
+    ):
+        ledger.anchor(txn, point, 5, "ann")
+    assert history.all("SELECT * FROM ledger_anchor") == []

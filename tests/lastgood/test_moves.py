@@ -116,11 +116,12 @@ def test_a_revert_is_allowed_from_every_live_state_and_leaves_the_baseline_alone
         ("claim", {"release_id": "rel_1"}, "holds rel_1, which is still live"),
         ("claim", {"baseline": "b" * 64}, "the candidate is the baseline"),
         ("claim", {"killed": True}, "kill switch .* is on; `lastgood clear support`"),
-        ("share", {}, "support in production holds no release"),
+        ("share", {}, "support in production holds no release; see"),
         ("share", {"release_id": "rel_9"}, "can't set the share of rel_1: .* holds rel_9"),
         ("renew", {}, "can't renew the lease of rel_1"),
         ("take_over", {}, "can't take over rel_1"),
         ("promote", {}, "can't promote rel_1"),
+        ("promote", {"release_id": "rel_9", "candidate": "b" * 64}, "can't promote rel_1: .* holds rel_9"),
         ("promote", {"release_id": "rel_1"}, "has no candidate"),
         ("promote", {"release_id": "rel_1", "candidate": "b" * 64, "killed": True}, "kill switch .* is on"),
         ("revert", {}, "can't revert rel_1"),
@@ -137,6 +138,59 @@ def test_a_move_that_the_state_does_not_allow(name, changes, said):
         MOVES[name](point)
 
 
+IDLE = ControlPoint("support", "production", "a" * 64, "proven", epoch=7, lease_seq=5, driver_term=3)
+LIVE = dataclasses.replace(
+    IDLE,
+    candidate="b" * 64,
+    release_id="rel_1",
+    share_bp=250,
+    lease=Lease(9, "boot-1", 8),
+    terms=Terms(watch_us=4),
+)
+
+#: what is gone with a release
+OVER = {
+    "candidate": None,
+    "release_id": None,
+    "share_bp": 0,
+    "lease": Lease(),
+    "driver_term": 4,
+    "epoch": 8,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "point", "changes"),
+    [
+        ("claim", IDLE, {"release_id": "rel_2", "candidate": "b" * 64, "terms": Terms(), "driver_term": 4}),
+        ("share", LIVE, {"share_bp": 500, "lease": Lease(5), "lease_seq": 6, "epoch": 8}),
+        ("renew", LIVE, {"lease": Lease(5), "lease_seq": 6}),
+        ("take_over", LIVE, {"driver_term": 4}),
+        (
+            "promote",
+            dataclasses.replace(LIVE, standing="vouched"),
+            {**OVER, "baseline": "b" * 64, "standing": "proven"},
+        ),
+        ("revert", LIVE, OVER),
+        ("restore", IDLE, {"baseline": "b" * 64, "standing": "vouched", "epoch": 8}),
+        ("kill", LIVE, {"killed": True, "epoch": 8}),
+        ("clear", dataclasses.replace(LIVE, killed=True), {"killed": False, "epoch": 8}),
+    ],
+)
+def test_what_a_move_makes_of_a_point_and_what_it_leaves_alone(name, point, changes):
+    assert MOVES[name](point) == dataclasses.replace(point, **changes)
+
+
+def test_a_claim_takes_the_terms_of_its_release():
+    terms = Terms(watch_us=9)
+    assert moves.claim(IDLE, release_id="rel_2", candidate="b" * 64, terms=terms).terms == terms
+
+
+@pytest.mark.parametrize("share_bp", [0, 10_000])
+def test_a_share_may_be_nobody_and_everybody(share_bp):
+    assert moves.share(LIVE, release_id="rel_1", share_bp=share_bp, lease=Lease()).share_bp == share_bp
+
+
 @pytest.mark.parametrize("share_bp", [-1, 10_001])
 def test_an_impossible_share(share_bp):
     point = ControlPoint("support", "production", "a" * 64, "vouched", release_id="rel_1", candidate="b" * 64)
@@ -148,6 +202,28 @@ def test_an_impossible_share(share_bp):
 def test_a_point_survives_json(point):
     assert ControlPoint.from_json(point.to_json()) == point
     assert json.loads(point.to_json())["terms"] == json.loads(point.terms.to_json())
+
+
+def test_an_agent_s_first_point_is_written_in_canonical_json():
+    """Every ledger row holds it, and its seal hangs on every byte."""
+    written = ControlPoint("support", "production", "a" * 64, "vouched").to_json()
+    plain = json.loads(written)
+    assert written == json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    del plain["terms"]
+    assert plain == {
+        "agent": "support",
+        "environment": "production",
+        "baseline": "a" * 64,
+        "standing": "vouched",
+        "candidate": None,
+        "release_id": None,
+        "share_bp": 0,
+        "epoch": 1,
+        "lease_seq": 0,
+        "lease": {"until_us": 0, "boot_id": "", "boot_until_us": 0},
+        "driver_term": 0,
+        "killed": False,
+    }
 
 
 @given(TERMS)

@@ -1,6 +1,6 @@
 import pytest
 
-from lastgood import control, ledger, points, releasing
+from lastgood import control, ledger, moves, points, releasing
 from lastgood.errors import CorruptRow, InvalidMove, NotFound, StaleDriver
 from lastgood.ledger import Entry
 from lastgood.points import Expect
@@ -54,6 +54,18 @@ def test_a_stale_driver_term_is_refused_and_changes_nothing(desk):
     with pytest.raises(StaleDriver, match="driver term 2"):
         share(desk, release_id, stale)
     assert desk.point == taken
+
+
+def test_of_two_who_move_what_they_both_read_the_second_changes_nothing(desk):
+    """Whoever reads outside of its transaction is held to the row itself."""
+    read = desk.point
+    killed = desk.kill()
+    with (
+        pytest.raises(StaleDriver, match="was moved by somebody else at the same moment; read it again"),
+        desk.store.transaction(durable=True) as txn,
+    ):
+        points.move(txn, read, moves.kill(read), Entry("kill", "bob", "late"))
+    assert desk.point == killed
 
 
 @pytest.mark.parametrize("move", ["enter", "renew", "promote", "revert", "take_over"])

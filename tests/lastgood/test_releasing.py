@@ -7,10 +7,12 @@ import pytest
 from lastgood import control, releasing
 from lastgood.errors import CorruptRow, InvalidMove, LiveRelease, NotFound, Quarantined
 from lastgood.ledger import Entry
+from lastgood.moves import ControlPoint
 from lastgood.points import Expect
 from lastgood.release import ReleaseState, Terms
 from lastgood.releasing import Ending, Stage
 from lastgood.store.connection import Store
+from lastgood.triggers import Triggers
 
 fork = multiprocessing.get_context("fork")
 MINUTE = 60_000_000
@@ -245,6 +247,36 @@ def test_a_revert_that_can_not_be_written_whole_is_not_written_at_all(desk, stor
     assert release(desk)["state"] == "canary"
     desk.hand(free)
     assert desk.revert(release_id).release_id is None
+
+
+def test_where_no_release_is_live_there_is_none_to_revert(desk):
+    point = desk.point
+    with (
+        pytest.raises(InvalidMove, match="support in production has no live release to revert"),
+        desk.store.transaction(durable=True) as txn,
+    ):
+        releasing.revert_in(txn, point, Ending("ann", "it is bad", "hand"))
+    assert len(desk.all("SELECT * FROM ledger")) == 1
+
+
+@pytest.mark.parametrize(
+    ("killed", "culprits", "on_revert", "fence"),
+    [
+        (False, (), "finish", "finish"),
+        (False, (), "abort", "abort"),
+        (False, ("completion",), "finish", "finish"),
+        (False, ("completion", "data_leak"), "finish", "abort"),
+        (True, (), "finish", "abort"),
+    ],
+)
+def test_a_kill_and_what_is_not_tolerated_abort_whatever_the_policy_says(killed, culprits, on_revert, fence):
+    terms = Terms(on_revert=on_revert, triggers=Triggers(("data_leak",)))
+    point = ControlPoint("support", "production", "a" * 64, "proven", killed=killed, terms=terms)
+    assert releasing.fence_of(point, culprits) == fence
+
+
+def test_a_release_ends_without_culprits_unless_they_are_named():
+    assert Ending("ann", "it is bad", "hand").culprits == ()
 
 
 def test_a_reverted_release_can_not_be_promoted(desk):

@@ -8,6 +8,7 @@ from lastgood.caps import Caps
 from lastgood.errors import CapReached, NotFound, Refused, StoreUnavailable
 from lastgood.outcome import Outcome
 from lastgood.release import Terms
+from lastgood.reserving import Claim
 from lastgood.router import Reason
 from lastgood.snapshot import Serving
 from lastgood.store.connection import Store
@@ -38,6 +39,40 @@ def use(desk, cap=reserving.SPEND):
 
 def spending(per_hour, per_run):
     return Terms(caps=Caps(per_hour, per_run, None), lost_after_us=10 * MINUTE)
+
+
+# -- what a run claims
+
+
+@pytest.mark.parametrize(
+    ("now_us", "start_us"),
+    [(0, 0), (3_599_999_999, 0), (3_600_000_000, 3_600_000_000), (7_200_000_001, 7_200_000_000)],
+)
+def test_a_window_is_the_clock_hour(now_us, start_us):
+    assert reserving.window(now_us) == start_us
+
+
+@pytest.mark.parametrize(
+    ("caps", "claims"),
+    [
+        (Caps(None, 0.5, None), ()),
+        (Caps(None, None, 0), (Claim(reserving.RUNS, 1, 0, held=False),)),
+        (Caps(5.0, 0.5, None), (Claim(reserving.SPEND, 0.5, 5.0, held=True),)),
+        (
+            Caps(0.0, None, 7),
+            (Claim(reserving.RUNS, 1, 7, held=False), Claim(reserving.SPEND, 0.0, 0.0, held=True)),
+        ),
+    ],
+)
+def test_a_run_claims_of_the_ceilings_that_there_are(caps, claims):
+    assert reserving.run_claims(caps) == claims
+
+
+@pytest.mark.parametrize(
+    ("per_hour", "per_run", "most"), [(5.0, 0.5, 0.5), (5.0, None, 5.0), (None, 0.5, 0.5), (None, None, 0.0)]
+)
+def test_the_most_that_a_run_may_spend(per_hour, per_run, most):
+    assert reserving.most_usd(Caps(per_hour, per_run)) == most
 
 
 # -- ceilings

@@ -1,13 +1,66 @@
 import json
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lastgood.outcome import Outcome
 from lastgood.release import Terms
-from lastgood.triggers import _PRIOR, _THETAS, RateTrigger, RepeatTrigger, SpendTrigger, Triggers
+from lastgood.triggers import (
+    _PRIOR,
+    _THETAS,
+    RATES,
+    RateTrigger,
+    RepeatTrigger,
+    SpendTrigger,
+    Triggers,
+    bad_outcomes,
+)
+
+GOOD = Outcome(completed=True, validated=True)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "bad"),
+    [
+        (GOOD, set()),
+        (Outcome(), {"completion", "validation"}),
+        (Outcome(completed=False, validated=True), {"completion"}),
+        (Outcome(completed=True, validated=False), {"validation"}),
+        (Outcome("failed", completed=True, validated=True), set()),
+        (Outcome("failed"), {"completion", "validation"}),
+        (Outcome("disconnected"), set()),
+        (Outcome("disconnected", completed=False, validated=False), set()),
+        (replace(GOOD, escalated=True), {"escalation"}),
+        (replace(GOOD, escalated=False), set()),
+        (replace(GOOD, incidents=2), {"incidents"}),
+        (replace(GOOD, incidents=0), set()),
+        (replace(GOOD, operator_edits=1), {"corrections"}),
+        (replace(GOOD, operator_edits=0), set()),
+        (replace(GOOD, metrics={"tool_malformed": True}), {"tool_malformed"}),
+        (replace(GOOD, metrics={"tool_malformed": False, "tone": 1.0}), set()),
+    ],
+)
+def test_what_a_run_did_badly(outcome, bad):
+    assert {name for name, is_bad in bad_outcomes(outcome).items() if is_bad} == bad
+
+
+def test_a_rate_can_be_set_on_everything_bad_and_on_silence():
+    assert set(RATES) == {*bad_outcomes(GOOD), "lost"}
+
+
+def test_the_prior_is_log_normal_around_four_fifths_with_a_spread_of_nine_tenths():
+    """STATISTICS.md, 2(f): a rate of about twice the limit is what it looks for first."""
+    distances = [math.log(theta / 0.8) / 0.9 for theta in _THETAS]
+    for distance, weight in zip(distances, _PRIOR, strict=True):
+        assert math.log(weight / _PRIOR[0]) == pytest.approx((distances[0] ** 2 - distance**2) / 2)
+
+
+def test_one_candidate_at_the_limit_in_a_thousand_is_reverted_by_a_rate_or_by_cost_unless_said_otherwise():
+    assert RateTrigger("completion", 0.1).alpha == SpendTrigger(0.1).alpha == 0.001
 
 
 def test_the_prior_is_a_distribution_over_the_published_grid():

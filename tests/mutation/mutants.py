@@ -1,7 +1,7 @@
 """Mutants of a module: each differs from it in one place, as a slip of the pen would.
 
-What nobody's behaviour hangs on stays as it is: docstrings, annotations, decorators, assertions, `__all__` and
-the words of messages (f-strings).
+What nobody's behaviour hangs on stays as it is: docstrings, annotations, decorators, assertions, `__all__`
+and the words of messages (f-strings).
 """
 
 import ast
@@ -49,7 +49,7 @@ def mutants(path: Path, names: tuple[str, ...] = ()) -> Iterator[Mutant]:
     """Every mutant of a source file, or of its functions and methods `names` ("window", "Court.charge")."""
     tree = ast.parse(path.read_text())
     for parent, field, index, node in _places(tree, names, ""):
-        for new in _variants(parent, field, node):
+        for new in _variants(field, node):
             change = f"{_text(node)} -> {_text(new)}"
             _put(parent, field, index, ast.fix_missing_locations(ast.copy_location(new, node)))
             code = compile(ast.fix_missing_locations(tree), str(path), "exec", dont_inherit=True)
@@ -91,16 +91,40 @@ def _is_left_alone(node: ast.AST) -> bool:
     return docstring or isinstance(node, ast.JoinedStr | ast.Assert | ast.Import | ast.ImportFrom)
 
 
-def _variants(parent: ast.AST, field: str, node: ast.AST) -> Iterator[ast.AST]:  # noqa: C901  one line a kind
+def _variants(field: str, node: ast.AST) -> Iterator[ast.AST]:
     """What may stand in a node's place."""
+    yield from _statements(node)
+    yield from _operations(node)
     match node:
         case ast.Constant(value=bool() as value):
             yield ast.Constant(not value)
         case ast.Constant(value=int() | float() as value):
             yield ast.Constant(value + 1)
             yield ast.Constant(value - 1)
-        case ast.Constant(value=str() as value) if not isinstance(parent, ast.FormattedValue):
+        case ast.Constant(value=str() as value):
             yield ast.Constant(f"{value}x")
+        case ast.Call(called, args, keywords):
+            for at in range(len(keywords)):
+                yield ast.Call(called, args, [*keywords[:at], *keywords[at + 1 :]])
+    asked = field in {"test", "ifs"} and not isinstance(node, ast.Compare | ast.UnaryOp)
+    if asked and isinstance(node, ast.expr):
+        yield ast.UnaryOp(ast.Not(), node)
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Without the statement, or without what it returns."""
+    match node:
+        case ast.Return(value=ast.expr() as value) if not _is_none(value):
+            yield ast.Return(ast.Constant(None))
+        case ast.Expr() | ast.Raise() | ast.AugAssign() | ast.Delete() | ast.Continue() | ast.Break():
+            yield ast.Pass()
+        case ast.Assign(targets=[ast.Subscript() | ast.Attribute()]):
+            yield ast.Pass()
+
+
+def _operations(node: ast.AST) -> Iterator[ast.AST]:
+    """With another operator, or with none."""
+    match node:
         case ast.Compare(left, ops, comparators):
             for at, op in enumerate(ops):
                 for other in _SWAPS[type(op)]:
@@ -111,18 +135,6 @@ def _variants(parent: ast.AST, field: str, node: ast.AST) -> Iterator[ast.AST]: 
             yield ast.BinOp(left, _SWAPS[type(op)][0](), right)
         case ast.UnaryOp(ast.Not() | ast.USub(), operand):
             yield operand
-        case ast.Return(value=ast.expr() as value) if not _is_none(value):
-            yield ast.Return(ast.Constant(None))
-        case ast.Call(called, args, keywords):
-            for at in range(len(keywords)):
-                yield ast.Call(called, args, [*keywords[:at], *keywords[at + 1 :]])
-        case ast.Expr() | ast.Raise() | ast.AugAssign() | ast.Delete() | ast.Continue() | ast.Break():
-            yield ast.Pass()
-        case ast.Assign(targets=[ast.Subscript() | ast.Attribute()]):
-            yield ast.Pass()
-    asked = field in {"test", "ifs"} and not isinstance(node, ast.Compare | ast.UnaryOp)
-    if asked and isinstance(node, ast.expr):
-        yield ast.UnaryOp(ast.Not(), node)
 
 
 def _is_none(node: ast.AST) -> bool:

@@ -5,6 +5,7 @@ share that was killed, and ends with an error where a module falls short of 90%.
 """
 
 import argparse
+import importlib
 import importlib.machinery
 import importlib.util
 import os
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 #: least share of mutants that the tests of a module have to kill
 LEAST = 0.9
 #: seconds after which a mutant that still runs counts as killed: it never ends
-PATIENCE_S = 120
+PATIENCE_S = 180
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,19 @@ class Pure:
     tests: tuple[str, ...]
     #: functions and methods that are pure; none named: all are
     names: tuple[str, ...] = ()
+    #: whether its tests do without a store, and so without the fixtures and what these import
+    alone: bool = False
 
 
 PARTS = (
-    Pure("moves", ("test_moves.py",)),
-    Pure("caps", ("test_caps.py",)),
-    Pure("triggers", ("test_triggers.py",)),
+    Pure("moves", ("test_moves.py",), alone=True),
+    Pure("caps", ("test_caps.py",), alone=True),
+    Pure("triggers", ("test_triggers.py",), alone=True),
     Pure("reserving", ("test_reserving.py",), ("Claim", "window", "run_claims", "most_usd", "_above")),
     Pure(
-        "judging", ("test_judging.py",), ("Charge", "Court", "Court.watches_baseline", "Court.charge", "_cost")
+        "judging",
+        ("test_judging.py",),
+        ("Charge", "Court", "Court.watches_baseline", "Court.charge", "_cost"),
     ),
     Pure("releasing", ("test_releasing.py", "test_acting.py"), ("Ending", "Ending.quarantines", "fence_of")),
     Pure("points", ("test_points.py",), ("Expect.of", "from_row", "_checked", "_terms", "_changed", "_row")),
@@ -73,7 +78,7 @@ class _Finder:
 
 
 class _Quick:
-    """Hypothesis with the same examples every time, and without looking for the smallest that fails."""
+    """Quick tests first; of Hypothesis few examples, the same every time, and no smaller one looked for."""
 
     def pytest_sessionstart(self) -> None:
         from hypothesis import Phase, settings
@@ -83,9 +88,13 @@ class _Quick:
             deadline=None,
             derandomize=True,
             database=None,
+            max_examples=25,
             phases=[Phase.explicit, Phase.generate],
         )
         settings.load_profile("mutation")
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items.sort(key=lambda item: ("desk" in item.fixturenames, hasattr(item.obj, "hypothesis")))
 
 
 def _fails(part: Pure, code: CodeType) -> bool:
@@ -106,6 +115,8 @@ def _fails(part: Pure, code: CodeType) -> bool:
 
 def _become(part: Pure, code: CodeType) -> None:
     """Run the tests and end with what they say."""
+    import pytest
+
     status = 1
     try:
         os.setpgid(0, 0)
@@ -116,38 +127,38 @@ def _become(part: Pure, code: CodeType) -> None:
         sys.meta_path.insert(0, _Finder(name, ROOT / "lastgood" / f"{part.module}.py", code))
         with tempfile.TemporaryDirectory() as folder:
             options = ["-x", "-q", "-k", "not postgres", "-p", "no:xdist", "-p", "no:cacheprovider"]
+            options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what was imported once
+            options += ["--noconftest"] if part.alone else []
             files = [str(tests / file) for file in part.tests]
-            status = int(_pytest()([*options, f"--basetemp={folder}/tests", *files], plugins=[_Quick()]))
+            status = int(pytest.main([*options, f"--basetemp={folder}/tests", *files], plugins=[_Quick()]))
     finally:
         os._exit(status)
 
 
-def _pytest() -> Any:
+def _preload(parts: list[Pure]) -> None:
     """Import once what every mutant needs, none of it of this project."""
-    import alembic.command
-    import hypothesis
-    import numpy as np
-    import pytest
-    import sqlmodel
-
-    assert all([alembic, hypothesis, np, sqlmodel])
-    return pytest.main
+    for name in ("pytest", "hypothesis"):
+        importlib.import_module(name)
+    for name in ("alembic.command", "numpy", "sqlmodel") if not all(part.alone for part in parts) else ():
+        importlib.import_module(name)
 
 
-def _tried(part: Pure, mutant: Mutant) -> tuple[Mutant, bool]:
-    return mutant, _fails(part, mutant.code)
+def _noticed(part: Pure, mutant: Mutant) -> bool:
+    noticed = _fails(part, mutant.code)
+    if not noticed:
+        print(f"    survived: lastgood/{part.module}.py:{mutant.line}: {mutant.change}", flush=True)
+    return noticed
 
 
-def score(part: Pure, workers: int) -> tuple[int, list[Mutant]]:
-    """How many mutants a part has, and those that no test noticed."""
+def score(part: Pure, workers: int) -> tuple[int, int]:
+    """How many mutants a part has, and how many of them its tests noticed."""
     path = ROOT / "lastgood" / f"{part.module}.py"
     if _fails(part, compile(path.read_text(), str(path), "exec", dont_inherit=True)):
         msg = f"the tests of {part.module} fail without any change: {', '.join(part.tests)}"
         raise SystemExit(msg)
     every = list(mutants(path, part.names))
     with ThreadPoolExecutor(workers) as pool:
-        tried = list(pool.map(lambda mutant: _tried(part, mutant), every))
-    return len(every), [mutant for mutant, killed in tried if not killed]
+        return len(every), sum(pool.map(lambda mutant: _noticed(part, mutant), every))
 
 
 def main() -> int:
@@ -157,20 +168,20 @@ def main() -> int:
     asked.add_argument("--workers", type=int, default=1, help="mutants that are tried at once")
     given = asked.parse_args()
     os.nice(10)
-    _pytest()
-    short, total, lived = [], 0, 0
-    print("| module | mutants | killed | seconds |\n|---|---|---|---|")
-    for part in [part for part in PARTS if not given.modules or part.module in given.modules]:
+    parts = [part for part in PARTS if not given.modules or part.module in given.modules]
+    _preload(parts)
+    short, found = [], []
+    for part in parts:
         began = time.monotonic()
-        number, survivors = score(part, given.workers)
-        killed = 1 - len(survivors) / number
-        print(f"| {part.module} | {number} | {killed:.1%} | {time.monotonic() - began:.0f} |", flush=True)
-        for mutant in survivors:
-            print(f"    lastgood/{part.module}.py:{mutant.line}: {mutant.change}", flush=True)
-        total, lived = total + number, lived + len(survivors)
-        if killed < LEAST:
-            short.append(part.module)
-    print(f"| all | {total} | {1 - lived / total:.1%} | |")
+        found.append((part.module, *score(part, given.workers)))
+        name, number, noticed = found[-1]
+        print(f"{name}: {noticed} of {number} in {time.monotonic() - began:.0f} s", flush=True)
+        if noticed < LEAST * number:
+            short.append(name)
+    found.append(("all", sum(row[1] for row in found), sum(row[2] for row in found)))
+    print("\n| module | mutants | killed |\n|---|---|---|")
+    for name, number, noticed in found:
+        print(f"| {name} | {number} | {noticed / number:.1%} |")
     if short:
         print(f"below {LEAST:.0%}: {', '.join(short)}", file=sys.stderr)
     return 1 if short else 0
