@@ -95,9 +95,9 @@ def _in_doubt(run_id: str, effect: Effect) -> InDoubt:
 def _let_through(txn: Transaction, run: Row, effect: Effect, known: Row | None) -> Gated:
     point = points.read(txn, run["agent"], run["environment"])
     late = _fence(txn, run, point, effect.kind)
-    begun = known is not None and known["state"] == "reserved"  # it counted already when it began
-    if run["arm"] == CANDIDATE and run["release_id"] is not None and not begun:
-        _count(txn, run, point, effect.kind)
+    begun = known if known is not None and known["state"] == "reserved" else None
+    if run["arm"] == CANDIDATE and run["release_id"] is not None:
+        _count(txn, run, point, effect.kind, begun)
     if known is not None:
         values = {"id": known["id"], "now_us": txn.now_us, "epoch": point.epoch, "late": late}
         txn.run(sql.REPEAT_ACTION, **values)
@@ -161,16 +161,17 @@ def _left(txn: Transaction, run: Row, point: ControlPoint) -> tuple[str | None, 
     return None if served is None else (served["fence"], f"{point.name} was rolled back from its bundle")
 
 
-def _count(txn: Transaction, run: Row, point: ControlPoint, kind: str) -> None:
-    """Reserve what the ceilings leave, or raise `CapReached`."""
+def _count(txn: Transaction, run: Row, point: ControlPoint, kind: str, begun: Row | None) -> None:
+    """Reserve what the ceilings leave, or raise `CapReached`.
+
+    One that was begun counts for its run already, and for the hour in which that was.
+    """
     caps = point.terms.caps
-    per_run = dict(caps.actions_per_run).get(kind)
-    counted = txn.one(sql.ACTION_COUNT, run_id=run["id"], kind=kind)
-    if per_run is not None and counted is not None and counted["n"] >= per_run:
-        msg = f"{kind} of run {run['id']} is refused: it took {counted['n']}, its ceiling is {per_run} a run"
-        raise CapReached(msg, cap=f"actions_per_run:{kind}", level=per_run, used=counted["n"])
+    if begun is None:
+        _count_in_run(txn, run, kind, dict(caps.actions_per_run).get(kind))
     per_hour = dict(caps.actions_per_hour).get(kind)
-    if per_hour is None:
+    counted = begun is not None and reserving.window(begun["reserved_us"]) == reserving.window(txn.now_us)
+    if per_hour is None or counted:
         return
     claim = Claim(_cap(kind), 1, per_hour, held=False)
     if not reserving.reserve(txn, run["release_id"], claim):
@@ -181,6 +182,13 @@ def _count(txn: Transaction, run: Row, point: ControlPoint, kind: str) -> None:
         )
         used = reserving.taken(txn, run["release_id"], claim.cap)
         raise CapReached(msg, cap=f"actions_per_hour:{kind}", level=per_hour, used=used, frees_us=frees_us)
+
+
+def _count_in_run(txn: Transaction, run: Row, kind: str, per_run: int | None) -> None:
+    counted = txn.one(sql.ACTION_COUNT, run_id=run["id"], kind=kind)
+    if per_run is not None and counted is not None and counted["n"] >= per_run:
+        msg = f"{kind} of run {run['id']} is refused: it took {counted['n']}, its ceiling is {per_run} a run"
+        raise CapReached(msg, cap=f"actions_per_run:{kind}", level=per_run, used=counted["n"])
 
 
 def _cap(kind: str) -> str:

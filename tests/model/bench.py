@@ -17,7 +17,9 @@ from types import SimpleNamespace
 from typing import Any, Self
 from unittest.mock import patch
 
-from lastgood import control, epoch_word, identity, ids, registry, snapshot
+from wire import Told
+
+from lastgood import control, epoch_word, hearing, identity, ids, registry, snapshot
 from lastgood.bundle import Bundle, Part
 from lastgood.clock import ManualClock
 from lastgood.errors import StoreUnavailable
@@ -50,12 +52,14 @@ class FragileLink:
 
     def __init__(self, link: Any, store: "Bench") -> None:
         self._link, self._store, self._writing, self._left = link, store, False, 0
+        self._notes: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._link, name)
 
     def begin(self, mode: Any) -> Any:
         opened = self._link.begin(mode)
+        self._notes = []
         self._writing, plan = True, self._store.plan
         self._left = plan.nth if plan is not None and plan.where == "statement" else -1
         return opened
@@ -82,6 +86,10 @@ class FragileLink:
         self._tick()
         return int(self._link.insert_new(table, columns, rows))
 
+    def notify(self, payload: str) -> None:
+        self._link.notify(payload)
+        self._notes.append(payload)
+
     def commit(self) -> None:
         plan = self._store.plan
         if plan is not None and plan.where == "commit":
@@ -89,6 +97,7 @@ class FragileLink:
         if self._store.probe is not None:
             self._store.probe()
         self._link.commit()
+        Told.untold += self._notes
         self._store.commits += 1
         if plan is not None and plan.where == "committed":
             self._store.crash()
@@ -120,9 +129,11 @@ class Bench(Store):
             yield slot
 
     def version(self) -> object:
-        """What changes with every commit of another connection; on Postgres nothing says so."""
+        """What changes with every commit of another connection, and on Postgres with other things too."""
         if self.path is None:
-            return object()
+            with self.reading() as txn:
+                row = txn.one("SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS at")
+            return row["at"] if row else None
         with self._connected() as slot:
             return slot.link.execute("PRAGMA data_version").fetchone()[0]
 
@@ -225,6 +236,7 @@ def _ended(path: Path, slot: int, odd: int) -> None:
 
 def still(clock: ManualClock, seed: int = 0) -> Callable[[], None]:
     """Let nothing of the code depend on the machine's time, on chance or on threads; returns the undo."""
+    Told.untold.clear()
     drawn = random.Random(seed)
     quiet = SimpleNamespace(monotonic_ns=lambda: clock.boot_us() * 1_000, monotonic=lambda: 0.0)
     patches = [
@@ -233,6 +245,7 @@ def still(clock: ManualClock, seed: int = 0) -> Callable[[], None]:
         patch.object(snapshot, "_SPREAD_NS", 0),  # by the process's number
         patch.object(snapshot.Serving, "_in_background", lambda _self, work: work()),
         patch.object(epoch_word, "_ended", _ended),
+        patch.object(hearing, "Listener", Told),
         patch.object(identity, "keys", lambda _store: KEYS),
     ]
     undo = contextlib.ExitStack()

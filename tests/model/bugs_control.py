@@ -38,7 +38,7 @@ swap(
     "left_us",
     lambda f: lambda self, **k: max(1, f(self, **k)),
 )
-swap("a stage is entered twice", 15, releasing, "_done", lambda _f: lambda *_a: False)
+swap("a stage that was entered can't be retried", 15, releasing, "_done", lambda _f: lambda *_a: False)
 swap("a taken over driver's retry passes", 6, releasing, "_done",
      lambda f: lambda txn, rid, stage, p, expect: f(txn, rid, stage, p, replace(expect, driver_term=p.driver_term)))  # fmt: skip
 swap(

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from typing import Any
-from unittest.mock import patch
 
 from bench import Bench
 from planting import FOREVER_US, swap, text
@@ -10,7 +9,6 @@ from planting import FOREVER_US, swap, text
 from lastgood import (
     acting,
     assigning,
-    assignment,
     decision,
     epoch_word,
     judging,
@@ -112,7 +110,8 @@ def _even_at_once(txn: Any, agent: str, environment: str, *, baseline: bool) -> 
 # -- assigning
 
 swap("no lease when a run is assigned", 5, Lease, "left_us", lambda _f: lambda _self, **_k: FOREVER_US)
-swap("cap on runs ignored", 10, assigning, "_within_caps", lambda _f: lambda _txn, _answers, found: found)
+swap("cap on runs ignored", 10, reserving, "run_claims",
+     lambda f: lambda caps: tuple(replace(claim, ceiling=1e9) for claim in f(caps)))  # fmt: skip
 swap("ineligible counted as evidence", 8, assigning, "_block",
      lambda f: lambda txn, req, found, terms: f(txn, req, replace(found, eligible=True), terms) if found.release_id else None)  # fmt: skip
 swap(
@@ -124,25 +123,10 @@ swap(
 )
 swap("a conversation stays on a reverted bundle", 1, assigning, "_may_continue", lambda _f: lambda *_a: True)
 swap("repeats are not told apart", 8, assigning, "_repeats", lambda _f: lambda *_a: False)
-swap(
-    "the share is drawn anew for every epoch",
-    8,
-    assigning,
-    "assign",
-    lambda f: lambda serving, req: _redrawn(f, serving, req),
-)
+swap("the share is drawn anew for every epoch", 8, decision.Answers, "decide",
+     lambda f: lambda self, unit, *a: f(self, f"{unit}{self.snapshot.point.epoch}", *a))  # fmt: skip
 text("blocks go on across a ramp", 4, "NEXT_BLOCK", " OR block_counter.epoch <> :epoch", "")
 text("blocks never close by time", 4, "NEXT_BLOCK", "block_counter.opened_us <= :now_us - :time_us", "1 = 0")
-
-
-def _redrawn(f: Any, serving: Any, request: Any) -> Any:
-    """The unit is hashed with the epoch, so that a ramp moves units back."""
-
-    def unit_bytes(unit: object) -> bytes:
-        return f"{unit}{serving.router.snapshot.point.epoch}".encode()
-
-    with patch.object(assignment, "unit_bytes", unit_bytes):
-        return f(serving, request)
 
 
 # -- caps
@@ -184,10 +168,12 @@ swap("fence by mere inequality", 7, acting, "_left",
      lambda f: lambda txn, run, p: f(txn, run, p) or (("abort", "moved") if run["epoch"] != p.epoch else None))  # fmt: skip
 swap("zero tolerance does not fence", 7, releasing, "fence_of", lambda _f: lambda p, _c=(): p.terms.on_revert)
 text("stop ignored", 7, "STOP", "WHERE", "WHERE 1 = 0 AND")
-text("no idempotency key", 7, "ACTION_BY_KEY", "WHERE", "WHERE 1 = 0 AND")
-text(
-    "an action in doubt is done again", 7, "ACTION_BY_KEY", "key = :key", "key = :key AND state <> 'reserved'"
-)
+swap("no idempotency key", 7, acting, "reserve",
+     lambda f: lambda store, run_id, effect: f(store, run_id, replace(effect, key=None)))  # fmt: skip
+swap("an action in doubt is done again", 7, acting, "reserve",
+     lambda f: lambda store, run_id, effect: f(store, run_id, replace(effect, idempotent=True)))  # fmt: skip
+swap("an action made again counts in the hour it began in alone", 10, acting, "_count",
+     lambda f: lambda txn, run, p, kind, begun: None if begun else f(txn, run, p, kind, begun))  # fmt: skip
 swap(
     "acknowledgement before effect",
     7,

@@ -8,6 +8,7 @@ from typing import Any
 from bench import AGENT, PLACE, Bench, Crash, Plan, Yard, still
 from reference import Reference
 from watching import Watch
+from wire import listener_of
 
 from lastgood.assigning import Assigned
 from lastgood.clock import ManualClock
@@ -17,7 +18,11 @@ from lastgood.snapshot import Serving
 
 LOST = object()
 NAMES = (AGENT, PLACE)
+#: microseconds
+SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
 Why = type[BaseException] | None
+#: the candidate, its share, until when of the boot clock, the epoch
+Known = tuple[str | None, int, int, int]
 
 
 class Core:
@@ -36,8 +41,9 @@ class Core:
         self.serving = [self._serve(store) for store in self.stores]
         self.observer = Bench(self.url, self.clock)
         self.far: Router | None = None
-        #: what the far router knew: (candidate, share, until when of the boot clock, epoch)
-        self.far_knew: tuple[str | None, int, int, int] = (None, 0, 0, 0)
+        #: what the far router knew, and what the processes did when they were cut off
+        self.far_knew: Known = (None, 0, 0, 0)
+        self.knew: list[Known] = [self.far_knew, self.far_knew]
         self.given: dict[str, Assigned] = {}
         #: what drivers believe: (release, epoch, term)
         self.beliefs: list[tuple[str, int, int]] = []
@@ -109,6 +115,7 @@ class Core:
         """The process is started anew."""
         self.reached["a process died"] += Bench.dying
         Bench.dying = False
+        self._deafen(self.stores[actor])
         self.stores[actor].close()
         self.stores[actor] = self._store()
         self.serving[actor] = self._serve(self.stores[actor])
@@ -137,16 +144,29 @@ class Core:
     def link(self, actor: int, *, cut: bool) -> None:
         if self.stores[actor].cut and not cut:
             self._tick(300_000)  # who could not read the store asks it again a quarter of a second later
+        if cut and not self.stores[actor].cut:
+            self.knew[actor] = self._knowledge()
         self.stores[actor].cut = cut
+        self._deafen(self.stores[actor], deaf=cut)
         self.steps += 1
         self.watch.everything(moved=False)
+
+    def _knowledge(self) -> Known:
+        """What a router knows that has heard everything."""
+        ref = self.ref
+        return ref.candidate, 0 if ref.killed else ref.share_bp, ref.lease_boot_us, ref.epoch
+
+    @staticmethod
+    def _deafen(store: Bench, *, deaf: bool = True) -> None:
+        if (listener := listener_of(store)) is not None:
+            listener.set_deaf(deaf=deaf)
 
     def hear(self) -> None:
         """The router on another host reads the control point; from here on it is cut off."""
         store = self._store()
-        serving, ref = self._serve(store), self.ref
-        self.far = Router(serving.router.snapshot, self.clock)
-        self.far_knew = (ref.candidate, 0 if ref.killed else ref.share_bp, ref.lease_boot_us, ref.epoch)
+        self.far = Router(self._serve(store).router.snapshot, self.clock)
+        self.far_knew = self._knowledge()
+        self._deafen(store)
         store.close()
         self.steps += 1
         self.watch.everything(moved=False)

@@ -23,6 +23,13 @@ class Found:
     cpu_s: float = 0.0
     reached: Counter[str] = field(default_factory=Counter)
 
+    def add(self, other: "Found") -> None:
+        """Take another search in."""
+        self.examples, self.steps = self.examples + other.examples, self.steps + other.steps
+        self.seconds, self.cpu_s = self.seconds + other.seconds, self.cpu_s + other.cpu_s
+        self.failure = self.failure or other.failure
+        self.reached.update(other.reached)
+
 
 def search(
     yard: Yard, *, examples: int, number: int = 0, steps: int = 25, shrink: bool = False, guided: bool = False

@@ -4,7 +4,9 @@ import sys
 from collections import Counter
 from typing import Any
 
+from afterwards import AFTER, ready
 from bench import AGENT, PLACE, Plan, Yard
+from core import HOUR, MINUTE, SECOND
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from looks import KINDS
@@ -15,8 +17,7 @@ from lastgood.caps import Caps
 from lastgood.release import Terms
 from lastgood.triggers import RateTrigger, Triggers
 
-SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
-TIGHT = Caps(2.0, 0.5, 4, (("message", 2),), (("message", 3),))
+TIGHT = Caps(2.0, 0.5, 6, (("message", 2),), (("message", 3),))
 OPEN = Caps(None, None, None)
 RATES = (RateTrigger("completion", 0.2, 0.05), RateTrigger("lost", 0.2, 0.05))
 EDITS = (RateTrigger("completion", 0.2, 0.05), RateTrigger("corrections", 0.1, 0.05))
@@ -161,10 +162,10 @@ def machine(  # noqa: C901  its rules are its body
         @precondition(lambda self: self.world.ref.runs)
         @rule(
             actor=actors, number=numbers, kind=kinds, key=keys,
-            end=st.sampled_from(["done", "done", "failed", "open"]), plan=plans,
+            end=st.sampled_from(["done", "done", "failed", "open"]), plan=plans, idempotent=st.booleans(),
         )  # fmt: skip
-        def act(self, actor, number, kind, key, end, plan):
-            self.world.act(actor, self._run(number), kind, key, end, plan)
+        def act(self, actor, number, kind, key, end, plan, idempotent=False):
+            self.world.act(actor, self._run(number), kind, key, end, plan, idempotent=idempotent)
 
         @precondition(lambda self: self.world.ref.runs)
         @rule(
@@ -205,7 +206,7 @@ def machine(  # noqa: C901  its rules are its body
             actor=actors, bundle=st.integers(1, 3), terms=st.sampled_from(TERMS), share_bp=shares,
             members=st.lists(st.tuples(actors, units, tasks, conversations, kinds, outcomes), min_size=2, max_size=8),
             asks=st.booleans(),
-            then=st.sampled_from(["", "kill", "promote", "lapse", "watch", "stale", "late", "alarm", "ramp", "back", "vouch", "harm"]),
+            then=st.sampled_from(["", *AFTER]),
         )  # fmt: skip
         def burst(self, actor, bundle, terms, share_bp, members, asks, then):
             """A canary opens, runs are routed, act and end; then what may come of it."""
@@ -219,100 +220,19 @@ def machine(  # noqa: C901  its rules are its body
                 if outcome.get("status") != "disconnected":
                     world.end(1 - place, [run], [dict(outcome)], "none")
 
-            getattr(self, f"_{then}", lambda _actor: None)(actor)
+            if then:
+                AFTER[then](world, actor)
 
         def _open(self, actor: int, bundle: int, terms: Terms, share_bp: int, state: str) -> None:
             """A canary that serves, whatever was before."""
             world, ref = self.world, self.world.ref
-            if ref.killed:
-                world.switch(actor, "clear")
-            if ref.stopped:
-                world.switch(actor, "unstop")
-            for other in (0, 1):
-                world.link(other, cut=False)
-            if ref.release is None and world.bundles[bundle] in ref.kept_out:
-                world.readmit(actor, world.bundles[bundle])
+            ready(world, actor, bundle)
             if ref.release is None:
                 world.start(actor, world.bundles[bundle], terms)
             world.remember()
             world.share(actor, 0, share_bp, HOUR)
             world.remember()
             world.enter(actor, 0, state)
-
-        def _kill(self, actor: int) -> None:
-            world = self.world
-            world.switch(actor, "kill")
-            run = world.begin(1 - actor, "u1", None, "faq", None)
-            if run is not None:
-                world.act(actor, run, "refund", None, "done")
-            world.look(actor, 0, "pass", 5)
-            world.start(actor, world.bundles[3], TERMS[1])
-            world.promote(actor, 0, held=False)
-            world.switch(1 - actor, "clear")
-            world.begin(1 - actor, "u2", None, "faq", "c1")
-
-        def _promote(self, actor: int) -> None:
-            self.world.look(actor, 0, "invalid", 5)
-            self.world.look(actor, 0, "pass", 2)
-            self.world.look(actor, 0, "pass", 3)
-
-        def _vouch(self, actor: int) -> None:
-            self.world.promote(actor, 0, held=True)
-
-        def _harm(self, actor: int) -> None:
-            self.world.wait(2 * HOUR)
-            self.world.look(actor, 0, "harm", 5)
-
-        def _back(self, actor: int) -> None:
-            self._promote(actor)
-            for us in (0, 2 * HOUR, 0):
-                self.world.wait(us)
-                self.world.rollback(actor, None, vouched=False)
-
-        def _lapse(self, actor: int) -> None:
-            world = self.world
-            world.wait(2 * HOUR)
-            world.begin(actor, "u1", None, "faq", "c1")
-            world.renew(actor, 0, HOUR)
-            for kind in ("hold", "no_data", "hold"):
-                world.look(actor, 0, kind, 5)
-
-        def _watch(self, actor: int, name: str = "data_leak", us: int = SECOND) -> None:
-            world = self.world
-            self._promote(actor)
-            run = world.begin(1 - actor, "u2", None, "faq", None)
-            world.wait(us)
-            if run is not None:
-                world.act(actor, run, "message", "k1", "open")
-                world.event(actor, run, name, "right")
-                world.event(actor, run, name, "none")
-                world.act(1 - actor, run, "message", "k2", "done")
-
-        def _alarm(self, actor: int) -> None:
-            self._watch(actor, us=HOUR)
-
-        def _stale(self, actor: int) -> None:
-            world = self.world
-            world.take_over(1 - actor, 0)
-            for which in (3, 1, 0):
-                world.renew(actor, which, HOUR)
-                world.enter(actor, which, "compare")
-                world.share(actor, which, 5_000, HOUR)
-
-        def _ramp(self, actor: int) -> None:
-            world = self.world
-            world.begin(actor, "u1", None, "faq", "c2")
-            world.remember()
-            world.share(actor, 0, 1_000, HOUR)
-            for unit in ("u1", "u2", "u3"):
-                world.begin(1 - actor, unit, None, "faq", "c2" if unit == "u1" else None)
-
-        def _late(self, actor: int) -> None:
-            world = self.world
-            for number, run in enumerate(list(world.ref.runs.values())[-3:]):
-                for _ in range(2):
-                    world.late(actor, run, {"completed": False, "cost_usd": 0.6}, f"r{number}", "right")
-                world.end(actor, [run, run], [{"completed": True}] * 2, "none")
 
         @rule(
             actor=actors, bundle=st.integers(1, 3), terms=st.sampled_from(TERMS), far=st.booleans(),

@@ -88,11 +88,14 @@ class Reference(Control):
     def is_late(self, run: Run) -> bool:
         return self._left(run) is not None
 
-    def why_not_act(self, run: Run, kind: str, key: str | None) -> type[Exception] | None:
+    def why_not_act(
+        self, run: Run, kind: str, key: str | None, *, idempotent: bool = False
+    ) -> type[Exception] | None:
         known = run.actions.get(run.by_key.get(key or "", ""))
         if known is not None and known.state == "done":
             return None
-        if known is not None and known.state == "reserved":
+        begun = known if known is not None and known.state == "reserved" else None
+        if begun is not None and not idempotent:
             return InDoubt
         left = self._left(run)
         candidate = run.arm == "candidate" and run.release is not None
@@ -100,21 +103,29 @@ class Reference(Control):
             return Refused
         if left is not None and left.fence != "finish":
             return Refused
-        return CapReached if candidate and not self._room(run, kind) else None
+        return CapReached if candidate and not self._room(run, kind, begun) else None
 
-    def _room(self, run: Run, kind: str) -> bool:
+    def _counted(self, begun: Action | None) -> bool:
+        """Whether one that was begun took its place in the present hour."""
+        return begun is not None and begun.at_us >= self.hour
+
+    def _room(self, run: Run, kind: str, begun: Action | None) -> bool:
         taken = sum(1 for a in run.actions.values() if a.kind == kind and a.state != "failed")
-        if taken >= dict(self.terms.caps.actions_per_run).get(kind, 1e9):
+        if begun is None and taken >= dict(self.terms.caps.actions_per_run).get(kind, 1e9):
             return False
+        if self._counted(begun):
+            return True
         hourly = dict(self.terms.caps.actions_per_hour).get(kind)
         return hourly is None or sum(self.cap(run.release or "", f"action:{kind}")) + 1 <= hourly
 
     def reserved(self, run: Run, kind: str, action_id: str, key: str | None) -> None:
+        before = run.actions.get(action_id)
+        counted = before is not None and before.state == "reserved" and self._counted(before)
         run.actions[action_id] = Action(kind, "reserved", self.now_us, self.is_late(run))
         if key is not None:
             run.by_key[key] = action_id
         hourly = dict(self.terms.caps.actions_per_hour).get(kind)
-        if run.arm == "candidate" and run.release is not None and hourly is not None:
+        if run.arm == "candidate" and run.release is not None and hourly is not None and not counted:
             self.cap(run.release, f"action:{kind}")[0] += 1
 
     def settled(self, run: Run, action_id: str, state: str) -> None:

@@ -1,5 +1,6 @@
 """`make model`: every planted bug has to be found; `make model STEPS=1000000`: that many steps without one.
 
+Both write their section of docs/model.md.
 With `--postgres URL` (a server on which databases may be made) the same on Postgres.
 """
 
@@ -10,22 +11,25 @@ import multiprocessing
 import os
 import sys
 import time
-from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
-from bench import Postgres, Yard  # noqa: E402  found by the line above
+import publishing  # noqa: E402  found by the line above
+from bench import Postgres, Yard  # noqa: E402
 from bugs import BUGS  # noqa: E402
 from finding import Found, search  # noqa: E402
 from situations import never  # noqa: E402
+from tour import STORIES  # noqa: E402
 
 #: examples within which each bug has to be found
 MOST = 2_000
 #: examples of one search of the unbroken code
-CHUNK = 200
+CHUNK = 50
+#: steps of the unbroken code that one process makes before another takes over
+PART = 10_000
 
 
 def _yard(url: str | None) -> Yard:
@@ -61,65 +65,68 @@ def walk(first: int, steps: int, url: str | None = None) -> Found:
         number = first
         while total.steps < steps and total.failure is None:
             found = search(yard, examples=CHUNK, number=number)
-            total.examples, total.steps = total.examples + found.examples, total.steps + found.steps
-            total.reached += found.reached
-            total.cpu_s += found.cpu_s
-            total.failure, number = found.failure, number + 1
+            total.add(found)
+            number += 1
             if found.failure is not None:
                 print(f"seed {number - 1}: {found.failure!r}", flush=True)
     return _plain(total)
 
 
 def bugs(names: list[str], url: str | None, workers: int, examples: int) -> int:
-    """Print one line a bug; return how many were not found."""
-    missed, began = 0, time.perf_counter()
-    print("| bug | found by | examples | steps | seconds | CPU s |\n|---|---|---|---|---|---|", flush=True)
+    """Print one line a bug; return how many were not found. The page is written when all were looked for."""
+    missed, lines, known = 0, [], {each.name: each for each in BUGS}
+    print(
+        "| bug | invariant | found by | examples | steps | seconds | CPU s |\n|---|---|---|---|---|---|---|"
+    )
     with _pool(workers) as pool:
         for future in [pool.submit(find, name, url, 0, examples) for name in names]:
             name, found = future.result()
             missed += found.failure is None
-            said = str(found.failure or "NOT FOUND").replace("|", "/")
-            print(
-                f"| {name} | {said} | {found.examples} | {found.steps} "
-                f"| {found.seconds:.1f} | {found.cpu_s:.1f} |",
-                flush=True,
-            )
-    seconds = time.perf_counter() - began
-    print(f"\n{len(names) - missed} of {len(names)} bugs were found, in {seconds:.0f} s", flush=True)
+            lines.append(publishing.line(known[name], found))
+            print(lines[-1], flush=True)
+    print(f"\n{len(names) - missed} of {len(names)} bugs were found")
+    if len(names) == len(BUGS) and examples == MOST and url is None:
+        said = publishing.table(lines, missed, tour=STORIES, most=MOST)
+        publishing.publish(publishing.BUGS, "make model", said)
     return missed
 
 
-def unbroken(steps: int, url: str | None, workers: int, first: int) -> int:
-    """Make so many steps in all; return 1 where one failed or a situation was never reached."""
-    began, reached, done, examples, failed, cpu_s = time.perf_counter(), Counter[str](), 0, 0, 0, 0.0
+def unbroken(steps: int, minutes: float, url: str | None, workers: int, first: int) -> int:
+    """Make so many steps in all, or as many as the minutes allow, telling how far they are.
+
+    Return 1 where a step failed or a situation was never reached.
+    """
+    began, total, parts, took = time.perf_counter(), Found(), -(-steps // PART), 0.0
     with _pool(workers) as pool:
-        shares = [pool.submit(walk, first + 1_000_000 * n, steps // workers, url) for n in range(workers)]
-        for future in shares:
-            found = future.result()
-            done, examples, reached = done + found.steps, examples + found.examples, reached + found.reached
-            cpu_s += found.cpu_s
-            if found.failure is not None:
-                failed += 1
-                print(f"FAILED: {found.failure}")
-    seconds = time.perf_counter() - began
-    speed = f"{done / seconds:.0f} steps/s, {done / cpu_s:.0f} a CPU second"
-    for name, count in sorted(reached.items(), key=lambda pair: pair[1]):
-        print(f"{count:>10,}  {name}")
-    missing = never(reached)
-    print(f"{done:,} steps in {examples:,} examples, {seconds:.0f} s: {speed}")
-    print(f"never reached: {', '.join(missing)}" if missing else "every situation was reached")
-    return 1 if failed or missing else 0
+        shares = [pool.submit(walk, first + 1_000_000 * n, min(steps, PART), url) for n in range(parts)]
+        for future in as_completed(shares):
+            if future.cancelled():
+                continue
+            total.add(future.result())
+            took = time.perf_counter() - began
+            print(f"{total.steps:,} steps, {total.examples:,} examples, {took:.0f} s", flush=True)
+            if total.failure is not None or took > minutes * 60:
+                for share in shares:
+                    share.cancel()
+    missing = never(total.reached)
+    said = publishing.walked(total, workers, took, missing)
+    print(said)
+    if url is None:
+        publishing.publish(publishing.UNBROKEN, f"make model STEPS={steps}", said)
+    return 1 if total.failure or missing else 0
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    """Each task in a process of its own: what a bug left in a cache dies with it."""
-    spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=spawn, max_tasks_per_child=1)
+    """Each task in a process of its own, that has everything imported: what a bug left dies with it."""
+    warm = multiprocessing.get_context("forkserver")
+    warm.set_forkserver_preload(["__main__"])
+    return ProcessPoolExecutor(workers, mp_context=warm, max_tasks_per_child=1)
 
 
 def main() -> int:
     asked: Any = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--steps", type=int, default=0, help="steps of the unbroken code; 0: the bugs")
+    asked.add_argument("--minutes", type=float, default=1e6, help="after which no more steps are begun")
     asked.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--postgres", help="URL of a server on which databases may be made")
@@ -127,7 +134,7 @@ def main() -> int:
     asked.add_argument("--bug", action="append", help="one bug by its name; may be given again")
     given = asked.parse_args()
     if given.steps:
-        return unbroken(given.steps, given.postgres, given.workers, given.seed)
+        return unbroken(given.steps, given.minutes, given.postgres, given.workers, given.seed)
     names = given.bug or [each.name for each in BUGS]
     return 1 if bugs(names, given.postgres, given.workers, given.examples) else 0
 

@@ -28,6 +28,7 @@ SOMETIMES = (
     "a run: candidate by conversation",
     "a run: candidate by split",
     "a stage was retried",
+    "an action in doubt was made again",
     "an event restored after a promotion",
     "an event reverted",
     "an event reverted while a person was asked",

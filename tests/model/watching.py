@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import AGENT, KEYS, PLACE
 from reference import bucket
+from wire import listener_of, tell
 
 from lastgood import ledger, points, registry
 from lastgood.decision import CANDIDATE, Decision, Reason
@@ -37,6 +38,7 @@ class Watch:
 
     def everything(self, *, moved: bool = True) -> None:
         """Look at all of it; where nothing should have `moved` and nothing was committed, at the routers."""
+        tell()
         version = self.world.observer.version()
         if moved or version != self.version:
             self.version = version
@@ -188,6 +190,9 @@ class Watch:
             cut = world.stores[place].cut
             if not serving._routers:
                 continue
+            if cut and listener_of(world.stores[place]) is not None:
+                self._deaf(place)
+                continue
             for unit, risk in ((UNITS[0], "high"), *((unit, None) for unit in UNITS)):
                 # a writer that died over the word: who meets it waits a moment before the word is settled
                 odd = serving.router.mark.moving
@@ -195,7 +200,12 @@ class Watch:
             self._settles(place, odd=serving.router.mark.moving)
         if world.far is not None:
             for unit in UNITS:
-                self._far(world.far.route(unit), unit)
+                self._far(world.far.route(unit), unit, world.far_knew)
+
+    def _deaf(self, place: int) -> None:
+        """A process that a server can't reach has no word to look at: it is as one on another host."""
+        for unit in UNITS:
+            self._far(self.world.serving[place].router.route(unit), unit, self.world.knew[place])
 
     def _settles(self, place: int, *, odd: bool) -> None:
         """A word that a dead writer left is settled by whoever meets it a moment later."""
@@ -224,9 +234,9 @@ class Watch:
         assert said == wanted, f"{unit} is served {said} instead of {wanted}"
         self.world.reached["a decision for the candidate"] += arm == CANDIDATE
 
-    def _far(self, got: Decision, unit: str) -> None:
+    def _far(self, got: Decision, unit: str, knew: Any) -> None:
         """A router on another host that hears nothing: what it knew, within the lease that it knew."""
-        candidate, share_bp, until_us, epoch = self.world.far_knew
+        candidate, share_bp, until_us, epoch = knew
         ref = self.world.ref
         if got.arm != CANDIDATE:
             return

@@ -57,12 +57,20 @@ class World(Moving):
         return found[0] if found else None
 
     def act(
-        self, actor: int, run: Run, kind: str, key: str | None, end: str, plan: Plan | None = None
+        self,
+        actor: int,
+        run: Run,
+        kind: str,
+        key: str | None,
+        end: str,
+        plan: Plan | None = None,
+        *,
+        idempotent: bool = False,
     ) -> None:
         """An action: through the gate, the effect, settled as `done` or `failed`, or left `open`."""
         known = run.actions.get(run.by_key.get(key or "", ""))
         again = known is not None and known.state == "done"
-        why_not = self.ref.why_not_act(run, kind, key)
+        why_not = self.ref.why_not_act(run, kind, key, idempotent=idempotent)
         if self.ref.is_late(run):
             self.reached["a late action let through" if why_not is None else "a late action refused"] += 1
 
@@ -80,9 +88,12 @@ class World(Moving):
             )
             action_id = answer.id if row is None else self._new_action(run, key)
             assert answer is LOST or not answer.done, "an effect that never happened was passed over"
+            self.reached["an action in doubt was made again"] += (
+                known is not None and known.state == "reserved"
+            )
             self.ref.reserved(run, kind, action_id, key)
 
-        effect = Effect(kind, "c-1", {"undo": kind}, key=key)
+        effect = Effect(kind, "c-1", {"undo": kind}, key=key, idempotent=idempotent)
         gated = self.attempt(actor, lambda s: acting.reserve(s, run.id, effect), why_not, apply, plan)
         if isinstance(gated, acting.Gated) and not gated.done:
             self._effect(actor, run, gated, end)
@@ -152,8 +163,11 @@ class World(Moving):
                 self.ref.ended([run for run, _ in new.values()], [f for _, f in new.values()])
                 self.reached["a rate or a cost fired"] += was != self.ref.release
             if answer is not LOST:
-                assert answer.new == (0 if wrong else len(new))
-                assert len(answer.refused) == (len(runs) if wrong else 0)
+                assert answer.new == (0 if wrong else len(new)), f"{answer.new} outcomes are new"
+                refused = len(answer.refused)
+                assert refused == (len(runs) if wrong else 0), (
+                    f"{refused} reports with {token} token are refused"
+                )
 
         keys = None if token == "none" else KEYS
         durable = any(run.arm == "candidate" for run in runs)
@@ -175,7 +189,7 @@ class World(Moving):
         self.reached["a late report after the release ended"] += run.release not in {None, self.ref.release}
 
         def apply(answer: Any) -> None:
-            assert answer is LOST or answer is not repeated
+            assert answer is LOST or answer is not repeated, "a repeated report is not told from a new one"
             self.ref.reported_late(run, fields, key)
             self.reached["a late report twice"] += repeated
             self.reached["a late report before the outcome"] += run.outcome is None
