@@ -6,7 +6,7 @@ from typing import Any
 
 from afterwards import AFTER
 from bench import Plan
-from core import HOUR
+from core import HOUR, SECOND
 from machine import TERMS
 
 _FINE: dict[str, Any] = {"completed": True, "latency_s": 0.25, "cost_usd": 0.25}
@@ -24,7 +24,7 @@ def _stories() -> Iterator[Callable[[Any], None]]:
             yield partial(_burst, then=then, terms=terms)
         for by in ("hand", "evidence", "event", "rollback"):
             yield partial(_storm, by=by, terms=terms, cut=place == 0)
-    yield _unserved
+    yield from (_unserved, _orphaned)
 
 
 def tour(made: type[Any]) -> None:
@@ -96,6 +96,14 @@ def _unserved(m: Any) -> None:
         m.switch(actor=0, what=what, plan=None)
         m.start(actor=1, bundle=2, terms=TERMS[1], plan=None)
     m.rollback(actor=1, to=-1, vouched=False, plan=None)
+
+
+def _orphaned(m: Any) -> None:
+    """A writer dies over its epoch word; time passes, and somebody settles it."""
+    m.start(actor=0, bundle=1, terms=TERMS[1], plan=None)
+    m.share(actor=0, which=0, share_bp=5_000, lease_us=HOUR, plan=Plan("commit", 0, True))
+    for _ in range(5):
+        m.wait(us=SECOND)
 
 
 def _crashes(m: Any) -> None:
