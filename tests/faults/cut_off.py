@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import signal
 import socket
 import sqlite3
 import threading
@@ -10,9 +11,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from common import AGENT, Line, Place, adopted, main, opened, percentile, serving, store_at
+from common import AGENT, Line, Place, adopted, main, opened, percentile, store_at
 
 import lastgood
 from lastgood import agent as agents
@@ -93,29 +95,30 @@ def watch(served: Serving, seconds: float, seen: Seen) -> None:
             time.sleep(0.002)  # others share this machine
 
 
-def cut_off(place: Place, rounds: int) -> Line:
-    """F5: the last snapshot within the lease, the baseline after it."""
+def cut_off(place: Place, rounds: int, *, freeze: bool = False) -> Line:
+    """F5: the last snapshot within the lease, the baseline after it; with `freeze` the server is stopped."""
     seen, runs, worst = Seen(), Counter(), 0.0
     for _ in range(rounds):
         store = store_at(place.migrated())
         _, candidate = adopted(store)
         opened(store, candidate, lease_us=int(LEASE_S * 1e6))
-        proxy = Proxy(store.url) if place.server is not None else None
+        proxy = Proxy(store.url) if place.server is not None and not freeze else None
         url = proxy.url if proxy is not None else store.url
         lastgood.configure(database=url)
         served = agents.serving(AGENT)
         served.router.route("first")
         time.sleep(0.3)  # until it listens
         served.router.route("second")
-        hide(store, proxy)
-        agent = threading.Thread(target=lambda: runs.update([one_run()]))
-        agent.start()
-        watch(served, LEASE_S * 2, seen)
-        began = time.monotonic()
-        agent.join()
-        runs[one_run()] += 1
-        worst = max(worst, time.monotonic() - began)
+        with frozen(store) if freeze else hidden(store, proxy):
+            agent = threading.Thread(target=lambda: runs.update([one_run()]))
+            agent.start()
+            watch(served, LEASE_S * 2, seen)
+            began = time.monotonic()
+            agent.join()
+            runs[one_run()] += 1
+            worst = max(worst, time.monotonic() - began)
     what = "TCP black hole before the server" if place.server is not None else "the store's folder moved away"
+    what = "every process of the server stopped by SIGSTOP" if freeze else what
     figure = (
         f"{rounds} rounds, lease {LEASE_S:g} s: within it {dict(seen.within)}, after it {dict(seen.after)}; "
         f"candidate decisions after the lease {seen.after['candidate']}, errors {seen.errors}; "
@@ -135,14 +138,44 @@ def one_run() -> str:
         return type(error).__name__
 
 
-def hide(store: Store, proxy: Proxy | None) -> None:
+@contextlib.contextmanager
+def hidden(store: Store, proxy: Proxy | None) -> Iterator[None]:
     """Make the store unreachable."""
     if proxy is not None:
         proxy.cut.set()
-        return
+    else:
+        store.close()
+        folder = store.path.parent
+        os.rename(folder, folder.with_name(f"{folder.name}-away"))  # noqa: PTH104  says what it does
+    yield
+
+
+@contextlib.contextmanager
+def frozen(store: Store) -> Iterator[None]:
+    """Stop a server of our own: its first process, and all that it started."""
+    with store.reading() as txn:
+        [mine] = txn.all("SELECT pg_backend_pid() AS pid")
+        first = parent(mine["pid"])
     store.close()
-    folder = store.path.parent
-    os.rename(folder, folder.with_name(f"{folder.name}-away"))  # noqa: PTH104  says what it does
+    others = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    pids = [first, *(pid for pid in others if parent(pid) == first)]
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def parent(pid: int) -> int:
+    """Id of the process that started another; 0 where it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
 
 
 def holder(url: str, ready) -> None:
@@ -174,7 +207,7 @@ def locked(place: Place, rounds: int) -> Line:
         _, candidate = adopted(store)
         opened(store, candidate)
         lastgood.configure(database=store.url)
-        served = serving(store)
+        served = agents.serving(AGENT)  # a process that never saw the store has no baseline to serve
         served.router.route("first")
         time.sleep(0.3)
         ready = fork.Event()
@@ -197,8 +230,10 @@ def locked(place: Place, rounds: int) -> Line:
 
 
 def run(place: Place, quick: bool) -> Iterator[Line]:
-    """Both, on one kind of store."""
+    """Both, on one kind of store; a server that somebody gave us is not stopped."""
     yield cut_off(place, 1 if quick else ROUNDS)
+    if place.server is not None and not os.environ.get("LASTGOOD_TEST_POSTGRES"):
+        yield cut_off(place, 1 if quick else ROUNDS, freeze=True)
     yield locked(place, 1 if quick else ROUNDS)
 
 
