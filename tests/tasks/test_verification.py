@@ -25,6 +25,7 @@ steps: [{share: 40%, min_runs: 10}]
 block: {size: 10, time: 1 h}
 lease: 6 h
 on_undecided: ask
+alpha: {revert: 0.0001}
 """
 MINUTE = 60_000_000
 
