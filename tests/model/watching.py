@@ -157,7 +157,8 @@ class Watch:
         counts = {
             (r["release_id"], r["metric"]): [r["n"], r["bad"]] for r in txn.all("SELECT * FROM trigger_count")
         }
-        assert counts == {k: v for k, v in ref.counts.items() if k in counts or v != [0, 0]}, "trigger counts"
+        mine_too = {k: v for k, v in ref.counts.items() if k in counts or v != [0, 0]}
+        assert counts == mine_too, f"trigger counts {counts} instead of {mine_too}"
         if (seen := (wanted[1], wanted[2])) != self.checked:
             self.checked = seen
             self._sums(txn)
