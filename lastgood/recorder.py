@@ -174,7 +174,7 @@ def _record(
         vetted = _Vetted(list(reports), [report.origin for report in reports if report.origin])
     courts = _courts(txn, vetted.origins, durable=durable)
     tallies = Tallies()
-    late = _late_reports(txn, vetted)
+    late = _late_reports(txn, vetted, courts)
     _insert(txn, vetted, courts, tallies, late)
     tallies.write(txn)
     _judge(txn, vetted, courts, late)
@@ -219,10 +219,13 @@ def _insert(txn: Transaction, vetted: _Vetted, courts: Courts, tallies: Tallies,
         raise _Clash
 
 
-def _late_reports(txn: Transaction, vetted: _Vetted) -> Late:
+def _late_reports(txn: Transaction, vetted: _Vetted, courts: Courts) -> Late:
     """Late reports that came before the outcome of their run, by run."""
-    releases = {origin.release_id for origin in vetted.origins if origin.release_id is not None}
-    if not any(txn.one(sql.TRIGGER_STATE, release_id=r, name=_EARLY) for r in sorted(releases)):
+    releases = {origin.release_id for origin in vetted.origins}
+    known = sorted(release for release in releases if release is not None)
+    # nothing is noted of runs of no release, which count in the watch after a promotion
+    watched = None in releases and any(court.watches_baseline for court in courts.values())
+    if not watched and not any(txn.one(sql.TRIGGER_STATE, release_id=r, name=_EARLY) for r in known):
         return {}
     statement, values = sql.among(sql.LATE_AMONG, [report.run_id for report in vetted.reports])
     late: Late = {}

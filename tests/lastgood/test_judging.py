@@ -356,6 +356,15 @@ def test_in_the_watch_rates_put_the_last_known_good_back(desk, take, terms):
     assert ended > 2
 
 
+def test_in_the_watch_a_late_report_that_comes_before_the_outcome_counts(desk, take, terms):
+    promoted(desk, terms, triggers=rate("completion", 0.2))
+    run = take()
+    recorder.record_late(desk.store, run.run_id, {"completed": False})
+    end(desk, run, completed=True)
+    counted = desk.one("SELECT n, bad FROM trigger_count WHERE metric = 'completion'")
+    assert (counted["n"], counted["bad"]) == (1, 1)
+
+
 def test_a_run_of_the_candidate_that_ends_after_its_promotion_is_judged(desk, take, terms):
     release_id = desk.live(terms=terms(watch_us=45 * MINUTE))
     run = take()
