@@ -25,7 +25,7 @@ from tasks.commands.options import (
     history_option,
     seed_option,
     variants_option,
-)  # fmt: skip
+)
 from tasks.planned import Known
 
 _EXAMPLES = """\b
