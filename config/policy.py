@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from config import checks, sections
+from config import checks, sections, triggers
 from config.complaints import complain
 from config.document import Document, digest_of, read_frozen, read_yaml
 from config.durations import Duration, between, format_duration
@@ -130,8 +130,8 @@ class Policy(sections.Section):
         description="Rates known beforehand, used where history is short: how often the guardrail's column "
         "is true (completion 0.92 is 92% completed; escalation 0.06 is 6% escalated).",
     )
-    declared_triggers: sections.TriggersSpec = Field(
-        default=sections.TriggersSpec(),
+    declared_triggers: triggers.TriggersSpec = Field(
+        default=triggers.TriggersSpec(),
         alias="triggers",
         title="Triggers",
         description="Rules that revert at once.",
