@@ -10,6 +10,7 @@ import ctypes
 import itertools
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -36,6 +37,38 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# -- The same ids every time: a release's id is the salt of its assignment, and a healthy release is reverted
+# -- in up to `alpha` of all draws. No test may be decided by the luck of one.
+
+_drawn = random.Random()
+os.register_at_fork(after_in_child=_drawn.seed)  # siblings must not draw the same ids
+
+
+def pytest_sessionstart() -> None:
+    """Ids are drawn from what each fixture and each test seeds for itself."""
+    from lastgood import ids
+
+    ids.secrets = SimpleNamespace(randbits=_drawn.getrandbits)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: Any, request: Any) -> Any:
+    """A shared fixture draws what it draws, whichever test asked for it first."""
+    if fixturedef.scope == "function":
+        return (yield)
+    before = _drawn.getstate()
+    _drawn.seed(f"{fixturedef.baseid} {fixturedef.argname} {getattr(request, 'param', '')}")
+    try:
+        return (yield)
+    finally:
+        _drawn.setstate(before)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: Any) -> None:
+    """A test draws what it draws, whichever ran before it."""
+    _drawn.seed(item.nodeid)
 
 
 @pytest.fixture(scope="session")

@@ -33,12 +33,6 @@ steps: [{share: 20%, min_runs: 10, rule_out: 4}, {share: 50%, min_runs: 10}]
 ONE_STEP = POLICY.replace("{share: 20%, min_runs: 10, rule_out: 4}, ", "")
 
 
-@pytest.fixture(autouse=True)
-def the_same_ids_every_time(monkeypatch):
-    """A release's id is the salt of its assignment: a test must not be decided by the luck of a draw."""
-    monkeypatch.setattr("lastgood.ids.secrets.randbits", random.Random(1).getrandbits)
-
-
 class Unsynced(Store):
     """A store that waits for no disk: a test survives no power cut, and a kill loses nothing without it."""
 

@@ -30,7 +30,7 @@ guardrails:
   polite: {column: polite, bad: false, margin: 45 points}
 reference: {polite: 0.9}
 referee: {column: polite, sample: 100%, rubric: "is it polite?"}
-alpha: {promote: 0.2}
+alpha: {revert: 0.01, promote: 0.2}
 caps: {spend_usd_per_hour: null, spend_usd_per_run: null, runs_per_hour: null}
 steps: [{share: 50%, min_runs: 20}]
 block: {size: 10, time: 1 h}
