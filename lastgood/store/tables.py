@@ -9,7 +9,7 @@ that refuse an UPDATE or DELETE, and each row carries a digest that is checked w
 from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, Index, Integer, LargeBinary, Text, text
 from sqlmodel import Field, SQLModel
 
-from lastgood.store import containment_tables  # noqa: F401  its tables are part of the schema
+from lastgood.store import containment_tables, incident_tables  # noqa: F401  their tables are part of the schema
 
 BIG = BigInteger().with_variant(Integer, "sqlite")
 LIVE = text("ended_us IS NULL")
@@ -283,6 +283,10 @@ class OutcomeRow(SQLModel, table=True):
     metrics: str = Field(sa_column=_long())  #: JSON map of free metrics
     input: str | None = Field(default=None, sa_column=_long(nullable=True))
     output: str | None = Field(default=None, sa_column=_long(nullable=True))
+    parts_read: int | None = None  #: bit n: the agent read the nth of `lastgood.part.KINDS`; None: not known
+    error_text: str | None = Field(
+        default=None, sa_column=_long(nullable=True)
+    )  #: the exception's message, normalised
 
 
 class LateReportRow(SQLModel, table=True):
