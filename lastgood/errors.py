@@ -4,6 +4,7 @@ LastgoodError
 ├── InvalidInput        what was given can't be used; nothing was written
 │   ├── InvalidBundle
 │   ├── InvalidPolicy
+│   ├── InvalidProfile  an agent's profile can't be used
 │   ├── InvalidEvidence
 │   ├── InvalidMove     the control point's state does not allow this move
 │   ├── InvalidRuns     a file of recorded runs can't be read
@@ -42,6 +43,10 @@ class InvalidBundle(InvalidInput):
 
 class InvalidPolicy(InvalidInput):
     """A policy can't be used."""
+
+
+class InvalidProfile(InvalidInput):
+    """An agent's profile can't be used."""
 
 
 class InvalidEvidence(InvalidInput):
