@@ -23,11 +23,11 @@ NOISE = 0.0038
 
 def bare(salt: str, share_bp: int) -> Callable[[str], bool]:
     """The quickest correct split that CPython has: a hash begun once, digests compared as bytes."""
-    copy = blake2b(salt.encode(), digest_size=8).copy
+    begun = blake2b(salt.encode(), digest_size=8)
     limit = (-(-(share_bp << 64) // 10_000)).to_bytes(8, "big")
 
     def split(unit: str) -> bool:
-        hashed = copy()
+        hashed = begun.copy()
         hashed.update(unit.encode())
         return hashed.digest() < limit
 
