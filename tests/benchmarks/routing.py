@@ -57,8 +57,12 @@ def each(decide: Callable[[str], object], units: list[str]) -> Callable[[], None
 
 
 def by_turns(routes: list[Callable[[str], object]], units: list[str]) -> Callable[[], None]:
-    """Work: decide for every unit, each for the next agent."""
-    turns = [(routes[number % len(routes)], unit) for number, unit in enumerate(units)]
+    """Work: decide for every unit, each for the next agent.
+
+    Ten times over: what a round begins with, nobody having asked these agents for a while, is the least of it,
+    as it is for one agent.
+    """
+    turns = [(routes[number % len(routes)], unit) for number, unit in enumerate(units * 10)]
 
     def work() -> None:
         for route, unit in turns:
