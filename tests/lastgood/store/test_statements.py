@@ -10,7 +10,7 @@ from lastgood.store.connection import Store
 SQL = {
     name: value
     for name, value in {**vars(statements), **vars(pruning), **vars(telling)}.items()
-    if name.isupper() and not name.startswith("_") and isinstance(value, str)
+    if name.isupper() and not name.startswith(("_", "OLD_")) and isinstance(value, str)
 }
 #: parameters that are no column's name, and are no number
 TEXTS = {"low", "high", "among"}
