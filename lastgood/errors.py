@@ -111,6 +111,14 @@ class BadToken(Refused):
     """A report's run token is missing, forged, expired or another run's; the report was counted, not kept."""
 
 
+class Denied(Refused):
+    """A rehearsal denies what would reach outside: nothing was sent."""
+
+
+class MissingFixture(Denied):
+    """A rehearsal has no recorded answer to a call; the message names the call."""
+
+
 class StoreError(LastgoodError):
     """The store can't be used."""
 
