@@ -29,6 +29,7 @@ _OWN = {
     "run": ("show", "run"),
     "ledger": ("ledger", "ledger"),
     "incident": ("incidents", "incident"),
+    "token": ("tokens", "token"),
 }
 
 

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
@@ -119,5 +119,5 @@ def _quarantine_item() -> None:
 
 def downgrade() -> None:
     """Refuse: going back would lose incidents and what was undone."""
-    msg = "schema 0004 holds what 0003 can't: restore a backup instead"
+    msg = "schema 0007 holds what 0006 can't: restore a backup instead"
     raise RuntimeError(msg)
