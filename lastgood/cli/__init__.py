@@ -28,8 +28,8 @@ _OWN = {
     "status": ("show", "status"),
     "run": ("show", "run"),
     "ledger": ("ledger", "ledger"),
-    "incident": ("incidents", "incident"),
     "token": ("tokens", "token"),
+    "incident": ("incidents", "incident"),
 }
 
 

@@ -28,9 +28,9 @@ KEPT = {
     *("control_point", "served", "quarantine", "release", "stop", "refusal"),  # who serves, and the story
     "reservation",  # goes when it is settled or expires
     "ledger_anchor",
-    *("incident", "recovery_approval"),  # what was learnt, and who let something be undone
     "agent_profile",  # as long as the agent
-    "access_token",  # as long as somebody may use it
+    "access_token",  # who was let in, ended ones too
+    *("incident", "recovery_approval"),  # what was learnt, and who let something be undone
 }
 
 
