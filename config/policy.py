@@ -16,6 +16,7 @@ from config.document import Document, digest_of, read_frozen, read_yaml
 from config.durations import Duration, between, format_duration
 from config.metrics import DEFAULTS, fill, order
 from config.quantities import Rate, Weight
+from config.recovery import RecoverySpec
 from config.referee import RefereeSpec, check_referee
 from evaluators.blocks import WHOLE
 from evaluators.referees import Sampler, sampler
@@ -194,6 +195,11 @@ class Policy(sections.Section):
         validate_default=True,
         title="Cooldown",
         description="Wait before a candidate that was reverted without quarantine may be released again.",
+    )
+    recovery: RecoverySpec = Field(
+        default=RecoverySpec(),
+        title="Recovery",
+        description="How the actions of a bad window are undone.",
     )
     preflight: sections.PreflightSpec = Field(
         default=sections.PreflightSpec(),

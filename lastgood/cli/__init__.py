@@ -30,6 +30,7 @@ _OWN = {
     "ledger": ("ledger", "ledger"),
     "token": ("tokens", "token"),
     "incident": ("incidents", "incident"),
+    "quarantine": ("quarantine", "quarantine"),
 }
 
 
