@@ -6,9 +6,10 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from lastgood.service import intake, limits, moving, ofrep, problems
+from lastgood.service import intake, limits, moving, ofrep, problems, reading, starting, watching
 from lastgood.service.desk import Desk
 from lastgood.service.door import Door
+from lastgood.service.figures import Measured
 from lastgood.store.connection import Store
 
 
@@ -28,7 +29,8 @@ def create(store: Store, environment: str = "production") -> FastAPI:
     )
     app.state.desk = Desk(store, Door(store), environment)
     app.add_middleware(limits.Bodies)
+    app.add_middleware(Measured, figures=app.state.desk.figures)
     problems.install(app)
-    for routes in (ofrep, intake, moving):
+    for routes in (ofrep, intake, moving, reading, starting, watching):
         app.include_router(routes.router)
     return app

@@ -12,6 +12,7 @@ from lastgood import registry
 from lastgood.bundle import check_name
 from lastgood.roles import Act, Principal
 from lastgood.service.door import Door
+from lastgood.service.figures import Figures
 from lastgood.snapshot import Serving
 from lastgood.store.connection import Store
 
@@ -27,6 +28,7 @@ class Desk:
     door: Door
     #: where a request that names no environment goes
     environment: str
+    figures: Figures = field(default_factory=Figures)
     _serving: dict[tuple[str, str], Serving] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

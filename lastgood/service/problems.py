@@ -43,10 +43,16 @@ class TooMuch(InvalidInput):
     """A body is larger, or a batch longer, than the service takes at once."""
 
 
+class NotHere(Refused):
+    """The service does not run in a checkout, whose folders would decide this."""
+
+
 def status_of(error: LastgoodError) -> int:
     """Return the HTTP status of an error."""
     if isinstance(error, TooMuch):
         return 413
+    if isinstance(error, NotHere):
+        return 501
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 

@@ -38,6 +38,10 @@ LEDGER_TAIL = """
 SELECT * FROM ledger WHERE agent = :agent AND environment = :environment ORDER BY seq DESC LIMIT 1
 """
 LEDGER = "SELECT * FROM ledger WHERE agent = :agent AND environment = :environment ORDER BY seq"
+LEDGER_PAGE = """
+SELECT * FROM ledger WHERE agent = :agent AND environment = :environment AND seq > :after
+  ORDER BY seq LIMIT :most
+"""
 LEDGER_OF_RELEASE = """
 SELECT * FROM ledger WHERE agent = :agent AND environment = :environment
   AND release_id = :release_id ORDER BY seq
