@@ -18,7 +18,7 @@ def serve(host: str, port: int, *, beyond_loopback: bool) -> None:
     `lastgood token make NAME --role agent` makes one.
     """
     if not (beyond_loopback or _is_loopback(host)):
-        msg = f"{host} is no loopback address: tokens would cross the network in clear; or say --beyond-loopback"
+        msg = f"{host} is no loopback address: tokens would cross in clear; or say --beyond-loopback"
         raise click.UsageError(msg)
     try:
         import uvicorn

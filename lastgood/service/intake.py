@@ -1,8 +1,8 @@
 """Intake: runs, outcomes, late reports, events and actions of agents in any language.
 
 Outcomes and late reports come in batches of JSON lines, each with its run's token. What is answered 200
-has been committed. A line that can't be used is named with its place, and the others are written; a batch of which
-no line can be read is refused whole.
+has been committed. A line that can't be used is named with its place, and the others are written; a batch
+of which no line can be read is refused whole.
 """
 
 import json
