@@ -11,7 +11,7 @@ SQL = {
     name: value
     for module in (access, pruning, statements, telling)
     for name, value in vars(module).items()
-    if name.isupper() and not name.startswith("_") and isinstance(value, str)
+    if name.isupper() and not name.startswith(("_", "OLD_")) and isinstance(value, str)
 }
 #: parameters that are no column's name, and are no number
 TEXTS = {"low", "high", "among"}
