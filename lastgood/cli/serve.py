@@ -5,6 +5,7 @@ import ipaddress
 import click
 
 from lastgood import agent as agents
+from lastgood import identity
 from lastgood.cli.common import store
 
 
@@ -29,6 +30,7 @@ def serve(host: str, port: int, *, beyond_loopback: bool) -> None:
         raise click.ClickException(msg) from error
     held = store()
     held.check_schema()
+    identity.keys(held)
     app = create(held, agents.environment_name())
     uvicorn.run(app, host=host, port=port, timeout_keep_alive=30, h11_max_incomplete_event_size=65_536)
 

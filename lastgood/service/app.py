@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from lastgood import identity
 from lastgood.service import intake, limits, moving, ofrep, problems, reading, starting, watching
 from lastgood.service.desk import Desk
 from lastgood.service.door import Door
@@ -19,6 +20,7 @@ def create(store: Store, environment: str = "production") -> FastAPI:
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
         store.check_schema()
+        identity.keys(store)  # said now, and not at the first run
         yield
 
     app = FastAPI(
