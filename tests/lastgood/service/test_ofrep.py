@@ -7,6 +7,10 @@ EVALUATE = "/ofrep/v1/evaluate/flags"
 KNOWN = {"STATIC", "TARGETING_MATCH", "SPLIT", "DISABLED", "UNKNOWN"}
 
 
+#: what the store does on either kind is tried beneath this layer
+pytestmark = pytest.mark.only("sqlite")
+
+
 @pytest.fixture
 def live(desk):
     """A release that serves its candidate to half of the units."""
@@ -105,7 +109,6 @@ def test_a_name_of_ones_own_tells_runs_of_one_unit_apart(service, desk):
         ('{"context": {"targetingKey": "u", "environment": 1}}', "INVALID_CONTEXT"),
     ],
 )
-@pytest.mark.only("sqlite")
 def test_a_body_that_can_not_be_used_has_the_protocols_error(service, desk, body, code):
     for role in ("observer", "agent"):
         answer = service.ask(role, "POST", f"{EVALUATE}/support", content=body.encode())
@@ -125,7 +128,9 @@ def test_an_unknown_flag_is_not_found(service, key):
 
 def test_without_a_valid_token_nothing_is_said(service):
     for headers in ({}, {"Authorization": "Bearer x"}, {"X-API-Key": "x"}, {"Authorization": "Basic eDp5"}):
-        answer = service.post(None, f"{EVALUATE}/support", {"context": {"targetingKey": "u"}}, headers=headers)
+        answer = service.post(
+            None, f"{EVALUATE}/support", {"context": {"targetingKey": "u"}}, headers=headers
+        )
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"] == "Bearer"
         assert "support" not in answer.text
