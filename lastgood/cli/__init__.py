@@ -30,6 +30,7 @@ _OWN = {
     "ledger": ("ledger", "ledger"),
     "token": ("tokens", "token"),
     "serve": ("serve", "serve"),
+    "incident": ("incidents", "incident"),
 }
 
 
