@@ -17,7 +17,11 @@ LastgoodError
 │   ├── Quarantined
 │   ├── CapReached
 │   ├── InDoubt         whether an earlier call with this key took effect is not known
-│   └── BadToken        a report's run token is missing, forged, expired or another run's
+│   ├── BadToken        a report's run token is missing, forged, expired or another run's
+│   ├── Unauthenticated a request to the service shows no valid access token
+│   ├── Forbidden       its token's role or scope does not allow that
+│   └── Denied          a rehearsal denies what would reach outside
+│       └── MissingFixture
 └── StoreError          the store can't be used
     ├── StoreUnavailable
     ├── SchemaMismatch
@@ -114,6 +118,22 @@ class InDoubt(Refused):
 
 class BadToken(Refused):
     """A report's run token is missing, forged, expired or another run's; the report was counted, not kept."""
+
+
+class Unauthenticated(Refused):
+    """A request to the service shows no access token that is valid now."""
+
+
+class Forbidden(Refused):
+    """The access token's role or scope does not allow what was asked; the message says which would."""
+
+
+class Denied(Refused):
+    """A rehearsal denies what would reach outside: nothing was sent."""
+
+
+class MissingFixture(Denied):
+    """A rehearsal has no recorded answer to a call; the message names the call."""
 
 
 class StoreError(LastgoodError):

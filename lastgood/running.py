@@ -189,10 +189,17 @@ class Run:
             await asyncio.shield(asyncio.to_thread(self._end, error))
 
     def _end(self, error: BaseException | None) -> None:
-        outcome, worked_s = self._outcome, time.monotonic() - self._began
         if self._suspended:
+            worked_s = time.monotonic() - self._began
             self._tell(lambda: suspend(self._store, self.id, self._held(worked_s)))
             return
+        outcome = self._settled(error)
+        report = Report(self.id, outcome, self.input, self.output, self._assigned.origin)
+        self._tell(lambda: self._recorder.record(report, urgent=self.arm == CANDIDATE))
+
+    def _settled(self, error: BaseException | None) -> Outcome:
+        """What the run reported, completed by how it ended."""
+        outcome = self._outcome
         if _is_gone(error):
             outcome.status = "disconnected"
         elif error is not None:
@@ -200,12 +207,11 @@ class Run:
         elif outcome.completed is None:
             outcome.completed = True
         if outcome.latency_s is None:
-            outcome.latency_s = worked_s
+            outcome.latency_s = time.monotonic() - self._began
         outcome.settle_cost()
         if self._seam.manifest.checks:
             outcome.metrics.setdefault(TOOL_MALFORMED, False)
-        report = Report(self.id, outcome, self.input, self.output, self._assigned.origin)
-        self._tell(lambda: self._recorder.record(report, urgent=self.arm == CANDIDATE))
+        return outcome
 
     def _held(self, worked_s: float) -> Held:
         return Held(self._outcome, worked_s, self.input, self.output)

@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, Index, Integer,
 from sqlmodel import Field, SQLModel
 
 from lastgood.store import (  # their tables are part of the schema
+    access_tables,  # noqa: F401
     containment_tables,  # noqa: F401
     telling_tables,  # noqa: F401
 )

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
@@ -66,5 +66,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: going back would lose what nobody was told yet."""
-    msg = "schema 0005 holds what 0004 can't: restore a backup instead"
+    msg = "schema 0006 holds what 0005 can't: restore a backup instead"
     raise RuntimeError(msg)
