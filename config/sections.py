@@ -301,12 +301,12 @@ class WatchSpec(Section):
         ge=10,
         le=100_000,
         title="Enough runs",
-        description="Matured runs since the switch at which the final verdict is made before every metric is.",
+        description="Matured runs since the switch at which the final verdict is made, at the earliest.",
     )
     alpha: Annotated[float, Field(ge=1e-4, le=0.2)] = Field(
         default=0.05,
         title="Alpha",
-        description="Chance that a healthy bundle is called worse, and that harm that goes on is called gone.",
+        description="Chance that a healthy bundle is called worse, or that lasting harm is called gone.",
     )
     tolerance: RelativeMargin = Field(
         default=0.25,
@@ -320,7 +320,7 @@ class WatchSpec(Section):
         description="Part of the harm, in log odds, that must be proven gone before it is called fixed.",
     )
     rule_out: float = Field(
-        default=2.0,
+        default=3.0,
         gt=1,
         le=20,
         title="Harm to rule out",

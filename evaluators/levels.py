@@ -43,7 +43,7 @@ class Outcomes:
         last = slice(-newest, None) if newest else slice(None)
         code = self.stratum[last]
         n = np.bincount(code, minlength=strata).astype(np.float64)
-        return n, np.bincount(code, weights=self.bad[last], minlength=strata)
+        return n, np.bincount(code, weights=self.bad[last], minlength=strata).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

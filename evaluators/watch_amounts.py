@@ -80,8 +80,8 @@ def _apart(ours: FloatArray, theirs: FloatArray, cap: float) -> float:
     blocks = -(-len(both) // TILT)
     total = np.zeros(len(STAKES))
     for mine, other in zip(np.array_split(ours, blocks), np.array_split(theirs, blocks), strict=True):
-        scores = [(np.minimum(part, cap) - centre) / sd for part in (mine, other)]
-        total += tilt_log_e(*scores, STAKES)
+        scores = tuple((np.minimum(part, cap) - centre) / sd for part in (mine, other))
+        total += tilt_log_e(scores[0], scores[1], STAKES)
     return float(log_mean_exp(stake_prior(COST_CENTRE), total))
 
 
@@ -123,7 +123,9 @@ def series_groups(series: Series, seen: Seen) -> dict[Group, FloatArray]:
     """
     points = np.array(series.points, dtype=np.float64).reshape(-1, 2)
     if not np.isfinite(points).all():
-        raise InvalidEvidence(f"watch, signal {series.name}: a value is no finite number; leave the point out")
+        raise InvalidEvidence(
+            f"watch, signal {series.name}: a value is no finite number; leave the point out"
+        )
     if (np.diff(points[:, 0]) < 0.0).any():
         raise InvalidEvidence(f"watch, signal {series.name}: its points do not rise in time")
     at = points[:, 0]
@@ -163,9 +165,7 @@ def _lengths(points: int) -> list[int]:
 
 
 def _over_lately(past: FloatArray, rate: FloatArray) -> float:
-    found = [
-        rate_over(np.array([float(k)]), np.array([past[-k:].sum()]), rate) for k in _lengths(len(past))
-    ]
+    found = [rate_over(np.array([float(k)]), np.array([past[-k:].sum()]), rate) for k in _lengths(len(past))]
     return float(log_sum_exp(found) - np.log(len(SUFFIXES))) if found else 0.0
 
 

@@ -154,9 +154,7 @@ def _located(
     if len(seen) < 2:
         return verdict
     line = float(np.log(len(seen) / rules.alpha))
-    proven = [
-        place for place in seen if rate_over(n[[place]], bad[[place]], worse[[place]]) >= line
-    ]
+    proven = [place for place in seen if rate_over(n[[place]], bad[[place]], worse[[place]]) >= line]
     rest = [place for place in seen if place not in proven]
     spared = bool(rest) and rate_over(n[rest], bad[rest], worse[rest]) < 0.0
     named = tuple(strata.names[place] for place in proven) if spared else ()

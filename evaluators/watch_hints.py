@@ -42,7 +42,7 @@ def _models(seen: Seen) -> Iterator[Hint]:
     if new and known:
         yield Hint(
             "model",
-            f"the model changed under the same bundle: {_list(new)} answered, before it was {_list(sorted(known))}",
+            f"the model changed under the same bundle: {_list(new)} answered, before {_list(sorted(known))}",
         )
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 #: flags of runs that a watch reads, in the order of reports; a column holds 1.0 bad, 0.0 good, NaN not said
 FLAGS = ("errors", "completion", "validation", "escalation", "incidents", "events")
 #: those that say whether the agent works at all: after a promotion each of them has to hold
-CORE = ("errors", "completion", "validation")
+CORE = ("completion", "validation")
 #: US dollars a run
 SPEND = "spend"
 
@@ -65,7 +65,7 @@ class WatchRules:
     #: part of the harm, in log odds, that has to be proven gone, 0..1
     recovery: float = 0.5
     #: ratio of odds that has to be ruled out after a promotion
-    rule_out: float = 2.0
+    rule_out: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)

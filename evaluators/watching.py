@@ -9,8 +9,9 @@ After a revert, in this order:
 4. `inconclusive`: a person looks.
 
 After a promotion: worse than before is `elsewhere` only where the promoted bundle is worse than it was itself
-as the candidate, else the bundle may be at fault and a person looks; `fixed` (it holds) where twice the odds
-are ruled out on every core signal. Each e-value may be looked at at any time (STATISTICS.md, section 2(f)).
+as the candidate, else the bundle may be at fault and a person looks; `fixed` (it holds) where the policy's
+odds ratio is ruled out on every core signal. Each e-value may be looked at at any time (STATISTICS.md,
+section 2(f)).
 """
 
 from collections.abc import Sequence
@@ -31,8 +32,8 @@ from evaluators.watched import (
     Kind,
     Seen,
     SignalVerdict,
-    WatchRules,
     Watched,
+    WatchRules,
     Word,
 )
 from lastgood.errors import InvalidEvidence
@@ -54,7 +55,9 @@ def judge(seen: Seen, rules: WatchRules) -> Watched:
 
 def _check(seen: Seen, rules: WatchRules) -> None:
     if not seen.from_us <= seen.at_us <= seen.until_us:
-        raise InvalidEvidence("watch: the window begins before the switch, and the switch is no later than now")
+        raise InvalidEvidence(
+            "watch: the window begins before the switch, and the switch is no later than now"
+        )
     if not 0.0 < rules.alpha < 1.0 or rules.tolerance < 1.0 or not 0.0 < rules.recovery < 1.0:
         raise InvalidEvidence(f"watch: {rules} can't be; alpha and recovery are between 0 and 1")
     missing = {"group", "stratum", "block", "at_us", *FLAGS, SPEND} - set(seen.runs.columns)
