@@ -29,6 +29,7 @@ _OWN = {
     "run": ("show", "run"),
     "ledger": ("ledger", "ledger"),
     "token": ("tokens", "token"),
+    "incident": ("incidents", "incident"),
 }
 
 
