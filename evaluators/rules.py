@@ -18,6 +18,14 @@ class Undecided(StrEnum):
     ASK = "ask"  #: hold at share 0 and ask a person, who may promote it as vouched
 
 
+class Gate(StrEnum):
+    """What a policy may have a person approve first."""
+
+    START = "start"  #: the first share
+    STEP = "step"  #: each further step
+    PROMOTE = "promote"  #: the promotion by evidence
+
+
 class Mode(StrEnum):
     """Who switches traffic."""
 
@@ -159,6 +167,8 @@ class Rules:
     #: whether the recorded share is the one that dealt the runs; else (a foreign flag) harm is judged given
     #: each closed block's own split and the mismatch check rests
     share_ours: bool = True
+    #: what a person has to approve first
+    approve: frozenset[Gate] = frozenset()
 
     @property
     def classes(self) -> dict[int, tuple[Guardrail, ...]]:
@@ -202,6 +212,7 @@ __all__ = [
     "HOUR",
     "MINUTE",
     "SECOND",
+    "Gate",
     "Guardrail",
     "Kind",
     "Mode",
