@@ -17,6 +17,7 @@ LastgoodError
 │   ├── CapReached
 │   ├── InDoubt         whether an earlier call with this key took effect is not known
 │   └── BadToken        a report's run token is missing, forged, expired or another run's
+├── PrefectUnusable     Prefect's API can't be used; the control point does not need it
 └── StoreError          the store can't be used
     ├── StoreUnavailable
     ├── SchemaMismatch
@@ -109,6 +110,10 @@ class InDoubt(Refused):
 
 class BadToken(Refused):
     """A report's run token is missing, forged, expired or another run's; the report was counted, not kept."""
+
+
+class PrefectUnusable(LastgoodError):
+    """Prefect's API can't be used; nothing was moved, and the control point does not need it."""
 
 
 class StoreError(LastgoodError):
