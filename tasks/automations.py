@@ -26,8 +26,11 @@ HEARTBEAT_LOST = "lastgood: heartbeat lost"
 RUN_CRASHED = "lastgood: run crashed"
 TRIGGER_FIRED = "lastgood: trigger fired"
 ACTION_FAILED = "lastgood: action failed"
-_OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
-_RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
+_OURS: dict[str, str | list[str]] = {
+    "prefect.resource.role": "tag",
+    "prefect.resource.id": f"prefect.tag.{TAG}",
+}
+_RUNS: dict[str, str | list[str]] = {"prefect.resource.id": "prefect.flow-run.*"}
 
 
 def heartbeat_lost(lost_after: timedelta = LOST_AFTER) -> AutomationCore:
@@ -47,10 +50,8 @@ def heartbeat_lost(lost_after: timedelta = LOST_AFTER) -> AutomationCore:
         within=lost_after,
     )
     message = f"no sign of life for {lost_after.total_seconds():.0f} s: its process is gone"
-    crashed = ChangeFlowRunState(state=StateType.CRASHED, message=message)
-    return _automation(
-        HEARTBEAT_LOST, "A run without a sign of life is marked as crashed.", trigger, crashed
-    )
+    crashed = ChangeFlowRunState(name=None, state=StateType.CRASHED, message=message, force=False)
+    return _automation(HEARTBEAT_LOST, "A run without a sign of life is marked as crashed.", trigger, crashed)
 
 
 def run_crashed(evaluate: UUID) -> AutomationCore:
@@ -58,7 +59,10 @@ def run_crashed(evaluate: UUID) -> AutomationCore:
 
     A crashed evaluation starts none: the schedule does that.
     """
-    flow = {"prefect.resource.role": "flow", "prefect.resource.name": "!evaluate_canaries"}
+    flow: dict[str, str | list[str]] = {
+        "prefect.resource.role": "flow",
+        "prefect.resource.name": "!evaluate_canaries",
+    }
     trigger = EventTrigger(
         expect={"prefect.flow-run.Crashed"},
         match=_RUNS,
@@ -67,7 +71,7 @@ def run_crashed(evaluate: UUID) -> AutomationCore:
         threshold=1,
         within=timedelta(0),
     )
-    action = RunDeployment(source="selected", deployment_id=evaluate, parameters={})
+    action = _starts(evaluate, {})
     return _automation(RUN_CRASHED, "After a crash the evaluation looks at once.", trigger, action)
 
 
@@ -82,7 +86,7 @@ def trigger_fired(follow_up: UUID) -> AutomationCore:
     )
     names = ("agent", "environment")
     parameters = {name: _text(f"event.payload.{name}") for name in names}
-    action = RunDeployment(source="selected", deployment_id=follow_up, parameters=parameters)
+    action = _starts(follow_up, parameters)
     return _automation(TRIGGER_FIRED, "After a revert what comes after it is started.", trigger, action)
 
 
@@ -99,8 +103,14 @@ def action_failed(inform: UUID) -> AutomationCore:
         "about": _text("event.resource['prefect.resource.name']"),
         "text": _text("event.payload.reason"),
     }
-    action = RunDeployment(source="selected", deployment_id=inform, parameters=parameters)
+    action = _starts(inform, parameters)
     return _automation(ACTION_FAILED, "A failed action of these is told to people.", trigger, action)
+
+
+def _starts(deployment: UUID, parameters: dict[str, Any]) -> RunDeployment:
+    return RunDeployment(
+        source="selected", deployment_id=deployment, parameters=parameters, job_variables=None
+    )
 
 
 def _text(expression: str) -> dict[str, Any]:
@@ -112,9 +122,7 @@ def _automation(name: str, description: str, trigger: EventTrigger, action: Any)
     return AutomationCore(name=name, description=description, trigger=trigger, actions=[action])
 
 
-def wanted(
-    deployments: Mapping[str, UUID], lost_after: timedelta = LOST_AFTER
-) -> tuple[AutomationCore, ...]:
+def wanted(deployments: Mapping[str, UUID], lost_after: timedelta = LOST_AFTER) -> tuple[AutomationCore, ...]:
     """Every automation that these deployments, by name, allow."""
     made = [heartbeat_lost(lost_after)]
     for name, build in (

@@ -43,7 +43,7 @@ class Choices:
     def of(self, field: str) -> tuple[str, ...]:
         """What a field may hold; empty where everything may, or where there is nothing to choose from yet."""
         if field in {"candidate", "bundle"}:
-            return (*self.bundles, *(label.split()[0] for label in self.bundles))
+            return (*self.bundles, *(reference(label) for label in self.bundles))
         if field == "to":
             return ("", *self.of("bundle")) if self.bundles else ()
         lists = {"agent": self.agents, "environment": self.environments, "policy": self.policies}
@@ -71,14 +71,14 @@ def _production_first(environment: str) -> tuple[bool, str]:
 
 def reference(chosen: str) -> str:
     """The bundle's reference in what a form sent: `b-3f2a90bc` of `b-3f2a90bc support-2026-11-29.1`."""
-    return chosen.split()[0] if chosen.strip() else ""
+    return chosen.split(maxsplit=1)[0] if chosen.strip() else ""
 
 
 def amended(schema: dict[str, Any], choices: Choices) -> dict[str, Any]:
     """A deployment's parameter schema with titles, bounds and the choices of now."""
     found = copy.deepcopy(schema)
     for name, field in found.get("properties", {}).items():
-        field |= FIELDS.get(name, {})
+        field.update(FIELDS.get(name, {}))
         field.pop("enum", None)
         offered = choices.of(name)
         default = field.get("default")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from config.settings import Settings
 from tasks import forms
@@ -17,6 +17,8 @@ _MOST = 100
 _MISSED = timedelta(seconds=90)
 #: runs of these are worth little: one a minute
 _FREQUENT = ("evaluate-canaries",)
+#: the client has no method for it yet
+_BULK_DELETE: Any = "/flow_runs/bulk_delete"
 _ENDED = ("COMPLETED", "CANCELLED")
 
 
@@ -33,6 +35,12 @@ def sweep(client: SyncPrefectClient, settings: Settings) -> int:
     late = at - timedelta(microseconds=settings.keep_runs)
     gone = sum(_delete(client, frequent, early, _ENDED))
     return gone + sum(_delete(client, [str(each) for each in every], late, (*_ENDED, "FAILED", "CRASHED")))
+
+
+def sweep_now() -> str:
+    """Sweep; what was done in a sentence."""
+    with get_client(sync_client=True) as client:
+        return f"{sweep(client, Settings.from_environment())} runs of Prefect were deleted"
 
 
 def drop_missed(client: SyncPrefectClient) -> int:
@@ -53,11 +61,11 @@ def _delete(
     }
     for _ in range(_MOST):
         body = {"flow_runs": runs, "limit": _BATCH}
-        answer = client.request("POST", "/flow_runs/bulk_delete", json=body)
+        answer = client.request("POST", _BULK_DELETE, json=body)
         found = len(answer.json()["deleted"])
         yield found
         if found < _BATCH:
             return
 
 
-__all__ = ["drop_missed", "sweep"]
+__all__ = ["drop_missed", "sweep", "sweep_now"]

@@ -1,4 +1,4 @@
-"""The Prefect server that is used: found, told from what is none, and its version compared. Needs no Prefect."""
+"""The Prefect server that is used: found, told from what is none, its version compared. Loads no Prefect."""
 
 import os
 import socket
@@ -48,9 +48,7 @@ def look(url: str, *, client_version: str = "") -> Found:
     try:
         with _client(url) as client:
             health, told = client.get("/health"), client.get("/admin/version")
-    except httpx.InvalidURL as error:
-        return Found(url, problem=f"{url!r} is no URL ({error}); write http://HOST:PORT/api")
-    except httpx.UnsupportedProtocol:
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
         return Found(url, problem=f"{url!r} is no URL; write http://HOST:PORT/api")
     except httpx.HTTPError as error:
         return Found(url, problem=f"nothing answers at {url} ({type(error).__name__})")
@@ -59,8 +57,8 @@ def look(url: str, *, client_version: str = "") -> Found:
         return Found(url, problem=_stranger(url, health))
     if theirs.partition(".")[0] != ours.partition(".")[0]:
         msg = (
-            f"the server at {url} is Prefect {theirs} and this checkout has {ours}: two major versions do not "
-            "understand each other; start a server of this checkout's version, or point PREFECT_API_URL to one"
+            f"the server at {url} is Prefect {theirs} and this checkout has {ours}: two major versions do "
+            "not understand each other; start a server of this one, or point PREFECT_API_URL to such a server"
         )
         return Found(url, theirs, msg)
     if health.status_code != httpx.codes.OK:
@@ -133,7 +131,9 @@ def wait(url: str, *, seconds: float, alive: Callable[[], bool], say: Callable[[
         if not found.problem:
             return found
         if passed > seconds:
-            raise PrefectUnusable(f"the Prefect server did not answer within {seconds:.0f} s: {found.problem}")
+            raise PrefectUnusable(
+                f"the Prefect server did not answer within {seconds:.0f} s: {found.problem}"
+            )
         if passed - said >= _SAY_S:
             said = passed
             say(f"waiting for the Prefect server ({passed:.0f} s; a first start takes up to 20)")

@@ -1,4 +1,4 @@
-"""Supervising: the processes of `lastgood up`, started anew when they die and ended by id. Needs no Prefect."""
+"""Supervising: the processes of `lastgood up`, started anew when they die, ended by id. Loads no Prefect."""
 
 import contextlib
 import os

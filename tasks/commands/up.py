@@ -39,7 +39,9 @@ _FLOWS = {
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where a server that is started listens.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Where a server that is started listens."
+)
 @click.option("--port", default=4200, show_default=True, type=click.IntRange(1, 65_535), help="Its port.")
 def up(host: str, port: int) -> None:
     """Bring it all up: Prefect's server and UI, every deployment, the automations.
@@ -61,7 +63,7 @@ def up(host: str, port: int) -> None:
             code = watch(children, click.echo)
             raise SystemExit(code)
         except Stopped as stopped:
-            click.echo(f"{stopped}: stopping what was started here; live releases go on with the next `lastgood up`")
+            click.echo(f"{stopped}: stopping; live releases go on with the next one")
         finally:
             for child in reversed(children):  # the flows say goodbye to the server
                 child.end()
@@ -95,7 +97,8 @@ def _server(host: str, port: int, environment: Mapping[str, str], children: list
         found = server.look(named)
         if found.problem:
             msg = (
-                f"PREFECT_API_URL: {found.problem}\nStart that server or correct the URL; without the variable "
+                f"PREFECT_API_URL: {found.problem}
+Start that server or correct the URL; without it "
                 "(`prefect config unset PREFECT_API_URL`) `lastgood up` starts a server by itself"
             )
             raise PrefectUnusable(msg)
@@ -120,7 +123,7 @@ def _configured() -> str:
 def _at_work(url: str, port: int) -> server.Found:
     found = server.look(url)
     if found.problem:
-        msg = f"port {port} is taken and not by a server of ours: {found.problem}. Choose another: --port {port + 1}"
+        msg = f"port {port} is taken: {found.problem}. Choose another: --port {port + 1}"
         raise PrefectUnusable(msg)
     click.echo(f"Prefect {found.version} runs at {found.url} already: it is used")
     return found
