@@ -6,7 +6,7 @@ from prefect.client.schemas.objects import State
 from tasks import by_hand, housekeeping
 
 
-@flow(name="sweep_runs")
+@flow(name="sweep_runs", flow_run_name="sweep runs")
 def sweep_runs() -> State:
     """Delete old runs of Prefect; releases and the ledger stand in the store."""
     return by_hand.done(housekeeping.sweep_now)

@@ -62,7 +62,7 @@ def _preflight(wanted: preflight.Wanted) -> State[Any]:
     try:
         driver, said = _begun(replace(wanted, candidate=choices.reference(wanted.candidate)))
     except LastgoodError as error:
-        return Failed(name=REFUSED, message=f"{error}. Nothing was changed")
+        return Failed(name=REFUSED, message=str(error))
     naming.label(driver.release_id)
     return Completed(message=said, data=driver)
 

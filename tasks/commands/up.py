@@ -26,10 +26,11 @@ _START_S = 120.0
 _SERVER = {
     # a telemetry traceback at a fresh start, else
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # writers of its SQLite wait for each other instead of being told 503
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
     # runs of Prefect older than this go, with what was logged; ours stand in the store
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs,orphans",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 86_400),
-    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": str(7 * 86_400),
 }
 #: what the flows are told
 _FLOWS = {
@@ -97,8 +98,7 @@ def _server(host: str, port: int, environment: Mapping[str, str], children: list
         found = server.look(named)
         if found.problem:
             msg = (
-                f"PREFECT_API_URL: {found.problem}
-Start that server or correct the URL; without it "
+                f"PREFECT_API_URL: {found.problem}\nStart that server or correct the URL; without it "
                 "(`prefect config unset PREFECT_API_URL`) `lastgood up` starts a server by itself"
             )
             raise PrefectUnusable(msg)
