@@ -14,6 +14,9 @@ from lastgood.errors import CorruptRow
 from lastgood.store import telling
 from lastgood.store.connection import Row, Transaction
 
+#: microseconds for which a notice that no route takes waits for one
+REROUTED_US = 24 * 3_600_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -106,7 +109,7 @@ def digest_of(body: str) -> str:
 def store_body(txn: Transaction, agent: str, body: str, *, actor: str) -> bool:
     """Register a profile's canonical JSON (`config.profile` writes it); return whether it changed anything.
 
-    What nobody could be told under the old one is due again.
+    What no route of the old one took is routed anew (`lastgood.outbox.route_new`).
     """
     found = find(txn, agent)
     digest = digest_of(body)
@@ -114,4 +117,5 @@ def store_body(txn: Transaction, agent: str, body: str, *, actor: str) -> bool:
         return False
     values = {"agent": agent, "body": body, "digest": digest, "changed_us": txn.now_us, "actor": actor}
     txn.run(telling.SET_PROFILE, **values)
+    txn.run(telling.REROUTE, agent=agent, since_us=txn.now_us - REROUTED_US)
     return True

@@ -94,6 +94,13 @@ def look(store: Store, release: Row) -> Look:
     raise Conflict(msg)
 
 
+def looks(store: Store, release_id: str) -> int:
+    """How many looks of a release are stored."""
+    with store.reading() as txn:
+        stored = txn.one(sql.EVIDENCE, release_id=release_id)
+    return int(stored["looks"]) if stored else 0
+
+
 def _gather(store: Store, release: Row, frozen: Frozen) -> _Gathered:
     """Read what is new. Nobody writes meanwhile: a run that is being assigned may join no block read here."""
     with store.transaction(at=(release["agent"], release["environment"])) as txn:

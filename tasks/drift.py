@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluators.drifting import FIRST, Change, Seen, Watch
-from lastgood import points, registry
+from lastgood import notices, points, registry
 from lastgood.bundle import Bundle
 from lastgood.errors import InvalidBundle, LastgoodError
 from lastgood.ids import new_id
 from lastgood.moves import ControlPoint
+from lastgood.notice import Level, Notice
 from lastgood.store import statements as sql
 from lastgood.store import upkeep
 from lastgood.store.connection import Row, Store, Transaction
@@ -142,6 +143,10 @@ def _record(txn: Transaction, point: ControlPoint, change: Change) -> None:
         "at_us": txn.now_us,
     }
     txn.insert("drift", values)
+    key = f"drift:{point.agent}:{point.environment}:{point.baseline}:{values['id']}"
+    title = f"b-{point.baseline[:8]}: {change.detail}"
+    text = f"seen at run {change.run_id}. Nobody released it: see the provider, the tools and the data"
+    notices.put(txn, Notice(point.agent, point.environment, "drift", key, title, text, Level.INFORM))
 
 
 __all__ = ["Changed", "pinned_models", "watch"]

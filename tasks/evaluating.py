@@ -13,9 +13,8 @@ from prefect.states import Completed, Failed
 from config.settings import Settings
 from lastgood import agent
 from lastgood.errors import LastgoodError
-from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store
-from tasks import beats, drift, drift_page, driving, following, forms, publishing
+from tasks import beats, comparison, drift, drift_page, driving, following, forms, publishing
 
 log = logging.getLogger("lastgood")
 #: microseconds between two drawings of a report's pictures by the schedule
@@ -53,7 +52,7 @@ def _looked(store: Store, release_id: str, every_us: int) -> Looked:
 
 def _evaluated(store: Store, before: Row, every_us: int) -> Looked:
     release_id = before["id"]
-    seen = _looks(store, release_id)
+    seen = comparison.looks(store, release_id)
     found = driving.evaluate(store, release_id, beats.SCHEDULE, every_us)
     if found is None:
         return Looked(before["agent"])
@@ -69,12 +68,6 @@ def _evaluated(store: Store, before: Row, every_us: int) -> Looked:
         draws = store.clock.now_us() // _DRAW_US != drawn_us
         publishing.publish_release(store, release_id, illustrated=draws)
     return Looked(after["agent"], f"{found[1].label}, look {number}")
-
-
-def _looks(store: Store, release_id: str) -> int:
-    with store.reading() as txn:
-        stored = txn.one(sql.EVIDENCE, release_id=release_id)
-    return int(stored["looks"]) if stored else 0
 
 
 @task(name="moved", cache_policy=NO_CACHE, retries=0)

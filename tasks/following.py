@@ -4,9 +4,13 @@ import logging
 
 from prefect.deployments import run_deployment
 from prefect.events import emit_event
+from prefect.runtime import flow_run
 
+from lastgood import notices
 from lastgood.agent import store as store_of
+from lastgood.notice import Level, Notice
 from lastgood.release import ReleaseState
+from lastgood.store import statements as sql
 from lastgood.store.connection import Store
 from tasks import driving
 from tasks.automations import REVERTED
@@ -42,7 +46,16 @@ def follow_up(agent: str, environment: str) -> str:
 
 
 def inform(about: str, text: str) -> str:
-    """Tell people of what did not work on Prefect's side; the message of the flow run says it too."""
+    """Tell the people of every live release what did not work on Prefect's side; a flow run tells once."""
+    store = store_of()
+    with store.reading() as txn:
+        places = {(row["agent"], row["environment"]) for row in txn.all(sql.LIVE_RELEASES)}
+    key, title = flow_run.get_id() or about, f"an automation of Prefect failed: {about}"
+    said = f"{text}. The scheduled evaluation makes up for it"
+    for agent, environment in sorted(places):
+        with store.transaction() as txn:
+            name = f"prefect:{key}:{agent}:{environment}"
+            notices.put(txn, Notice(agent, environment, "alarm", name, title, said, Level.INFORM))
     log.error("%s: %s", about, text)
     return f"{about}: {text}"
 

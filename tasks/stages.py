@@ -18,7 +18,7 @@ from lastgood import agent, releasing
 from lastgood.errors import LastgoodError, StaleDriver
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store
-from tasks import checkout, choices, driving, following, naming, preflight
+from tasks import checkout, choices, comparison, driving, following, naming, preflight
 from tasks.by_hand import REFUSED
 from tasks.driving import ENDED, Driver, Due, StageName
 from tasks.publishing import publish
@@ -121,10 +121,10 @@ def compare(driver: Driver, what: Due) -> Due:
     is handed to the schedule instead.
     """
     naming.show(what)
-    number = what.look.seq if what.look else 0
+    number = what.look.seq if what.look else comparison.looks(agent.store(), driver.release_id) + 1
     label = f"{what.label} from look {number}" if number > 1 else f"{what.label} look 1"
     box = _looks.with_options(name="compare", task_run_name=label)
-    return cast("Due", box(driver, what, 2 * max(number, 1), return_state=True).result())
+    return cast("Due", box(driver, what, 2 * number, return_state=True).result())
 
 
 @task(cache_policy=NO_CACHE, retries=0)

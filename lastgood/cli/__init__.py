@@ -29,6 +29,8 @@ _OWN = {
     "run": ("show", "run"),
     "ledger": ("ledger", "ledger"),
     "token": ("tokens", "token"),
+    "serve": ("serve", "serve"),
+    "incident": ("incidents", "incident"),
 }
 
 

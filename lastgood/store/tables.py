@@ -12,6 +12,7 @@ from sqlmodel import Field, SQLModel
 from lastgood.store import (  # their tables are part of the schema
     access_tables,  # noqa: F401
     containment_tables,  # noqa: F401
+    incident_tables,  # noqa: F401
     telling_tables,  # noqa: F401
     upkeep_tables,  # noqa: F401
 )
@@ -288,6 +289,10 @@ class OutcomeRow(SQLModel, table=True):
     metrics: str = Field(sa_column=_long())  #: JSON map of free metrics
     input: str | None = Field(default=None, sa_column=_long(nullable=True))
     output: str | None = Field(default=None, sa_column=_long(nullable=True))
+    parts_read: int | None = None  #: bit n: the agent read the nth of `lastgood.part.KINDS`; None: not known
+    error_text: str | None = Field(
+        default=None, sa_column=_long(nullable=True)
+    )  #: the exception's message, normalised
 
 
 class LateReportRow(SQLModel, table=True):

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
@@ -48,5 +48,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: going back would lose what drifted."""
-    msg = "schema 0006 holds what 0005 can't: restore a backup instead"
+    msg = "schema 0008 holds what 0007 can't: restore a backup instead"
     raise RuntimeError(msg)
