@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
@@ -48,5 +48,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: going back would lose what drifted."""
-    msg = "schema 0008 holds what 0007 can't: restore a backup instead"
+    msg = "schema 0009 holds what 0008 can't: restore a backup instead"
     raise RuntimeError(msg)
