@@ -265,8 +265,3 @@ def _next(row: Row, txn: Transaction) -> str:
     if state is ReleaseState.REVERTED:
         return "Next: the baseline serves everybody. Find out why before the next candidate."
     return "Next: the candidate is the last known good now."
-
-
-def escaped(text: str) -> str:
-    """Text of runs and people as a page of Prefect may hold it."""
-    return _cell(text)
