@@ -14,6 +14,8 @@ from lastgood.store import (  # their tables are part of the schema
     containment_tables,  # noqa: F401
     incident_tables,  # noqa: F401
     telling_tables,  # noqa: F401
+    upkeep_tables,  # noqa: F401
+    watch_tables,  # noqa: F401
 )
 
 BIG = BigInteger().with_variant(Integer, "sqlite")
@@ -158,6 +160,9 @@ class ReleaseRow(SQLModel, table=True):
     pruned_us: int | None = Field(
         default=None, sa_column=_time(nullable=True)
     )  #: when its evidence was pruned
+    readiness: str | None = Field(
+        default=None, sa_column=_long(nullable=True)
+    )  #: JSON: the answers before it started, and the share that they allow
 
 
 class EvidenceRow(SQLModel, table=True):
