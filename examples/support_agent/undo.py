@@ -36,8 +36,11 @@ def refund(action: Undoing) -> dict[str, Any]:
 
 
 def message(action: Undoing) -> dict[str, Any]:
-    """Recall a message that still waits; send a correction after one that was delivered."""
-    return _undone(action, "messages", correction=_CORRECTION)
+    """Recall a message that still waits; send a correction after one that was delivered, and say so."""
+    found = _undone(action, "messages", correction=_CORRECTION)
+    if "correction" in found:  # the customer has read it: that is left over
+        found["residue"] = f"it was delivered; {found['correction']} corrects it"
+    return found
 
 
 def memory_write(action: Undoing) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def test_a_crm_that_fails_is_an_error_and_a_second_try_works(served, crm):
 
 def test_the_profile_names_a_handler_for_every_kind_that_a_bundle_declares():
     profile = yaml.safe_load((HERE / "agent.yaml").read_text("utf-8"))
-    named = {kind: call.rpartition(":")[2] for kind, call in profile["undo"].items()}
+    named = {kind: spec["call"].rpartition(":")[2] for kind, spec in profile["undo"].items()}
     assert all(callable(getattr(undo, name)) for name in named.values())
     for name in NAMES:
         tools = manifest_of(bundle(name).tools).tools.values()
