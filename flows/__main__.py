@@ -12,6 +12,7 @@ from flows.plan_release import plan
 from flows.release import release
 from flows.rollback import rollback
 from flows.sweep_runs import sweep_runs
+from flows.watch import watch
 from tasks import serving
 from tasks.serving import Served
 
@@ -27,6 +28,7 @@ SERVED = (
     Served(plan),
     Served(follow_up),
     Served(inform),
+    Served(watch),
     Served(sweep_runs, every="sweep_every", alone=True),
 )
 
