@@ -53,7 +53,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 .PHONY: test
 test: setup  ## Run the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: static
 static: setup  ## Check format, lint, types and layers
@@ -100,6 +100,10 @@ study: setup  ## Simulate how often verdicts are right and write docs/study.md (
 .PHONY: support
 support: setup  ## Release each bundle of the support agent many times over and write docs/support-agent.md (an hour)
 	@$(BIN)/python -m examples.support_agent.measure --workers $(or $(WORKERS),1)
+
+.PHONY: watches
+watches: setup  ## Plant causes and see whether the watch names them; write docs/watch.md (an hour; QUICK=1: minutes)
+	@$(BIN)/python tests/watches/run.py --workers $(or $(WORKERS),2) $(if $(QUICK),--quick)
 
 .PHONY: clean
 clean:  ## Remove .venv, builds and caches; stores of releases stay

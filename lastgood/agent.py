@@ -13,14 +13,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from lastgood import batching, identity, recorder, suspending
+from lastgood import batching, identity, outside, recorder, suspending
 from lastgood.assigning import Assigned, Request, assign
 from lastgood.batching import Recorder
 from lastgood.bundle import Bundle
 from lastgood.errors import BadToken, InvalidInput, InvalidMove, NotFound, Refused, StoreError
 from lastgood.ids import new_id
 from lastgood.outcome import checked, is_outcome
-from lastgood.router import Decision, Reason, risk_of
+from lastgood.router import Reason, risk_of
 from lastgood.running import Pending, Run
 from lastgood.snapshot import Serving
 from lastgood.store import statements as sql
@@ -159,6 +159,11 @@ def run(
     named = None if tools is None else tuple(tools)
 
     def begin() -> Run:
+        rehearsal = outside.current()
+        if rehearsal is not None:
+            from lastgood import rehearsed  # a replay's: an agent in service never needs it
+
+            return rehearsed.begin(rehearsal, agent, environment or environment_name(), named)
         served = serving(agent, environment)
         chosen = unit or conversation or new_id("", served.store.clock.now_us())
         request = Request(chosen, task_type, risk, conversation, named)
@@ -209,6 +214,11 @@ def resume(run_id: str, *, token: str | None = None, tools: Collection[str] | No
     """
 
     def begin() -> Run:
+        rehearsal = outside.current()
+        if rehearsal is not None:
+            from lastgood import rehearsed
+
+            return rehearsed.resume(rehearsal, run_id)
         held = store()
         with held.reading() as txn:
             row = recorder.run_row(txn, run_id)
@@ -225,11 +235,7 @@ def resume(run_id: str, *, token: str | None = None, tools: Collection[str] | No
                 "resume it in a process that announces this runtime in LASTGOOD_RUNTIME"
             )
             raise Refused(msg)
-        decision = Decision(
-            row["arm"], bundle, bool(row["eligible"]), Reason(row["reason"]), row["share_bp"], row["epoch"],
-            row["release_id"], row["risk"],
-        )  # fmt: skip
-        assigned = Assigned(run_id, row["agent"], row["environment"], bundle, decision, row["assigned_us"])
+        assigned = Assigned.of(row, bundle)
         named = None if tools is None else tuple(tools)
         return Run(held, assigned, before, recorder=_recorder(held), tools=named)
 
@@ -253,6 +259,12 @@ def report(
     written then. A run of this process that could not be recorded when it began has nothing to report to:
     that is logged, not raised.
     """
+    rehearsal = outside.current()
+    if rehearsal is not None:
+        from lastgood import rehearsed
+
+        rehearsed.report(rehearsal, run_id, event, fields)
+        return
     if run_id in _unrecorded:
         log.warning("what is reported of %s is dropped: the run itself could not be recorded", run_id)
         return

@@ -2,8 +2,8 @@
 
 Kept whatever its age: what a live release counts, the newest runs of a bundle in service (a new release
 reads them as its history), the evidence that proves a bundle in service, runs with an open reservation or
-action. A ledger is cut at its beginning only, and says so itself: its last pruned row is the anchor that the
-rest is verified from.
+action, runs of an open incident. A ledger is cut at its beginning only, and says so itself: its last pruned
+row is the anchor that the rest is verified from.
 
 Rows go in short transactions, each right by itself, so that a revert never waits and a crash leaves nothing
 to repair: pruning again goes on.
@@ -27,11 +27,13 @@ DAY_US = 86_400_000_000
 #: the newest runs of a bundle in service that stay: as many as a new release reads
 HISTORY_RUNS = 20_000
 #: what belongs to one run, in the order in which it goes
-OF_RUN = ("outcome", "late_report", "event", "action")
+OF_RUN = ("outcome", "late_report", "event", "compensation", "quarantine_item", "action", "entry")
 #: what a release counted while runs came in; goes with its run records
 COUNTERS = ("unit_seen", "block_counter", "trigger_count", "trigger_state", "cap_use")
 #: what a release was judged by
 EVIDENCE = ("block", "look", "evidence", "tally", "sealed_tally", "metric_tally", "stage")
+#: what people were told; goes with the run records, once nobody has to be told any more
+TOLD = ("delivery", "notice")
 _UNITS_US = {"h": DAY_US // 24, "d": DAY_US, "w": 7 * DAY_US, "y": 365 * DAY_US}
 
 
@@ -143,6 +145,7 @@ class _Work:
         self._runs()
         self._conversations()
         self._counters()
+        self._told()
         self._evidence()
         self._ledger()
 
@@ -201,6 +204,12 @@ class _Work:
         for row in rows:
             for table in COUNTERS:
                 self._all_of(table, "release_id = :release_id", release_id=row["id"])
+
+    def _told(self) -> None:
+        with self.store.reading() as txn:
+            before_us = txn.now_us - self.limits.runs_us
+        for table, where in zip(TOLD, (pruning.OLD_DELIVERIES, pruning.OLD_NOTICES), strict=True):
+            self._all_of(table, where, **self.key, before_us=before_us)
 
     def _provable(self, txn: Transaction, point: ControlPoint) -> list[str]:
         """Releases whose evidence is old and proves nobody in service."""

@@ -110,7 +110,7 @@ class Seam:
     def _check(self, tool: Tool, what: str, schema: Any, value: Any) -> None:
         from lastgood.tool_schema import misfit  # jsonschema: only who declares schemas needs it
 
-        plain = _plain(value)
+        plain = as_json(value)
         found = "it is no JSON value" if plain is None and value is not None else misfit(schema, plain)
         if found is not None:
             raise self._malformed(tool, f"its {what} do not fit the manifest: {found}")
@@ -184,20 +184,20 @@ def _key(tool: Tool, key: Key, arguments: dict[str, Any]) -> str | None:
     if missing:
         msg = f"the call of {tool.name} lacks {', '.join(missing)}, which the manifest's key names"
         raise InvalidInput(msg)
-    return f"{tool.name}:{json.dumps([_plain(arguments[name]) for name in tool.key], sort_keys=True)}"
+    return f"{tool.name}:{json.dumps([as_json(arguments[name]) for name in tool.key], sort_keys=True)}"
 
 
 def _effect(call: Call) -> Effect:
     tool, undo = call.tool, {}
     if isinstance(tool.undo, str):
-        undo = {"tool": tool.undo, "of": tool.name, "arguments": _plain(call.arguments)}
+        undo = {"tool": tool.undo, "of": tool.name, "arguments": as_json(call.arguments)}
     elif tool.undo is not None:
-        undo = {**tool.undo, "of": tool.name, "arguments": _plain(call.arguments)}
+        undo = {**tool.undo, "of": tool.name, "arguments": as_json(call.arguments)}
     target = str(call.arguments.get(tool.target, "")) if tool.target else ""
     return Effect(tool.kind or "", target, undo, tool.name, call.key, tool.idempotent)
 
 
-def _plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """Return a value as JSON holds it; None where it can't."""
     try:
         return json.loads(json.dumps(value, allow_nan=False))
@@ -207,11 +207,11 @@ def _plain(value: Any) -> Any:
 
 def _kept(result: Any) -> str | None:
     """Return the JSON of a result; None where it has none, or a large one."""
-    plain = _plain(result)
+    plain = as_json(result)
     if plain is None and result is not None:
         return None
     text = json.dumps(plain)
     return text if len(text.encode()) <= MAX_RESULT else None
 
 
-__all__ = ["Key", "Seam"]
+__all__ = ["Call", "Key", "Seam", "as_json"]

@@ -17,6 +17,10 @@ FROM run WHERE run.agent = :agent AND run.environment = :environment AND run.ass
   AND NOT EXISTS (SELECT 1 FROM release WHERE release.id = run.release_id AND release.ended_us IS NULL)
   AND NOT EXISTS (SELECT 1 FROM reservation WHERE reservation.run_id = run.id)
   AND NOT EXISTS (SELECT 1 FROM action WHERE action.run_id = run.id AND action.state = 'reserved')
+  AND NOT EXISTS (SELECT 1 FROM incident WHERE incident.bad_bundle = run.bundle_id
+    AND incident.environment = run.environment AND incident.agent = run.agent
+    AND run.assigned_us >= incident.from_us AND run.assigned_us <= incident.to_us
+    AND incident.state = 'open')
 """
 PRUNABLE_RUNS = f"""
 SELECT run.id, run.seq {_PRUNABLE} AND run.seq > :after AND run.seq <= :last ORDER BY run.seq LIMIT :most
@@ -57,6 +61,11 @@ SET_LEDGER_ANCHOR = """
 INSERT INTO ledger_anchor (agent, environment, seq, hash) VALUES (:agent, :environment, :seq, :hash)
 ON CONFLICT (agent, environment) DO UPDATE SET seq = excluded.seq, hash = excluded.hash
 """
+
+_old_notices = "agent = :agent AND environment = :environment AND at_us < :before_us"
+#: conditions of `delete_some`
+OLD_DELIVERIES = f"state IN ('sent', 'dead') AND notice_id IN (SELECT id FROM notice WHERE {_old_notices})"  # noqa: S608  our own names
+OLD_NOTICES = f"{_old_notices} AND state <> 'new' AND id NOT IN (SELECT notice_id FROM delivery)"  # noqa: S608  our own names
 
 
 @cache
