@@ -137,6 +137,7 @@ class RehearsedRun(Run):
         decision = Decision(BASELINE, bundle, False, Reason.NO_RELEASE, 0, 0, None, RISKS[0])
         self._assigned = Assigned(run_id, rehearsal.agent, environment, bundle, decision, 0, recorded=False)
         self._outcome = Outcome()
+        self._read = bundle
         # read past the watch: that the seam reads a part does not mean that the agent does
         manifest = manifest_of(rehearsal.bundle.tools).only(tools)
         self._seam = RehearsedSeam(None, run_id, manifest, self._outcome, rehearsal)

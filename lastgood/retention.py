@@ -27,7 +27,7 @@ DAY_US = 86_400_000_000
 #: the newest runs of a bundle in service that stay: as many as a new release reads
 HISTORY_RUNS = 20_000
 #: what belongs to one run, in the order in which it goes
-OF_RUN = ("outcome", "late_report", "event", "compensation", "quarantine_item", "action")
+OF_RUN = ("outcome", "late_report", "event", "compensation", "quarantine_item", "action", "entry")
 #: what a release counted while runs came in; goes with its run records
 COUNTERS = ("unit_seen", "block_counter", "trigger_count", "trigger_state", "cap_use")
 #: what a release was judged by

@@ -62,7 +62,7 @@ class Run:
         self._assigned = assigned
         self._outcome = held.outcome
         #: what the agent gets to see of its bundle notes which parts it reads
-        self._read = NotedBundle(assigned.bundle, held.outcome)
+        self._read: Bundle = NotedBundle(assigned.bundle, held.outcome)
         self._began = time.monotonic() - held.worked_s
         self._open = assigned.recorded
         self._suspended = False

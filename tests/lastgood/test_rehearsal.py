@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 import lastgood
+from lastgood import agent as agents
 from lastgood import outbound, rehearsal
 from lastgood.bundle import Bundle, Part
 from lastgood.errors import CapReached, Denied, MalformedCall, MissingFixture, NotFound, Refused
@@ -47,9 +48,9 @@ def make_bundle(tools=None, prompt="be kind"):
 
 
 @pytest.fixture(autouse=True)
-def no_store(tmp_path):
+def no_store(tmp_path, monkeypatch):
     """A rehearsal that wrote to a store would have to make one here."""
-    lastgood.configure(database=f"sqlite:///{tmp_path / 'none.db'}")
+    monkeypatch.setitem(agents._configured, "database", f"sqlite:///{tmp_path / 'none.db'}")
     yield
     assert list(tmp_path.iterdir()) == []
 

@@ -40,7 +40,7 @@ def copy(source, target):
                 rows = [{**row, name: None if row[name] is None else bool(row[name])} for row in rows]
             if rows:
                 txn.many(sql.insert(table.name, tuple(rows[0])), rows)
-        for name in ("run", "late_report", "event"):
+        for name in ("run", "late_report", "event", "notice"):
             txn.one(f"SELECT setval(pg_get_serial_sequence('{name}', 'seq'), 10000)")
 
 

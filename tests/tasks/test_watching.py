@@ -227,7 +227,7 @@ def test_an_event_that_is_not_tolerated_is_given_as_harm(world):
     with Run(world.store, assigned) as run:
         run.event("data_leak")
     assert world.row(release_id)["state"] == "reverted"
-    wait(world, 40)
+    world.work(400, every=MINUTE // 12)
     found = answer(world, release_id)
     events = next(s for s in found.verdict.signals if s.name == "events")
     assert (found.seen.given, str(events.word)) == (("events",), "back")
