@@ -156,7 +156,7 @@ def test_a_watch_answers_as_on_sqlite(world):
     world.work(120, every=SECOND, candidate=0.2)
     ending = releasing.Ending("ann", "it looks worse", by="hand")
     releasing.revert(world.store, release_id, ending)
-    world.work(190, every=10 * SECOND)
+    world.work(181, every=10 * SECOND)
     found = watching.keep_up(world.store)
     assert [(str(each.verdict.answer), each.stage) for each in found] == [("fixed", "fast")]
     world.clock.advance(2 * MINUTE)
