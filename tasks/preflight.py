@@ -8,9 +8,9 @@ import pandas as pd
 from config.policy import Policy
 from evaluators import History, absence, planning
 from evaluators.blocks import stratum_of
-from evaluators.rules import Kind
-from lastgood import points, registry, releasing, standing
-from lastgood.errors import InvalidMove, InvalidPolicy, NotFound
+from evaluators.rules import Gate, Kind
+from lastgood import approving, points, registry, releasing, standing
+from lastgood.errors import InvalidMove, InvalidPolicy, NotFound, Refused
 from lastgood.moves import ControlPoint
 from lastgood.release import RISKS
 from lastgood.releasing import Start
@@ -61,7 +61,9 @@ def check(store: Store, wanted: Wanted) -> Start:
         if candidate.id == point.baseline:
             msg = f"{candidate.short} is the baseline of {point.name} already: there is nothing to release"
             raise InvalidMove(msg)
+        standing.refuse_cooling(txn, wanted.agent, wanted.environment)
         standing.refuse_quarantined(txn, wanted.agent, wanted.environment, candidate.id)
+        _refuse_approver(txn, candidate.id, policy, wanted)
         _refuse_ineligible(txn, point, policy)
         history = read_history(txn, point, policy)
     rules = absence.judged(policy.rules(), history, policy.refereed).rules
@@ -82,6 +84,19 @@ def check(store: Store, wanted: Wanted) -> Start:
         approver=wanted.approver,
         note=wanted.note,
     )
+
+
+def _refuse_approver(txn: Transaction, candidate: str, policy: Policy, wanted: Wanted) -> None:
+    """An approver who may not approve is named before the release starts, and not hours later."""
+    if not (wanted.approver and policy.approval.not_author and Gate.START in policy.approval.before):
+        return
+    author = registry.read(txn, candidate).author or ""
+    if approving.same_person(wanted.approver, author) or approving.same_person(wanted.approver, wanted.actor):
+        msg = (
+            f"{wanted.approver} wrote b-{candidate[:8]} or starts its release: the policy {policy.name} "
+            "wants somebody else to approve it; name them, or leave the approver out and they are asked"
+        )
+        raise Refused(msg)
 
 
 def _undecidable(point: ControlPoint, policy: Policy, history: History, problems: list[str]) -> str:
