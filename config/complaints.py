@@ -1,4 +1,4 @@
-"""What is wrong with a policy, in sentences that name the file, the line, the key and the way out."""
+"""What is wrong with a policy or a profile: the file, the line, the key and the way out, a sentence each."""
 
 from collections.abc import Mapping
 from typing import get_args
@@ -7,9 +7,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from config.document import Document
+from config.document import POLICY, Document, What
 from config.metrics import Misplaced, Path, nearest
-from lastgood.errors import InvalidPolicy
+from lastgood.errors import InvalidInput
 
 #: problems that one message lists at most
 MOST = 8
@@ -17,8 +17,10 @@ MOST = 8
 _SHOWN = 40
 
 
-def complain(error: ValidationError, document: Document, model: type[BaseModel]) -> InvalidPolicy:
-    """One InvalidPolicy for all problems of a document, one a line, in the order of the text."""
+def complain(
+    error: ValidationError, document: Document, model: type[BaseModel], what: What = POLICY
+) -> InvalidInput:
+    """One error for all problems of a document, one a line, in the order of the text."""
     details = error.errors(include_url=False)
     paths = [_path(detail) for detail in details]
     found = {
@@ -28,7 +30,7 @@ def complain(error: ValidationError, document: Document, model: type[BaseModel])
     }
     problems = [problem for _, problem in sorted(found)]
     more = [f"and {len(problems) - MOST} more"] if len(problems) > MOST else []
-    return InvalidPolicy("\n".join(problems[:MOST] + more))
+    return what.error("\n".join(problems[:MOST] + more))
 
 
 def _follows(path: Path, detail: ErrorDetails, paths: list[Path]) -> bool:

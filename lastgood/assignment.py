@@ -20,10 +20,10 @@ def bucket(salt: str, unit: str) -> int:
 
 def bucketer(salt: str) -> Callable[[str], int]:
     """Return `bucket` for one salt, hashed once."""
-    copy = seeded(salt)
+    hash_ = begun(salt)
 
     def find(unit: str) -> int:
-        hashed = copy()
+        hashed = hash_.copy()
         hashed.update(unit_bytes(unit))
         return int.from_bytes(hashed.digest(), "big") * BASIS_POINTS >> 64
 
@@ -33,6 +33,9 @@ def bucketer(salt: str) -> Callable[[str], int]:
 class Hash(Protocol):
     """A hash that was begun."""
 
+    def copy(self) -> "Hash":
+        """Return another one that goes on from here."""
+
     def update(self, data: bytes, /) -> None:
         """Add to what is hashed."""
 
@@ -40,9 +43,9 @@ class Hash(Protocol):
         """Return the hash of all that was added."""
 
 
-def seeded(salt: str) -> Callable[[], Hash]:
-    """Return what begins a unit's hash: add `unit_bytes(unit)`, then compare the digest with `limit`."""
-    return blake2b(salt.encode(), digest_size=8).copy
+def begun(salt: str) -> Hash:
+    """Return what every unit's hash begins with: add `unit_bytes(unit)` to a copy; see `limit`."""
+    return blake2b(salt.encode(), digest_size=8)
 
 
 @cache

@@ -80,13 +80,13 @@ Pair = tuple[Decision, Decision]
 class Answers:
     """The answers of one snapshot in a process that announces `runtimes`."""
 
-    __slots__ = ("_refusals", "lapsed", "limit", "pairs", "seeded", "snapshot")
+    __slots__ = ("_refusals", "begun", "lapsed", "limit", "pairs", "snapshot")
 
     def __init__(self, snapshot: Snapshot, runtimes: frozenset[str]) -> None:
         self.snapshot = snapshot
         self._refusals: dict[tuple[Reason, str], Decision] = {}
-        #: begins the hash of a unit
-        self.seeded = assignment.seeded(snapshot.point.release_id or "")
+        #: the hash of a unit, begun: copy it
+        self.begun = assignment.begun(snapshot.point.release_id or "")
         #: the digest below which a unit is the candidate's
         self.limit = assignment.limit(snapshot.point.share_bp)
         held = _held(snapshot, runtimes)
@@ -131,7 +131,7 @@ class Answers:
         if not (risk is None or _is_risk(risk)):
             return self.refuse(Reason.RISK, risk)
         drawn, kept = pairs[risk]
-        hashed = self.seeded()
+        hashed = self.begun.copy()
         hashed.update(assignment.unit_bytes(unit))
         return drawn if hashed.digest() < self.limit else kept
 

@@ -4,6 +4,7 @@ LastgoodError
 ├── InvalidInput        what was given can't be used; nothing was written
 │   ├── InvalidBundle
 │   ├── InvalidPolicy
+│   ├── InvalidProfile  an agent's profile can't be used
 │   ├── InvalidEvidence
 │   ├── InvalidMove     the control point's state does not allow this move
 │   ├── InvalidRuns     a file of recorded runs can't be read
@@ -16,7 +17,9 @@ LastgoodError
 │   ├── Quarantined
 │   ├── CapReached
 │   ├── InDoubt         whether an earlier call with this key took effect is not known
-│   └── BadToken        a report's run token is missing, forged, expired or another run's
+│   ├── BadToken        a report's run token is missing, forged, expired or another run's
+│   ├── Unauthenticated a request to the service shows no valid access token
+│   └── Forbidden       its token's role or scope does not allow that
 └── StoreError          the store can't be used
     ├── StoreUnavailable
     ├── SchemaMismatch
@@ -40,6 +43,10 @@ class InvalidBundle(InvalidInput):
 
 class InvalidPolicy(InvalidInput):
     """A policy can't be used."""
+
+
+class InvalidProfile(InvalidInput):
+    """An agent's profile can't be used."""
 
 
 class InvalidEvidence(InvalidInput):
@@ -111,12 +118,21 @@ class BadToken(Refused):
     """A report's run token is missing, forged, expired or another run's; the report was counted, not kept."""
 
 
+<<<<<<< HEAD
 class Denied(Refused):
     """A rehearsal denies what would reach outside: nothing was sent."""
 
 
 class MissingFixture(Denied):
     """A rehearsal has no recorded answer to a call; the message names the call."""
+=======
+class Unauthenticated(Refused):
+    """A request to the service shows no access token that is valid now."""
+
+
+class Forbidden(Refused):
+    """The access token's role or scope does not allow what was asked; the message says which would."""
+>>>>>>> main
 
 
 class StoreError(LastgoodError):

@@ -1,8 +1,9 @@
 """Hearing: what stands in for epoch words where a store is a server (`lastgood.listening`).
 
-A cell for each control point is changed when a move of it is heard, and every router of it is brought up to
-date by the thread that listens, so that no decision waits for a server. A cut link is silent: the last that
-was seen is served then, within the lease. What was missed meanwhile is read when the link is back.
+The cell of a control point is changed when a move of it is heard, and every router of it is brought up to
+date by the thread that listens, so that no decision waits for a server. Two points may share a cell, as they
+may share a word. A cut link is silent: the last that was seen is served then, within the lease. What was
+missed meanwhile is read when the link is back.
 """
 
 import os
@@ -10,7 +11,7 @@ import threading
 import weakref
 from typing import Protocol
 
-from lastgood.epoch_word import UNWATCHED, Mark
+from lastgood.epoch_word import SLOTS, UNWATCHED, Mark, slot_of
 from lastgood.listening import Listener
 
 #: seconds that the first router of a process waits until its moves are heard
@@ -31,7 +32,7 @@ class Heard:
     """The moves of one store's control points, as one process hears them."""
 
     def __init__(self, url: str) -> None:
-        self._cells: dict[tuple[str, str], list[int]] = {}
+        self._cells = [0] * SLOTS
         self._hearers: weakref.WeakSet[Hearer] = weakref.WeakSet()
         self._begun = threading.Event()
         self._listener = Listener(url, self._on_switch, self._on_gap)
@@ -52,7 +53,7 @@ class Heard:
         """Return a point's cell as it is now; call it before the store is read."""
         if not self._begun.is_set():
             return UNWATCHED
-        return Mark.of(self._cells.setdefault((agent, environment), [0]), 0)
+        return Mark.of(self._cells, slot_of(agent, environment))
 
     def holds(self, mark: Mark) -> bool:
         """Whether moves are heard that would change the mark's cell."""
@@ -63,15 +64,15 @@ class Heard:
         self._begun = threading.Event()
 
     def _on_switch(self, agent: str, environment: str, _epoch: int) -> None:
-        self._cells.setdefault((agent, environment), [0])[0] += 2
+        self._cells[slot_of(agent, environment)] += 2
         for hearer in list(self._hearers):
             if (hearer.agent, hearer.environment) == (agent, environment):
                 hearer.reread()
 
     def _on_gap(self) -> None:
         self._begun.set()
-        for cell in list(self._cells.values()):
-            cell[0] += 2
+        for slot in range(SLOTS):
+            self._cells[slot] += 2
         for hearer in list(self._hearers):
             hearer.reread()
 

@@ -39,14 +39,15 @@ def row_hash(row: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def append(txn: Transaction, point: ControlPoint, entry: Entry) -> None:
-    """Add the row of one move, in the move's own transaction."""
+def append(txn: Transaction, point: ControlPoint, entry: Entry) -> int:
+    """Add the row of one move, in the move's own transaction; return its place in the chain."""
     assert txn.at in {None, (point.agent, point.environment)}, "not this transaction's point"  # noqa: S101
     tail = txn.one(sql.LEDGER_TAIL, agent=point.agent, environment=point.environment)
+    seq: int = tail["seq"] + 1 if tail else 1
     row: dict[str, Any] = {
         "agent": point.agent,
         "environment": point.environment,
-        "seq": tail["seq"] + 1 if tail else 1,
+        "seq": seq,
         "at_us": txn.now_us,
         "actor": entry.actor,
         "action": entry.action,
@@ -57,6 +58,7 @@ def append(txn: Transaction, point: ControlPoint, entry: Entry) -> None:
         "previous": tail["hash"] if tail else "",
     }
     txn.insert("ledger", {**row, "hash": row_hash(row)})
+    return seq
 
 
 def _pruned(seq: int, digest: str) -> str:

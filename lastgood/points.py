@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from lastgood import epoch_word, ledger
+from lastgood import epoch_word, ledger, notices
 from lastgood.errors import CorruptRow, NotFound, StaleDriver
 from lastgood.listening import payload
 from lastgood.moves import ControlPoint, Lease
@@ -136,22 +136,25 @@ def read_or_restore(txn: Transaction, agent: str, environment: str) -> tuple[Con
             txn.insert("control_point", _row(point, txn.now_us))
         else:
             _update(txn, point, was_epoch=stored["epoch"], was_term=stored["driver_term"], baseline=True)
-        ledger.append(txn, point, ledger.Entry("restore", "lastgood", str(error).split(";", maxsplit=1)[0]))
+        _record(txn, None, point, ledger.Entry("restore", "lastgood", str(error).split(";", maxsplit=1)[0]))
         return point, True
 
 
 def create(txn: Transaction, point: ControlPoint, entry: ledger.Entry) -> None:
-    """Write an agent's first control point and its ledger row."""
+    """Write an agent's first control point, its ledger row and what people are told."""
     epoch_word.moving(txn, point.agent, point.environment, baseline=True)
     txn.insert("control_point", _row(point, txn.now_us))
     txn.notify(payload(point.agent, point.environment, point.epoch))
-    ledger.append(txn, point, entry)
+    _record(txn, None, point, entry)
 
 
 def move(
     txn: Transaction, was: ControlPoint, now: ControlPoint, entry: ledger.Entry, expect: Expect | None = None
 ) -> ControlPoint:
-    """Write one move and its ledger row; raises `StaleDriver` unless `expect` still holds."""
+    """Write one move, its ledger row and what people are told of it.
+
+    Raises `StaleDriver` unless `expect` still holds.
+    """
     if expect is not None and expect != Expect.of(was):
         msg = (
             f"{was.name} moved on to epoch {was.epoch}, driver term {was.driver_term} since this driver "
@@ -160,8 +163,12 @@ def move(
         raise StaleDriver(msg)
     other = now.baseline != was.baseline
     _update(txn, now, was_epoch=was.epoch, was_term=was.driver_term, baseline=other)
-    ledger.append(txn, now, entry)
+    _record(txn, was, now, entry)
     return now
+
+
+def _record(txn: Transaction, was: ControlPoint | None, now: ControlPoint, entry: ledger.Entry) -> None:
+    notices.announce(txn, was, now, entry, ledger.append(txn, now, entry))
 
 
 def _update(txn: Transaction, point: ControlPoint, *, was_epoch: int, was_term: int, baseline: bool) -> None:

@@ -32,6 +32,8 @@ OF_RUN = ("outcome", "late_report", "event", "action")
 COUNTERS = ("unit_seen", "block_counter", "trigger_count", "trigger_state", "cap_use")
 #: what a release was judged by
 EVIDENCE = ("block", "look", "evidence", "tally", "sealed_tally", "metric_tally", "stage")
+#: what people were told; goes with the run records, once nobody has to be told any more
+TOLD = ("delivery", "notice")
 _UNITS_US = {"h": DAY_US // 24, "d": DAY_US, "w": 7 * DAY_US, "y": 365 * DAY_US}
 
 
@@ -143,6 +145,7 @@ class _Work:
         self._runs()
         self._conversations()
         self._counters()
+        self._told()
         self._evidence()
         self._ledger()
 
@@ -201,6 +204,12 @@ class _Work:
         for row in rows:
             for table in COUNTERS:
                 self._all_of(table, "release_id = :release_id", release_id=row["id"])
+
+    def _told(self) -> None:
+        with self.store.reading() as txn:
+            before_us = txn.now_us - self.limits.runs_us
+        for table, where in zip(TOLD, (pruning.OLD_DELIVERIES, pruning.OLD_NOTICES), strict=True):
+            self._all_of(table, where, **self.key, before_us=before_us)
 
     def _provable(self, txn: Transaction, point: ControlPoint) -> list[str]:
         """Releases whose evidence is old and proves nobody in service."""

@@ -6,9 +6,12 @@ round, by `renew`: a control point that was moved, a lease that ended, a look wh
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MethodType
+from typing import Protocol, cast
 
+from lastgood.assignment import Hash
 from lastgood.clock import Clock, steady
 from lastgood.decision import BASELINE, CANDIDATE, Answers, Decision, Pair, Reason, Snapshot, risk_of
 from lastgood.epoch_word import Mark
@@ -33,6 +36,61 @@ class Route(Protocol):
         """
 
 
+@dataclass(slots=True, eq=False)
+class _Quick:
+    """What one decision needs, in one object: with many agents each other one is a miss of the cache."""
+
+    slot: int
+    #: the word as it has to be
+    seen: int
+    #: when to ask again, nanoseconds of the router's clock; all else never changes
+    until_ns: int
+    #: the hash of a unit, begun
+    begun: Hash
+    limit: bytes
+    #: the answers to a run that names no risk, below the limit and not
+    drawn: Decision
+    kept: Decision
+    pairs: Mapping[str | None, Pair]
+    router: "Router"
+
+    def again(self, unit: str, risk: str | None) -> Decision:
+        """Answer the long way; somebody may have kept a `route` that is no longer the router's."""
+        router = self.router
+        return router.again(unit, risk) if router.holds(self) else router.route(unit, risk)
+
+
+_Routine = Callable[[_Quick, str, str | None], Decision]
+#: by the words and the clock that they read, with the words: routers of one store share what is in the cache
+_routines: dict[tuple[int, Callable[[], int]], tuple[Sequence[int], _Routine]] = {}
+_MOST_ROUTINES = 64
+
+
+def _routine(word: Sequence[int], now_ns: Callable[[], int]) -> _Routine:
+    """Return the decision over these words by this clock, as a method of `_Quick`."""
+    found = _routines.get((id(word), now_ns))
+    if found is not None:
+        return found[1]
+
+    def route(self: _Quick, unit: str, risk: str | None = None) -> Decision:
+        if word[self.slot] != self.seen or now_ns() >= self.until_ns:
+            return self.again(unit, risk)
+        hashed = self.begun.copy()
+        try:
+            hashed.update(unit.encode())
+            if risk is None:
+                return self.drawn if hashed.digest() < self.limit else self.kept
+            drawn, kept = self.pairs[risk]
+        except _NOTHING_TO_PASS:
+            return self.again(unit, risk)
+        return drawn if hashed.digest() < self.limit else kept
+
+    if len(_routines) >= _MOST_ROUTINES:
+        _routines.clear()
+    _routines[id(word), now_ns] = word, route
+    return route
+
+
 class Router:
     """Routes the runs of one agent in one environment.
 
@@ -40,7 +98,7 @@ class Router:
     is the epoch word that was seen before the snapshot was read.
     """
 
-    __slots__ = ("_clock", "_held", "_lapsed", "_now_ns", "_own", "_prolong", "_renew", "_runtimes", "route")
+    __slots__ = ("_clock", "_held", "_lapsed", "_now_ns", "_own", "_quick", "_renew", "_runtimes", "route")
 
     #: Decide for one run; microseconds, no I/O. May be kept: an old one asks the router.
     route: Route
@@ -91,15 +149,27 @@ class Router:
         if (self._left_us(answers) <= 0) is not self._lapsed:
             self._install(answers, mark)
         else:
-            self._prolong(self._until_ns(answers))
+            self._quick.until_ns = self._until_ns(answers)
 
     def _install(self, answers: Answers, mark: Mark) -> None:
         # one assignment each: a thread that routes meanwhile sees the old state or the new one, no mixture
         lapsed = self._left_us(answers) <= 0
         self._held = answers, mark
-        self.route, self._prolong = self._compiled(mark, answers, answers.lapsed if lapsed else answers.pairs)
+        pairs = answers.lapsed if lapsed else answers.pairs
+        drawn, kept = pairs[None]
+        self._quick = quick = _Quick(
+            mark.slot,
+            mark.seen,
+            self._until_ns(answers),
+            answers.begun,
+            answers.limit,
+            drawn,
+            kept,
+            pairs,
+            self,
+        )
+        self.route = cast("Route", MethodType(_routine(mark.view, self._now_ns), quick))
         self._lapsed = lapsed
-        self._prolong(self._until_ns(answers))
 
     def _until_ns(self, answers: Answers) -> int:
         """When to ask again: at the next look, or when the lease ends."""
@@ -107,40 +177,14 @@ class Router:
         until_ns = now_ns + (_FOREVER_NS if self._renew is None else RECHECK_NS)
         return min(until_ns, now_ns + left_us * 1_000) if left_us > 0 else until_ns
 
-    def _compiled(
-        self, mark: Mark, answers: Answers, pairs: Mapping[str | None, Pair]
-    ) -> tuple[Route, Callable[[int], None]]:
-        """Return `route` with all that it needs at hand, and what lets it go on until a later moment."""
-        word, slot, seen, seeded, limit = mark.view, mark.slot, mark.seen, answers.seeded, answers.limit
-        (drawn_if_silent, kept_if_silent), now_ns, until_ns = pairs[None], self._now_ns, 0
-
-        def prolong(to_ns: int) -> None:
-            nonlocal until_ns
-            until_ns = to_ns
-
-        def again(unit: str, risk: str | None) -> Decision:
-            # somebody kept a `route` that is no longer the router's
-            return self._again(unit, risk) if self.route is route else self.route(unit, risk)
-
-        def route(unit: str, risk: str | None = None) -> Decision:
-            if word[slot] != seen or now_ns() >= until_ns:
-                return again(unit, risk)
-            hashed = seeded()
-            try:
-                hashed.update(unit.encode())
-                if risk is None:
-                    return drawn_if_silent if hashed.digest() < limit else kept_if_silent
-                drawn, kept = pairs[risk]
-            except _NOTHING_TO_PASS:
-                return again(unit, risk)
-            return drawn if hashed.digest() < limit else kept
-
-        return route, prolong
-
     def _left_us(self, answers: Answers) -> int:
         return answers.snapshot.lease_deadline_us - self._clock.boot_us()
 
-    def _again(self, unit: str, risk: str | None = None) -> Decision:
+    def holds(self, quick: _Quick) -> bool:
+        """Whether this is what it decides by now."""
+        return self._quick is quick
+
+    def again(self, unit: str, risk: str | None = None) -> Decision:
         """Answer what the quick way can't."""
         current = self._is_current()
         answers, _ = self._held

@@ -28,6 +28,7 @@ _OWN = {
     "status": ("show", "status"),
     "run": ("show", "run"),
     "ledger": ("ledger", "ledger"),
+    "token": ("tokens", "token"),
 }
 
 

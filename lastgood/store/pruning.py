@@ -58,6 +58,11 @@ INSERT INTO ledger_anchor (agent, environment, seq, hash) VALUES (:agent, :envir
 ON CONFLICT (agent, environment) DO UPDATE SET seq = excluded.seq, hash = excluded.hash
 """
 
+_old_notices = "agent = :agent AND environment = :environment AND at_us < :before_us"
+#: conditions of `delete_some`
+OLD_DELIVERIES = f"state IN ('sent', 'dead') AND notice_id IN (SELECT id FROM notice WHERE {_old_notices})"  # noqa: S608  our own names
+OLD_NOTICES = f"{_old_notices} AND state <> 'new' AND id NOT IN (SELECT notice_id FROM delivery)"  # noqa: S608  our own names
+
 
 @cache
 def delete_among(table: str, column: str) -> str:

@@ -9,7 +9,11 @@ that refuse an UPDATE or DELETE, and each row carries a digest that is checked w
 from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, Index, Integer, LargeBinary, Text, text
 from sqlmodel import Field, SQLModel
 
-from lastgood.store import containment_tables  # noqa: F401  its tables are part of the schema
+from lastgood.store import (  # their tables are part of the schema
+    access_tables,  # noqa: F401
+    containment_tables,  # noqa: F401
+    telling_tables,  # noqa: F401
+)
 
 BIG = BigInteger().with_variant(Integer, "sqlite")
 LIVE = text("ended_us IS NULL")

@@ -23,11 +23,11 @@ NOISE = 0.0038
 
 def bare(salt: str, share_bp: int) -> Callable[[str], bool]:
     """The quickest correct split that CPython has: a hash begun once, digests compared as bytes."""
-    copy = blake2b(salt.encode(), digest_size=8).copy
+    begun = blake2b(salt.encode(), digest_size=8)
     limit = (-(-(share_bp << 64) // 10_000)).to_bytes(8, "big")
 
     def split(unit: str) -> bool:
-        hashed = copy()
+        hashed = begun.copy()
         hashed.update(unit.encode())
         return hashed.digest() < limit
 
@@ -57,8 +57,12 @@ def each(decide: Callable[[str], object], units: list[str]) -> Callable[[], None
 
 
 def by_turns(routes: list[Callable[[str], object]], units: list[str]) -> Callable[[], None]:
-    """Work: decide for every unit, each for the next agent."""
-    turns = [(routes[number % len(routes)], unit) for number, unit in enumerate(units)]
+    """Work: decide for every unit, each for the next agent.
+
+    Ten times over: what a round begins with, nobody having asked these agents for a while, is the least of it,
+    as it is for one agent.
+    """
+    turns = [(routes[number % len(routes)], unit) for number, unit in enumerate(units * 10)]
 
     def work() -> None:
         for route, unit in turns:

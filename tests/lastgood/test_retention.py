@@ -28,6 +28,7 @@ KEPT = {
     *("control_point", "served", "quarantine", "release", "stop", "refusal"),  # who serves, and the story
     "reservation",  # goes when it is settled or expires
     "ledger_anchor",
+    "agent_profile",  # as long as the agent
 }
 
 
@@ -69,6 +70,7 @@ def old(desk, monkeypatch):
 
 def test_every_table_has_a_limit_or_a_reason_to_stay():
     pruned = {"run", "conversation", "ledger", *retention.OF_RUN, *retention.COUNTERS, *retention.EVIDENCE}
+    pruned |= set(retention.TOLD)
     assert pruned | KEPT == set(tables.SQLModel.metadata.tables)
     assert not pruned & KEPT
 
@@ -88,6 +90,20 @@ def test_runs_go_with_all_that_they_reported_once_they_are_too_old(old):
     assert [count(old, table) for table in ("outcome", "event", "late_report")] == [1, 1, 1]
     assert count(old, "unit_seen") == 0
     assert count(old, "conversation") == 0
+
+
+def test_what_people_were_told_goes_and_what_they_are_still_to_be_told_stays(old):
+    from lastgood import outbox
+
+    outbox.route_new(old.store)  # no profile: nobody is told
+    old.kill()  # young, and not routed yet
+    values = "id, 'r', 'slack', agent, environment, level, seq, ?, 0, 0, 0, '', 0, NULL, ''"
+    delivery = f"INSERT INTO delivery SELECT {values}"
+    old.hand(f"{delivery} FROM notice WHERE kind = 'adopted'", "waiting")
+    old.hand(f"{delivery} FROM notice WHERE kind = 'started'", "sent")
+    prune(old)
+    assert [row["kind"] for row in old.all("SELECT kind FROM notice ORDER BY seq")] == ["adopted", "killed"]
+    assert [row["state"] for row in old.all("SELECT state FROM delivery")] == ["waiting"]
 
 
 def test_a_dry_run_counts_what_goes_and_changes_nothing(old):

@@ -178,7 +178,7 @@ def test_half_a_surrogate_pair_is_drawn_like_any_unit(bundles, clock):
 
 @given(st.integers(0, 10_000), st.text(max_size=12))
 def test_the_limit_is_the_bucket(share_bp, unit):
-    hashed = assignment.seeded("rel_1")()
+    hashed = assignment.begun("rel_1").copy()
     hashed.update(assignment.unit_bytes(unit))
     drawn = hashed.digest() < assignment.limit(share_bp)
     assert drawn is (assignment.bucket("rel_1", unit) < share_bp)

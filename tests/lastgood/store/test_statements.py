@@ -4,13 +4,14 @@ import psycopg
 import pytest
 
 from lastgood.errors import StoreUnavailable
-from lastgood.store import pruning, statements, tables
+from lastgood.store import access, pruning, statements, tables, telling
 from lastgood.store.connection import Store
 
 SQL = {
     name: value
-    for name, value in {**vars(statements), **vars(pruning)}.items()
-    if name.isupper() and not name.startswith("_") and isinstance(value, str)
+    for module in (access, pruning, statements, telling)
+    for name, value in vars(module).items()
+    if name.isupper() and not name.startswith(("_", "OLD_")) and isinstance(value, str)
 }
 #: parameters that are no column's name, and are no number
 TEXTS = {"low", "high", "among"}

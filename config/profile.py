@@ -1,0 +1,140 @@
+"""An agent's profile: strict models over YAML, stored as canonical JSON.
+
+`Profile.load` reads what people write; `to_json` writes what `lastgood.profile` reads back.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+
+from config.complaints import complain
+from config.document import What, read_yaml
+from config.metrics import Misplaced
+from config.routes import Name, RouteSpec
+from config.sections import Section, Word
+from lastgood.errors import InvalidProfile
+from lastgood.profile import digest_of
+
+PROFILE = What("profile", "a profile", "agent: support", InvalidProfile)
+
+
+def _called(text: str) -> str:
+    """Check what is called: `package.module:function`, or a URL that can hold no secret."""
+    module, colon, function = text.partition(":")
+    names = (*module.split("."), *function.split("."))
+    if colon and all(name.isidentifier() for name in names):
+        return text
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme in {"http", "https"} and parts.hostname and not (parts.username or parts.query):
+        return text
+    raise ValueError("should be package.module:function, or an http(s) URL without a user or a query")
+
+
+#: what is called: `package.module:function` or a URL
+Call = Annotated[str, StringConstraints(max_length=500), AfterValidator(_called)]
+
+
+class SignalSpec(Section):
+    """One signal of the watch: a function, or a query of a database."""
+
+    call: Call | None = Field(default=None, title="Call", description="What is called for the figures.")
+    sql: Annotated[str, StringConstraints(max_length=4_000)] | None = Field(
+        default=None, title="SQL", description="A query that gives the figures."
+    )
+    database: Annotated[str, StringConstraints(max_length=500)] | None = Field(
+        default=None, title="Database", description="The database that the query is for."
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.call is None) == (self.sql is None):
+            raise Misplaced("needs either call, or sql with a database")
+        if (self.sql is None) != (self.database is None):
+            raise Misplaced("sql and database go together", "sql" if self.sql else "database")
+        return self
+
+
+class Profile(Section):
+    """What a team says once about an agent."""
+
+    agent: Name = Field(title="Agent", description="The agent's name.")
+    owner: Annotated[str, StringConstraints(max_length=200)] = Field(
+        default="", title="Owner", description="Who answers for the agent: a person or a team."
+    )
+    routes: Annotated[tuple[RouteSpec, ...], Field(strict=False, max_length=20)] = Field(
+        default=(), title="Routes", description="Where people are told."
+    )
+    replay: Call | None = Field(
+        default=None, title="Replay", description="What replays a run of the agent from its inputs."
+    )
+    undo: dict[Word, Call] = Field(
+        default={}, max_length=50, title="Undo", description="What undoes each kind of action."
+    )
+    signals: dict[Word, SignalSpec] = Field(
+        default={},
+        max_length=50,
+        title="Signals",
+        description="What the watch asks beside the runs, by name.",
+    )
+
+    @model_validator(mode="after")
+    def _names_its_routes_once(self) -> Self:
+        names = [spec.route(place).name for place, spec in enumerate(self.routes)]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                raise Misplaced(
+                    f"the name {name} is another route's too; give one of them another", "routes", place
+                )
+        return self
+
+    @classmethod
+    def load(cls, source: Path | str) -> Self:
+        """Read a profile from a file, or from YAML text (a `str` that is no single `*.yaml` name).
+
+        Raises InvalidProfile, which names `file:line` and the key of everything that can't be used.
+        """
+        document = read_yaml(source, PROFILE)
+        try:
+            return cls.model_validate(document.value)
+        except ValidationError as error:
+            raise complain(error, document, cls, PROFILE) from error
+
+    def to_json(self) -> str:
+        """Canonical JSON, as `lastgood.profile` reads it: sorted keys, no spaces."""
+        routes = [spec.route(place) for place, spec in enumerate(self.routes)]
+        data = {
+            "agent": self.agent,
+            "owner": self.owner,
+            "routes": [
+                {
+                    "name": route.name,
+                    "to": route.to,
+                    "levels": route.levels,
+                    "kinds": route.kinds,
+                    "environments": route.environments,
+                    "retry_for_us": route.retry_for_us,
+                    "settings": dict(route.settings),
+                }
+                for route in routes
+            ],
+            "replay": self.replay or "",
+            "undo": self.undo,
+            "signals": {
+                name: spec.model_dump(mode="json", exclude_none=True) for name, spec in self.signals.items()
+            },
+        }
+        return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @property
+    def digest(self) -> str:
+        """Sha256 of the canonical JSON, 64 hex digits."""
+        return digest_of(self.to_json())
+
+
+__all__ = ["PROFILE", "Call", "Profile", "SignalSpec"]

@@ -1,0 +1,34 @@
+"""Access: tokens of clients of the HTTP service."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    """Add the tokens."""
+    op.create_table(
+        "access_token",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("agents", sa.Text(), nullable=False),
+        sa.Column("environments", sa.Text(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("created_by", sa.String(), nullable=False),
+        sa.Column("created_us", BIG, nullable=False),
+        sa.Column("expires_us", BIG, nullable=False),
+        sa.Column("replaced_by", sa.String(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+
+
+def downgrade() -> None:
+    """Drop them: clients need new ones after the next upgrade."""
+    op.drop_table("access_token")
