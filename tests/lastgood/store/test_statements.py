@@ -4,12 +4,12 @@ import psycopg
 import pytest
 
 from lastgood.errors import StoreUnavailable
-from lastgood.store import access, pruning, statements, tables, telling
+from lastgood.store import access, casing, pruning, statements, tables, telling
 from lastgood.store.connection import Store
 
 SQL = {
     name: value
-    for module in (access, pruning, statements, telling)
+    for module in (access, casing, pruning, statements, telling)
     for name, value in vars(module).items()
     if name.isupper() and not name.startswith(("_", "OLD_")) and isinstance(value, str)
 }
