@@ -20,8 +20,8 @@ LastgoodError
 │   ├── BadToken        a report's run token is missing, forged, expired or another run's
 │   ├── Unauthenticated a request to the service shows no valid access token
 │   ├── Forbidden       its token's role or scope does not allow that
-│   └── Denied              a rehearsal denies what would reach outside
-│       └── MissingFixture  a rehearsal has no recorded answer to a call
+│   └── Denied          a rehearsal denies what would reach outside
+│       └── MissingFixture
 └── StoreError          the store can't be used
     ├── StoreUnavailable
     ├── SchemaMismatch
@@ -120,20 +120,20 @@ class BadToken(Refused):
     """A report's run token is missing, forged, expired or another run's; the report was counted, not kept."""
 
 
-class Denied(Refused):
-    """A rehearsal denies what would reach outside: nothing was sent."""
-
-
-class MissingFixture(Denied):
-    """A rehearsal has no recorded answer to a call; the message names the call."""
-
-
 class Unauthenticated(Refused):
     """A request to the service shows no access token that is valid now."""
 
 
 class Forbidden(Refused):
     """The access token's role or scope does not allow what was asked; the message says which would."""
+
+
+class Denied(Refused):
+    """A rehearsal denies what would reach outside: nothing was sent."""
+
+
+class MissingFixture(Denied):
+    """A rehearsal has no recorded answer to a call; the message names the call."""
 
 
 class StoreError(LastgoodError):

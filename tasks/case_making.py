@@ -89,7 +89,7 @@ def open_workshop(store: Store, wanted: Wanted) -> Workshop:
     scrubber(wanted.redact)  # a rule that does not compile is refused by name
     if not wanted.groups:
         raise InvalidInput(
-            f"no failing run of {wanted.agent} is named, so there is nothing to make a case of; name one by --run"
+            f"no failing run of {wanted.agent} is named, so there is nothing to make a case of; use --run"
         )
     replay = load(wanted.agent, wanted.replay)
     bad, good = (registry.load(store, reference).bundle for reference in (wanted.bad, wanted.good))
