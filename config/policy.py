@@ -15,6 +15,7 @@ from config.complaints import complain
 from config.document import Document, digest_of, read_frozen, read_yaml
 from config.durations import Duration, between, format_duration
 from config.metrics import DEFAULTS, fill, order
+from config.preflight import PreflightSpec
 from config.quantities import Rate, Weight
 from config.referee import RefereeSpec, check_referee
 from evaluators.blocks import WHOLE
@@ -195,8 +196,8 @@ class Policy(sections.Section):
         title="Cooldown",
         description="Wait before a candidate that was reverted without quarantine may be released again.",
     )
-    preflight: sections.PreflightSpec = Field(
-        default=sections.PreflightSpec(),
+    preflight: PreflightSpec = Field(
+        default=PreflightSpec(),
         title="Preflight",
         description="What must be true before a release starts.",
     )

@@ -80,9 +80,14 @@ class Case:
         if played.missing:
             said = tuple(f"no recorded answer to {what}" for what in dict.fromkeys(played.missing))
             return Judged(said, unanswered=True)
-        subject = Subject(played, self.inputs, self.expected)
-        found = [(type(check).__name__, check.why_not(subject)) for check in self.checks]
+        found = [(type(check).__name__, self.why_not(check, played)) for check in self.checks]
         return Judged(tuple(f"{name}: {why}" for name, why in found if why is not None))
+
+    def why_not(self, check: Check, played: Played) -> str | None:
+        """Say why one of its checks fails on a replay, None where it passes."""
+        if played.missing:
+            return f"no recorded answer to {played.missing[0]}"
+        return check.why_not(Subject(played, self.inputs, self.expected))
 
     def to_entry(self) -> dict[str, Any]:
         """Return it as an entry of a file's `cases`."""

@@ -27,7 +27,7 @@ SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 #: headers of an answer that are kept: an agent reads these, and none holds a secret
 KEPT_HEADERS: Final = ("content-type", "etag", "link", "location", "retry-after")
 #: bytes of one recorded answer
-MAX_ANSWER: Final = 1_000_000
+MAX_ANSWER: Final = 256_000
 _TOOL_KEYS = frozenset({"tool", "arguments", "result", "error"})
 _HTTP_KEYS = frozenset({"http", "url", "body", "status", "headers", "answer", "within", "ignore"})
 Key = tuple[str, ...]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from evaluators.paired import Rules
-from lastgood import case_store, registry
+from lastgood import case_store, cases, points, profile, recorder, registry
 from lastgood.bundle import Bundle
 from lastgood.case_store import Draft, State, Stored
 from lastgood.cases import Case
@@ -22,6 +22,8 @@ from tasks.failing import Failing
 TRIES = 3
 #: replays on each bundle from which answers are recorded: an agent that varies asks differently
 RECORDINGS = 2
+#: bytes of one case, its recorded answers among them
+MAX_BYTES = 1_500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,14 @@ def draft_of(shop: Workshop, group: Group, run_id: str) -> Draft:
         return replace(draft, reason=f"the input of {run_id} can't be replayed: {run.unkept}")
     if not case.checks:
         return replace(draft, reason="nothing that the store has tells right from wrong; add a check")
-    return prove(shop, replace(draft, case=record(shop, case)))
+    recorded = replace(draft, case=record(shop, case))
+    size = len(cases.to_json(recorded.case).encode())
+    if size > MAX_BYTES:
+        return replace(
+            draft,
+            reason=f"its recorded answers make {size:,} bytes, {MAX_BYTES:,} are kept; narrow the reads",
+        )
+    return prove(shop, recorded)
 
 
 def _case(shop: Workshop, group: Group, run: Failing) -> Case:
@@ -175,10 +184,10 @@ def name_of(signature: str, run_id: str) -> str:
     return f"{words or 'case'}-{run_id[-6:].lower()}"
 
 
-def record(shop: Workshop, case: Case) -> Case:
-    """Replay on both bundles with reads for real; return the case with every answer as a fixture."""
+def record(shop: Workshop, case: Case, also: Sequence[Bundle] = ()) -> Case:
+    """Replay on the bundles with reads for real; return the case with every new answer as a fixture."""
     known = list(case.fixtures.entries)
-    for bundle in (shop.good, shop.bad) * RECORDINGS:
+    for bundle in (shop.good, shop.bad, *also) * RECORDINGS:
         fixtures = replace(case.fixtures, entries=tuple(known))
         played = shop.replay.play(bundle, case.inputs, fixtures, shop.recording)
         known += Fixtures(played.recorded.entries, case.fixtures.rules).redacted().entries
@@ -196,4 +205,74 @@ def prove(shop: Workshop, draft: Draft) -> Draft:
     return replace(draft, case=case, state=State.ADMITTED, reason="", proof=proven.to_json())
 
 
-__all__ = ["Group", "Wanted", "Workshop", "draft_of", "make", "name_of", "open_workshop", "prove", "record"]
+def wanted_of_runs(
+    store: Store, agent: str, environment: str, runs: Sequence[str], *, bad: str = "", good: str = ""
+) -> Wanted:
+    """Return the wish for cases of single runs: the bundle that they ran on, and who serves now.
+
+    Raises `NotFound` for an unknown run, `InvalidInput` for one of another agent or bundle.
+    """
+    with store.reading() as txn:
+        rows = [recorder.run_row(txn, run_id) for run_id in runs]
+        strange = next((row for row in rows if row["agent"] != agent), None)
+        if strange is not None:
+            raise InvalidInput(f"the run {strange['id']} is one of {strange['agent']}, not of {agent}")
+        wrong = registry.resolve(txn, bad) if bad else str(rows[0]["bundle_id"])
+        other = next((row for row in rows if row["bundle_id"] != wrong), None)
+        if other is not None:
+            raise InvalidInput(
+                f"the run {other['id']} was on b-{other['bundle_id'][:8]}, not on b-{wrong[:8]}: make the "
+                "cases of each bundle apart"
+            )
+        point = points.read(txn, agent, environment)
+        replay = profile.read(txn, agent).replay
+        groups = [Group(_in_words(failing.read(txn, row["id"])), (row["id"],)) for row in rows]
+    return Wanted(agent, environment, wrong, good or point.baseline, tuple(groups), replay=replay)
+
+
+def _in_words(run: Failing) -> str:
+    """How a run failed, for its name and for people."""
+    names = [type(check).__name__ for check in failing.checks_of(run)[0]]
+    error = run.outcome.error if run.outcome is not None else "lost"
+    return " ".join(filter(None, [error, *names, run.task_type if run.task_type != "default" else ""]))
+
+
+def wanted_of(store: Store, stored: Stored) -> Wanted:
+    """Return the wish to prove a stored case again."""
+    draft = stored.draft
+    with store.reading() as txn:
+        declared = profile.read(txn, draft.agent).replay
+    replay = declared or str(draft.case.told.get("replay") or "")
+    group = Group(draft.signature, (draft.run_id or "",))
+    return Wanted(
+        draft.agent, draft.environment, draft.bad, draft.good, (group,), draft.incident_id, replay=replay,
+        redact=draft.case.fixtures.rules,
+    )  # fmt: skip
+
+
+def prove_again(store: Store, stored: Stored, case: Case, wanted: Wanted) -> Stored:
+    """Prove a case, edited or not, and store it."""
+    shop = open_workshop(store, wanted)
+    fresh = replace(case, attempts=1, needed=1)
+    return case_store.put(store, prove(shop, replace(stored.draft, case=fresh)))
+
+
+def record_again(
+    store: Store, stored: Stored, wanted: Wanted, also: Sequence[str] = (), *, fresh: bool = False
+) -> Stored:
+    """Record what a case has no answers to yet, on further bundles too, prove it and store it.
+
+    `fresh` forgets the answers that it has.
+    """
+    shop = open_workshop(store, wanted)
+    bundles = [registry.load(store, reference).bundle for reference in also]
+    case = stored.case
+    if fresh:
+        case = replace(case, fixtures=replace(case.fixtures, entries=()))
+    return prove_again(store, stored, record(shop, case, bundles), wanted)
+
+
+__all__ = [
+    "Group", "Wanted", "Workshop", "draft_of", "make", "name_of", "open_workshop", "prove", "prove_again",
+    "record", "record_again", "wanted_of", "wanted_of_runs",
+]  # fmt: skip
