@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from itertools import count
 
 from lastgood.errors import InvalidEvidence, InvalidInput
 
@@ -56,10 +57,7 @@ class Rules:
     @property
     def fewest(self) -> int:
         """Pairs after which a case of an agent that never varies is decided."""
-        number = 1
-        while log_wealth(number, 0) < math.log(1 / self.alpha):
-            number += 1
-        return number
+        return next(n for n in count(1) if log_wealth(n, 0) >= math.log(1 / self.alpha))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +110,7 @@ def _grid() -> tuple[tuple[float, float], ...]:
     return (*inner, (math.log(0.5), 1.0))
 
 
+@lru_cache(maxsize=16_384)
 def log_wealth(wins: int, losses: int) -> float:
     """Return the log e-value of wins and losses against "a win is at most as likely as a loss"."""
     terms = []
