@@ -210,7 +210,13 @@ class CaseItem(pytest.Item):
 
     def runtest(self) -> None:
         """Replay it; fails by what its checks say."""
-        tried = self.config.stash[_SUITE].run(self.case)
+        from lastgood.cases import Judged, Tried
+        from lastgood.errors import LastgoodError
+
+        try:
+            tried = self.config.stash[_SUITE].run(self.case)
+        except LastgoodError as error:  # no replay, no bundle: the case shows nothing, and that is no pass
+            tried = Tried(passed=False, judged=(Judged((str(error),), unanswered=True),))
         self.user_properties.append((_PROPERTY, json.dumps(result(self.case, tried), ensure_ascii=False)))
         if not tried.passed:
             raise CaseFailed("\n".join(self._said(tried)))

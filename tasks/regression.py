@@ -183,7 +183,7 @@ def _command(folder: Path, report: Path, record: BundleRecord, replay: str, opti
     usd = options.usd / options.workers
     command = [
         sys.executable, "-m", "pytest", "-q", "-c", str(folder / "pytest.ini"), "--rootdir", str(folder),
-        "-p", "no:cacheprovider", "--lastgood-cases", str(folder / "cases"),
+        "-p", "no:cacheprovider", "-p", "lastgood.pytest_plugin", "--lastgood-cases", str(folder / "cases"),
         "--lastgood-bundle", record.bundle.id, "--lastgood-report", str(report),
         "--lastgood-timeout", str(options.timeout_s), "--lastgood-usd", str(usd),
     ]  # fmt: skip
@@ -193,7 +193,7 @@ def _command(folder: Path, report: Path, record: BundleRecord, replay: str, opti
     if options.workers > 1:
         if importlib.util.find_spec("xdist") is None:
             raise InvalidInput("cases.workers above 1 needs pytest-xdist: install it, or set workers to 1")
-        command += ["-n", str(options.workers)]
+        command += ["-p", "xdist.plugin", "-n", str(options.workers)]
     return command
 
 
@@ -202,6 +202,7 @@ def _started(store: Store, command: list[str], options: Options, record: BundleR
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")},
         "LASTGOOD_DATABASE": store.url,
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # those named on the command line do
     }
     try:
         done = subprocess.run(
