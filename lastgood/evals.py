@@ -9,31 +9,30 @@
 The file is used as it is. A replay's log travels to the evaluators as an attribute of the case.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic_evals import set_eval_attribute
 from pydantic_evals.evaluators import EvaluationReason, Evaluator, EvaluatorContext
 
 from lastgood import cases, checks
-from lastgood.checks import Subject
+from lastgood.checks import Check, Subject
 from lastgood.errors import NotFound
-from lastgood.pytest_plugin import find_bundle
-from lastgood.replaying import Means, Played, load
+from lastgood.replaying import Means, Played, find_bundle, load
 from lastgood.tool_call import as_json
 
 #: name of the attribute that holds a replay's log
 ATTRIBUTE = "lastgood"
 
 
-def _evaluate(check: Any, context: EvaluatorContext[Any, Any, Any]) -> EvaluationReason:
+def _evaluate(check: Check, context: EvaluatorContext[Any, Any, Any]) -> EvaluationReason:
     told = context.attributes.get(ATTRIBUTE)
     if not isinstance(told, dict):
         return EvaluationReason(
-            value=False, reason="there is no log of a replay: use the task of lastgood.evals"
+            value=False, reason="no log of a replay is here: use the task of lastgood.evals"
         )
     played = Played.from_json(told)
     if played.missing:
@@ -43,10 +42,23 @@ def _evaluate(check: Any, context: EvaluatorContext[Any, Any, Any]) -> Evaluatio
 
 
 def _class(kind: type[Any]) -> type[Evaluator[Any, Any, Any]]:
-    """An evaluator of pydantic-evals with the fields of one of our checks."""
-    made = type(kind.__name__, (kind, Evaluator), {"evaluate": _evaluate, "__doc__": kind.__doc__})
-    found: type[Evaluator[Any, Any, Any]] = dataclass(made)
-    return found
+    """An evaluator of pydantic-evals with the name and the fields of one of our checks."""
+    hints = get_type_hints(kind)
+    fields = [(each.name, hints[each.name], _default(each)) for each in dataclasses.fields(kind)]
+    names = [each.name for each in dataclasses.fields(kind)]
+
+    def evaluate(self: Any, ctx: EvaluatorContext[Any, Any, Any]) -> EvaluationReason:
+        return _evaluate(kind(**{name: getattr(self, name) for name in names}), ctx)
+
+    made: type[Evaluator[Any, Any, Any]] = dataclasses.make_dataclass(
+        kind.__name__, fields, bases=(Evaluator,), namespace={"evaluate": evaluate, "__doc__": kind.__doc__}
+    )
+    return made
+
+
+def _default(each: "dataclasses.Field[Any]") -> Any:
+    missing = each.default is dataclasses.MISSING
+    return dataclasses.field() if missing else dataclasses.field(default=each.default)
 
 
 #: our checks that pydantic-evals has not itself: `custom_evaluator_types` of `Dataset.from_file`

@@ -12,7 +12,8 @@ from lastgood.checks import Check, Contains, Equals, EqualsExpected
 from lastgood.frozen import thaw
 from lastgood.replaying import Played
 
-_OUTPUT = "JSON.parse(output).output"
+#: what the replay returned; promptfoo takes no null
+_OUTPUT = "JSON.parse(output).output ?? JSON.parse(output).error ?? ''"
 
 
 def configuration(found: Iterable[Case], name: str, file: str) -> str:

@@ -133,6 +133,8 @@ class Suite:
     def bundle(self) -> "Bundle":
         """The bundle that the cases are run on; raises what `find_bundle` does."""
         if self._bundle is None:
+            from lastgood.replaying import find_bundle
+
             self._bundle = find_bundle(self._option("--lastgood-bundle"))
         return self._bundle
 
@@ -164,20 +166,6 @@ class Suite:
 
         replay = self.replay(case)
         return attempt(case, lambda: replay.play(self.bundle, case.inputs, case.fixtures, self.means))
-
-
-def find_bundle(reference: str) -> "Bundle":
-    """Return the bundle of a bundle.yaml, or one that is registered in the store that the environment names.
-
-    Raises `InvalidBundle`, `NotFound` and `StoreError`.
-    """
-    if reference.endswith((".yaml", ".yml")) or Path(reference).is_file():
-        from lastgood.bundle_file import read_bundle_file
-
-        return read_bundle_file(reference).bundle
-    from lastgood import agent, registry
-
-    return registry.load(agent.store(), reference).bundle
 
 
 class CaseFile(pytest.File):

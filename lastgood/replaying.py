@@ -223,6 +223,20 @@ def function_of(reference: str, what: str) -> Any:
     return found
 
 
+def find_bundle(reference: str) -> Bundle:
+    """Return the bundle of a bundle.yaml, or one that is registered in the store that the environment names.
+
+    Raises `InvalidBundle`, `NotFound` and `StoreError`.
+    """
+    if reference.endswith((".yaml", ".yml")) or Path(reference).is_file():
+        from lastgood.bundle_file import read_bundle_file
+
+        return read_bundle_file(reference).bundle
+    from lastgood import agent, registry
+
+    return registry.load(agent.store(), reference).bundle
+
+
 def _rehearsed(held: Rehearsal, function: Function, inputs: Any) -> Played:
     given = as_json(inputs)  # a copy: the agent may change what it is given
     began, output, failure = time.monotonic(), None, None
@@ -263,4 +277,4 @@ def _columns(outcome: Outcome) -> dict[str, Any]:
     return columns
 
 
-__all__ = ["Means", "Played", "Replay", "answer", "function_of", "load"]
+__all__ = ["Means", "Played", "Replay", "answer", "find_bundle", "function_of", "load"]

@@ -14,9 +14,8 @@ from lastgood import cases as casing
 from lastgood.case_store import Review, State, Stored
 from lastgood.cli.common import actor_option, environment_option, reason_option, short, store, table
 from lastgood.errors import InvalidInput, InvalidMove
-from lastgood.pytest_plugin import find_bundle
 from lastgood.rehearsal import Access, Purse
-from lastgood.replaying import Means, load
+from lastgood.replaying import Means, find_bundle, load
 from tasks import case_making, regression
 from tasks.case_making import Wanted
 
