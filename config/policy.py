@@ -17,6 +17,7 @@ from config.document import Document, digest_of, read_frozen, read_yaml
 from config.durations import Duration, between, format_duration
 from config.freezing import FreezeSpec
 from config.metrics import DEFAULTS, fill, order
+from config.preflight import PreflightSpec
 from config.quantities import Rate, Weight
 from config.recovery import RecoverySpec
 from config.referee import RefereeSpec, check_referee
@@ -218,8 +219,8 @@ class Policy(sections.Section):
         title="Recovery",
         description="How the actions of a bad window are undone.",
     )
-    preflight: sections.PreflightSpec = Field(
-        default=sections.PreflightSpec(),
+    preflight: PreflightSpec = Field(
+        default=PreflightSpec(),
         title="Preflight",
         description="What must be true before a release starts.",
     )

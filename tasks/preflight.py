@@ -10,6 +10,7 @@ from evaluators import History, absence, planning
 from evaluators.blocks import stratum_of
 from evaluators.rules import Gate, Kind
 from lastgood import approving, points, registry, releasing, standing
+from lastgood.bundle import Bundle
 from lastgood.errors import InvalidMove, InvalidPolicy, NotFound, Refused
 from lastgood.moves import ControlPoint
 from lastgood.release import RISKS
@@ -17,7 +18,7 @@ from lastgood.releasing import Start
 from lastgood.retention import HISTORY_RUNS  # the newest baseline runs that a history is counted from
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store, Transaction
-from tasks import frames
+from tasks import frames, regression
 from tasks.comparison import terms_of
 
 
@@ -50,7 +51,8 @@ def check(store: Store, wanted: Wanted) -> Start:
     """Return the release that would start, frozen; raises the first thing that refuses it.
 
     `NotFound` (agent, bundle, policy), `LiveRelease`, `Quarantined`, `InvalidMove` (the candidate is the
-    baseline; no recent run would be eligible), `InvalidPolicy` (it can never decide), `CorruptRow`.
+    baseline; no recent run would be eligible; a regression case fails), `InvalidPolicy` (it can never
+    decide), `InvalidInput` (the cases can't be run), `CorruptRow`.
     """
     with store.reading() as txn:
         point = points.read(txn, wanted.agent, wanted.environment)
@@ -71,6 +73,7 @@ def check(store: Store, wanted: Wanted) -> Start:
     problems = planning.can_decide(rules, history)
     if problems:
         raise InvalidPolicy(_undecidable(point, policy, history, problems))
+    _refuse_regressions(store, wanted, candidate, policy)
     return Start(
         agent=wanted.agent,
         environment=wanted.environment,
@@ -97,6 +100,17 @@ def _refuse_approver(txn: Transaction, candidate: str, policy: Policy, wanted: W
             "wants somebody else to approve it; name them, or leave the approver out and they are asked"
         )
         raise Refused(msg)
+
+
+def _refuse_regressions(store: Store, wanted: Wanted, candidate: Bundle, policy: Policy) -> None:
+    """Replay the regression cases on the candidate: one that fails is refused before anything is served."""
+    spec = policy.preflight.cases
+    options = regression.Options(
+        spec.folder, spec.required, spec.live, spec.usd, spec.workers, spec.timeout / 1_000_000,
+        spec.time / 1_000_000,
+    )  # fmt: skip
+    report = regression.run(store, wanted.agent, wanted.environment, candidate.id, options)
+    regression.refuse_failing(report, required=spec.required)
 
 
 def _undecidable(point: ControlPoint, policy: Policy, history: History, problems: list[str]) -> str:

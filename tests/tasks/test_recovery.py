@@ -512,8 +512,10 @@ def test_a_dry_run_says_what_is_due_and_changes_nothing(bad, at_crm):
     assert said == [
         "1 outputs and 0 memory entries to quarantine",
         f"1 refund to undo by {HERE}:refund",
-        "1 message can't be undone (irreversible): nothing is declared that undoes a message: declare "
-        "`undo` in the tools part",  # noqa: ISC004  one line
+        (
+            "1 message can't be undone (irreversible): nothing is declared that undoes a message: declare "
+            "`undo` in the tools part"
+        ),
     ]
 
 
