@@ -127,8 +127,14 @@ def _is_seen(txn: Transaction, stored: Row, after: Mapping[str, Progress], given
     last = txn.one(sql.LAST_LOOK, release_id=stored["release_id"])
     if last is None:
         return False
-    told = json.loads(last["verdict"])
-    return all(told.get(name) == value for name, value in json.loads(frames.plain(given.to_json())).items())
+    told = Given.read(json.loads(last["verdict"]))
+    return _still_open(told) == _still_open(given) and told.judges == given.judges
+
+
+def _still_open(given: "Given") -> str:
+    """The open blocks of a look: what it saw and the next one sees again."""
+    found = {name: [_plain(b) for b in blocks if not b.closed] for name, blocks in given.blocks.items()}
+    return frames.plain({name: blocks for name, blocks in found.items() if blocks})
 
 
 def _keep(store: Store, release: Row, frozen: Frozen, found: _Gathered, verdict: Verdict) -> bool:
