@@ -104,7 +104,7 @@ def _parts(asked: Asked) -> tuple[_Part, ...]:
         )
     return (
         _Part(Group.BEFORE, asked.good_bundle, asked.before_us, asked.from_us, _BEFORE),
-        _Part(Group.BAD, asked.left_bundle, asked.from_us, asked.at_us, of_release=bool(asked.release_id)),
+        _Part(Group.BAD, asked.left_bundle, asked.from_us, asked.at_us),
         _Part(Group.BESIDE, asked.good_bundle, asked.from_us, asked.at_us),
         after,
     )

@@ -11,14 +11,14 @@ from typing import Any
 from config.policy import Policy
 from evaluators.watched import Kind, Seen, Watched, WatchRules
 from evaluators.watching import judge
-from lastgood import points, profile, releasing
+from lastgood import incidents, notices, profile, releasing
 from lastgood.errors import InvalidInput, NotFound
 from lastgood.ids import new_id
-from lastgood.release import ReleaseState, Terms
-from lastgood.store import statements
+from lastgood.release import ReleaseState
+from lastgood.store import aftermath
 from lastgood.store import watching as sql
 from lastgood.store.connection import Row, Store, Transaction
-from tasks import signals, watch_evidence
+from tasks import signals, watch_evidence, watch_notices
 from tasks.watch_evidence import Asked, Place
 
 HOUR_US = 3_600_000_000
@@ -73,117 +73,116 @@ def due(store: Store) -> tuple[list[str], list[str]]:
     """Subjects whose watch has to begin, and ids of watches that a look would move on."""
     with store.reading() as txn:
         since = txn.now_us - _RECENT_US
-        subjects = [row["id"] for row in txn.all(sql.ENDED_UNWATCHED, since=since)]
-        for row in txn.all(sql.WITHDRAWN, since=since):
-            subject = _subject(row)
-            if txn.one(sql.WATCH_OF, subject=subject) is None:
-                subjects.append(subject)
+        subjects = [row["id"] for row in txn.all(sql.DUE_INCIDENTS, since=since)]
+        subjects += [row["id"] for row in txn.all(sql.PROMOTED_UNWATCHED, since=since)]
         ready = [row["id"] for row in txn.all(sql.OPEN_WATCHES) if txn.now_us >= row["until_us"]]
     return subjects, ready
 
 
-def _subject(served: Row) -> str:
-    return f"{served['agent']}/{served['environment']}/{served['epoch']}"
-
-
 def begin(store: Store, subject: str) -> str:
-    """Begin the watch of a switch, once; return its id.
+    """Begin the watch of an incident, or of a release that was reverted or promoted, once; return its id.
 
-    `subject` is a release that ended, or `AGENT/ENVIRONMENT/EPOCH` of a baseline that was left. Raises
-    `NotFound`, and `InvalidInput` for a release that is still live or served nobody.
+    Raises `NotFound`, and `InvalidInput` where nothing was switched or the bundle left served nobody.
     """
     with store.transaction(durable=True) as txn:
+        subject = _subject(txn, subject)
         standing = txn.one(sql.WATCH_OF, subject=subject)
         if standing is not None:
             return str(standing["id"])
-        values = _of_baseline(txn, subject) if subject.count("/") >= 2 else _of_release(txn, subject)
-        watch_id = new_id("wat_", txn.now_us)
-        txn.insert(
-            "watch",
-            {"id": watch_id, "subject": subject, "state": "watching", **values, "begun_us": txn.now_us},
-        )
-        return watch_id
+        values = _of_incident(txn, subject) if subject.startswith("inc_") else _of_promotion(txn, subject)
+        row = {"id": new_id("wat_", txn.now_us), "subject": subject, "state": "watching", **values}
+        txn.insert("watch", {**row, "begun_us": txn.now_us})
+        txn.run(aftermath.SET_WATCH, id=subject, watch="watching")
+        return str(row["id"])
 
 
-def _of_release(txn: Transaction, release_id: str) -> dict[str, object]:
-    row = releasing.read(txn, release_id)
-    if row["ended_us"] is None:
-        msg = f"{release_id} is still live: its watch begins when it is reverted or promoted"
+def _subject(txn: Transaction, reference: str) -> str:
+    """The incident of a release that was reverted; whatever else stays as it is."""
+    if reference.startswith("inc_"):
+        return reference
+    release = releasing.read(txn, reference)
+    if release["ended_us"] is None:
+        msg = f"{reference} is still live: its watch begins when it is reverted or promoted"
         raise InvalidInput(msg)
-    policy = Policy.from_json(row["policy"], digest=row["policy_digest"])
-    promoted = row["state"] == ReleaseState.PROMOTED
-    ending = txn.one(statements.STAGE, release_id=release_id, key="promote" if promoted else "revert")
-    by = json.loads(ending["detail"])["by"] if ending else ""
-    culprits: list[str] = json.loads(row["culprits"])
-    terms = _terms(policy)
-    given = ("events",) if set(culprits) & set(terms.events) else ()
-    proven = tuple(sorted({_SHOWN_BY[c] for c in culprits if c in _SHOWN_BY})) if by == "evidence" else ()
-    left, good = ("baseline", "candidate") if promoted else ("candidate", "baseline")
-    return _values(
-        row, Kind.PROMOTE if promoted else Kind.REVERT, row[left], row[good],
-        (row["started_us"], row["ended_us"]), policy,
-        replace(terms, given=given, proven=proven), release_id,
-    )  # fmt: skip
-
-
-def _of_baseline(txn: Transaction, subject: str) -> dict[str, object]:
-    agent, environment, epoch = subject.rsplit("/", 2)
-    key: dict[str, Any] = {"agent": agent, "environment": environment, "epoch": _epoch(epoch)}
-    left, good = txn.one(sql.SERVED_AT, **key), txn.one(sql.SERVED_AFTER, **key)
-    if left is None or good is None or left["withdrawn_us"] is None:
-        msg = f"{subject} names no baseline that was rolled back; `lastgood status {agent}` shows the moves"
+    if release["state"] == ReleaseState.PROMOTED:
+        return reference
+    incident = txn.one(sql.INCIDENT_OF_RELEASE, release_id=reference)
+    if incident is None:
+        msg = f"{reference} was reverted before this version kept incidents: it can't be watched"
         raise NotFound(msg)
-    made = points.read(txn, agent, environment)
-    policy = _policy_of(txn, left["release_id"])
-    terms = _terms(policy, made.terms)
-    move = txn.one(sql.MOVE_AT, agent=agent, environment=environment, epoch=good["epoch"])
-    reason = str(move["reason"]) if move else ""
-    given = ("events",) if reason.split(" in run ")[0] in terms.events else ()
-    window = (left["since_us"], left["withdrawn_us"])
-    return _values(
-        left, Kind.REVERT, left["bundle_id"], good["bundle_id"], window, policy,
-        replace(terms, given=given), None,
-    )  # fmt: skip
+    return str(incident["id"])
 
 
-def _epoch(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        msg = f"{text!r} is no epoch; a baseline that was left is named AGENT/ENVIRONMENT/EPOCH"
-        raise InvalidInput(msg) from error
-
-
-def _policy_of(txn: Transaction, release_id: str | None) -> Policy:
-    """The policy of the release that made a baseline, else the default one."""
-    if release_id is None:
-        return Policy.builtin()
+def _of_promotion(txn: Transaction, release_id: str) -> dict[str, object]:
     row = releasing.read(txn, release_id)
-    return Policy.from_json(row["policy"], digest=row["policy_digest"])
+    policy = Policy.from_json(row["policy"], digest=row["policy_digest"])
+    switch = _Switch(
+        Kind.PROMOTE, row["agent"], row["environment"], row["baseline"], row["candidate"],
+        row["started_us"], row["ended_us"], release_id,
+    )  # fmt: skip
+    return _values(switch, policy, _terms(policy))
 
 
-def _terms(policy: Policy, held: Terms | None = None) -> WatchTerms:
+def _of_incident(txn: Transaction, incident_id: str) -> dict[str, object]:
+    found = incidents.read(txn, incident_id)
+    if found.by in {incidents.ALARM, incidents.PERSON} or found.good is None:
+        msg = f"{incident_id} was opened by {found.by} and nothing was switched: there is nothing to watch"
+        raise InvalidInput(msg)
+    if txn.one(sql.HAS_RUN, **found.window) is None:
+        msg = (
+            f"{incident_id}: b-{found.bad[:8]} has no run in its window, so nothing says what it did; "
+            "there is nothing to watch"
+        )
+        raise InvalidInput(msg)
+    release = releasing.read(txn, found.release_id) if found.release_id else None
+    policy = _policy_of(release)
+    from_us = found.from_us
+    if release is not None and release["state"] == ReleaseState.PROMOTED:
+        from_us = release["ended_us"]  # it served everybody: beside it stood nobody
+    terms = _terms(policy)
+    given = ("events",) if set(found.culprits) & set(terms.events) else ()
+    shown = {_SHOWN_BY[culprit] for culprit in found.culprits if culprit in _SHOWN_BY}
+    proven = tuple(sorted(shown)) if found.by == "evidence" else ()
+    switch = _Switch(
+        Kind.REVERT, found.agent, found.environment, found.bad, found.good, from_us, found.to_us,
+        found.release_id,
+    )  # fmt: skip
+    return _values(switch, policy, replace(terms, given=given, proven=proven))
+
+
+def _policy_of(release: Row | None) -> Policy:
+    """The policy that the bundle served under, else the default one."""
+    if release is None:
+        return Policy.builtin()
+    return Policy.from_json(release["policy"], digest=release["policy_digest"])
+
+
+def _terms(policy: Policy) -> WatchTerms:
     spec = policy.watch
     rules = WatchRules(spec.alpha, 1.0 + spec.tolerance, spec.recovery, spec.rule_out)
-    events = held.triggers.zero_tolerance if held else policy.triggers().zero_tolerance
-    return WatchTerms(rules, spec.history, policy.lost_after, spec.enough, events)
+    return WatchTerms(rules, spec.history, policy.lost_after, spec.enough, policy.triggers().zero_tolerance)
 
 
-def _values(
-    place: Row,
-    kind: Kind,
-    left: str,
-    good: str,
-    window: tuple[int, int],
-    policy: Policy,
-    terms: WatchTerms,
-    release_id: str | None,
-) -> dict[str, object]:
-    until_us = window[1] + policy.watch.time
+@dataclass(frozen=True, slots=True)
+class _Switch:
+    """What was switched, and the window before it."""
+
+    kind: Kind
+    agent: str
+    environment: str
+    left: str
+    good: str
+    from_us: int
+    at_us: int
+    release_id: str | None
+
+
+def _values(switch: _Switch, policy: Policy, terms: WatchTerms) -> dict[str, object]:
+    until_us = switch.at_us + policy.watch.time
     return {
-        "agent": place["agent"], "environment": place["environment"], "kind": str(kind),
-        "release_id": release_id, "left_bundle": left, "good_bundle": good, "from_us": window[0],
-        "at_us": window[1], "until_us": until_us,
+        "agent": switch.agent, "environment": switch.environment, "kind": str(switch.kind),
+        "release_id": switch.release_id, "left_bundle": switch.left, "good_bundle": switch.good,
+        "from_us": switch.from_us, "at_us": switch.at_us, "until_us": until_us,
         "matures_us": until_us + max(policy.rules().classes), "terms": terms.to_json(),
     }  # fmt: skip
 
@@ -241,33 +240,50 @@ def look(store: Store, watch_id: str) -> Glance:
         return found
     text = json.dumps(found.verdict.to_json(), sort_keys=True)
     with store.transaction(durable=True, at=(found.row["agent"], found.row["environment"])) as txn:
-        txn.run(sql.SAY_FAST, id=watch_id, verdict=text, now_us=txn.now_us)
-        if found.stage == "final":
-            txn.run(sql.SAY_FINAL, id=watch_id, verdict=text, now_us=txn.now_us)
+        row = txn.one(sql.WATCH, id=watch_id)
+        assert row is not None  # noqa: S101  nobody deletes one
+        if txn.run(sql.SAY_FAST, id=watch_id, verdict=text, now_us=txn.now_us):
+            _tell(txn, row, found.verdict, "fast")
+        if found.stage == "final" and txn.run(sql.SAY_FINAL, id=watch_id, verdict=text, now_us=txn.now_us):
+            row = txn.one(sql.WATCH, id=watch_id)
+            assert row is not None  # noqa: S101
+            _tell(txn, row, found.verdict, "final")
     return found
+
+
+def _tell(txn: Transaction, row: Row, verdict: Watched, stage: str) -> None:
+    """Write the answer into the incident, and tell people of one that is new."""
+    txn.run(aftermath.SET_WATCH, id=row["subject"], watch=str(verdict.answer))
+    notice = watch_notices.notice_of(row, verdict, stage)
+    if notice is not None:
+        notices.put(txn, notice)
 
 
 def keep_up(store: Store) -> list[Glance]:
     """Begin every watch that is due and look at every one that a look would move on."""
     begun, ready = due(store)
     for subject in begun:
-        watch_id = begin(store, subject)
+        try:
+            watch_id = begin(store, subject)
+        except InvalidInput:  # nothing was switched, or it served nobody
+            with store.transaction() as txn:
+                txn.run(aftermath.SET_WATCH, id=subject, watch="none")
+            continue
         if find(store, watch_id)["until_us"] <= store.clock.now_us():
             ready.append(watch_id)
     return [look(store, watch_id) for watch_id in ready]
 
 
 def resolve(store: Store, reference: str, environment: str) -> list[str]:
-    """Watches that people mean by an agent, a release, a watch or `AGENT/ENVIRONMENT/EPOCH`; newest first.
+    """Watches that people mean by an agent, a release, an incident or a watch; newest first.
 
-    One of a release begins where it has not yet. Raises `NotFound`.
+    One that is due begins. Raises `NotFound`, and `InvalidInput` for what can't be watched.
     """
     if reference.startswith("wat_"):
         return [find(store, reference)["id"]]
-    if reference.startswith("rel_") or reference.count("/") >= 2:
+    if reference.startswith(("rel_", "inc_")):
         return [begin(store, reference)]
-    for subject in due(store)[0]:
-        begin(store, subject)
+    keep_up(store)
     with store.reading() as txn:
         rows = txn.all(sql.WATCHES, agent=reference, environment=environment, most=20)
     if not rows:

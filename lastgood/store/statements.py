@@ -15,6 +15,7 @@ BUNDLE_BY_NAME = "SELECT * FROM bundle WHERE name = :name"
 BUNDLES_BY_PREFIX = "SELECT * FROM bundle WHERE id >= :low AND id < :high ORDER BY id LIMIT 3"
 BUNDLES_OF_AGENT = "SELECT * FROM bundle WHERE agent = :agent ORDER BY created_us DESC, name DESC"
 BUNDLES = "SELECT * FROM bundle ORDER BY created_us DESC, name DESC"
+NEWEST_BUNDLES = "SELECT * FROM bundle ORDER BY created_us DESC, name DESC LIMIT :most"
 BUNDLE_NAMES = "SELECT name FROM bundle WHERE name >= :low AND name < :high"
 BUNDLE_PARTS = """
 SELECT bundle_part.kind, bundle_part.version, bundle_part.digest, part.body

@@ -14,7 +14,7 @@ class WatchRow(SQLModel, table=True):
 
     __tablename__ = "watch"
     id: str = Field(primary_key=True)
-    subject: str = Field(unique=True)  #: a release, or `AGENT/ENVIRONMENT/EPOCH` of a baseline that was left
+    subject: str = Field(unique=True)  #: an incident, or a release that was promoted
     agent: str = Field(index=True)
     environment: str
     kind: str  #: `revert` or `promote`

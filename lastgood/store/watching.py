@@ -7,25 +7,20 @@ SELECT * FROM watch WHERE agent = :agent AND environment = :environment
 ORDER BY at_us DESC, id DESC LIMIT :most
 """
 OPEN_WATCHES = "SELECT * FROM watch WHERE ended_us IS NULL ORDER BY at_us, id"
-#: releases that served their candidate, ended since a time, and are not watched yet
-ENDED_UNWATCHED = """
+#: promotions since a time that are not watched yet
+PROMOTED_UNWATCHED = """
 SELECT release.id FROM release LEFT JOIN watch ON watch.subject = release.id
-WHERE release.ended_us >= :since AND watch.id IS NULL
-  AND EXISTS (SELECT 1 FROM run WHERE run.release_id = release.id AND run.arm = 'candidate')
+WHERE release.state = 'promoted' AND release.ended_us >= :since AND watch.id IS NULL
 ORDER BY release.ended_us, release.id
 """
-#: baselines that were left for an earlier one since a time
-WITHDRAWN = "SELECT * FROM served WHERE withdrawn_us >= :since ORDER BY withdrawn_us, epoch"
-SERVED_AT = """
-SELECT * FROM served WHERE agent = :agent AND environment = :environment AND epoch = :epoch
+#: incidents since a time whose watch nobody has begun
+DUE_INCIDENTS = "SELECT * FROM incident WHERE watch = 'due' AND opened_us >= :since ORDER BY opened_us, id"
+INCIDENT_OF_RELEASE = """
+SELECT * FROM incident WHERE release_id = :release_id ORDER BY opened_us DESC, id DESC LIMIT 1
 """
-SERVED_AFTER = """
-SELECT * FROM served WHERE agent = :agent AND environment = :environment AND epoch > :epoch
-ORDER BY epoch LIMIT 1
-"""
-MOVE_AT = """
-SELECT * FROM ledger WHERE agent = :agent AND environment = :environment AND epoch = :epoch
-ORDER BY seq LIMIT 1
+HAS_RUN = """
+SELECT 1 FROM run WHERE bundle_id = :bad_bundle AND agent = :agent AND environment = :environment
+  AND assigned_us >= :from_us AND assigned_us <= :to_us LIMIT 1
 """
 SAY_FAST = """
 UPDATE watch SET state = 'fast', fast = :verdict, fast_us = :now_us WHERE id = :id AND fast IS NULL

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
@@ -59,5 +59,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: going back would lose who decided what."""
-    msg = "schema 0009 holds what 0008 can't: restore a backup instead"
+    msg = "schema 0010 holds what 0009 can't: restore a backup instead"
     raise RuntimeError(msg)
