@@ -92,7 +92,7 @@ class RehearsedSeam(Seam):
         if call.tool.kind is not None:
             target = str(call.arguments.get(call.tool.target, "")) if call.tool.target else ""
             self._held.log.actions.append(Act(call.tool.kind, target, call.tool.name, arguments))
-        return self._held.tool(call.tool.name, arguments)
+        return self._held.tool(call.tool.name, arguments, effect=call.tool.kind is not None)
 
     def _runs(self, tool: Tool) -> bool:
         """Whether the tool's own code is run: a read's, or where every request that it makes is in hand."""

@@ -8,16 +8,17 @@ import pandas as pd
 from config.policy import Policy
 from evaluators import History, absence, planning
 from evaluators.blocks import stratum_of
-from evaluators.rules import Kind
-from lastgood import points, registry, releasing, standing
-from lastgood.errors import InvalidMove, InvalidPolicy, NotFound
+from evaluators.rules import Gate, Kind
+from lastgood import approving, points, registry, releasing, standing
+from lastgood.bundle import Bundle
+from lastgood.errors import InvalidMove, InvalidPolicy, NotFound, Refused
 from lastgood.moves import ControlPoint
 from lastgood.release import RISKS
 from lastgood.releasing import Start
 from lastgood.retention import HISTORY_RUNS  # the newest baseline runs that a history is counted from
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store, Transaction
-from tasks import frames
+from tasks import frames, regression
 from tasks.comparison import terms_of
 
 
@@ -50,7 +51,8 @@ def check(store: Store, wanted: Wanted) -> Start:
     """Return the release that would start, frozen; raises the first thing that refuses it.
 
     `NotFound` (agent, bundle, policy), `LiveRelease`, `Quarantined`, `InvalidMove` (the candidate is the
-    baseline; no recent run would be eligible), `InvalidPolicy` (it can never decide), `CorruptRow`.
+    baseline; no recent run would be eligible; a regression case fails), `InvalidPolicy` (it can never
+    decide), `InvalidInput` (the cases can't be run), `CorruptRow`.
     """
     with store.reading() as txn:
         point = points.read(txn, wanted.agent, wanted.environment)
@@ -61,7 +63,9 @@ def check(store: Store, wanted: Wanted) -> Start:
         if candidate.id == point.baseline:
             msg = f"{candidate.short} is the baseline of {point.name} already: there is nothing to release"
             raise InvalidMove(msg)
+        standing.refuse_cooling(txn, wanted.agent, wanted.environment)
         standing.refuse_quarantined(txn, wanted.agent, wanted.environment, candidate.id)
+        _refuse_approver(txn, candidate.id, policy, wanted)
         _refuse_ineligible(txn, point, policy)
         history = read_history(txn, point, policy)
     rules = absence.judged(policy.rules(), history, policy.refereed).rules
@@ -69,6 +73,7 @@ def check(store: Store, wanted: Wanted) -> Start:
     problems = planning.can_decide(rules, history)
     if problems:
         raise InvalidPolicy(_undecidable(point, policy, history, problems))
+    _refuse_regressions(store, wanted, candidate, policy)
     return Start(
         agent=wanted.agent,
         environment=wanted.environment,
@@ -82,6 +87,30 @@ def check(store: Store, wanted: Wanted) -> Start:
         approver=wanted.approver,
         note=wanted.note,
     )
+
+
+def _refuse_approver(txn: Transaction, candidate: str, policy: Policy, wanted: Wanted) -> None:
+    """An approver who may not approve is named before the release starts, and not hours later."""
+    if not (wanted.approver and policy.approval.not_author and Gate.START in policy.approval.before):
+        return
+    author = registry.read(txn, candidate).author or ""
+    if approving.same_person(wanted.approver, author) or approving.same_person(wanted.approver, wanted.actor):
+        msg = (
+            f"{wanted.approver} wrote b-{candidate[:8]} or starts its release: the policy {policy.name} "
+            "wants somebody else to approve it; name them, or leave the approver out and they are asked"
+        )
+        raise Refused(msg)
+
+
+def _refuse_regressions(store: Store, wanted: Wanted, candidate: Bundle, policy: Policy) -> None:
+    """Replay the regression cases on the candidate: one that fails is refused before anything is served."""
+    spec = policy.preflight.cases
+    options = regression.Options(
+        spec.folder, spec.required, spec.live, spec.usd, spec.workers, spec.timeout / 1_000_000,
+        spec.time / 1_000_000,
+    )  # fmt: skip
+    report = regression.run(store, wanted.agent, wanted.environment, candidate.id, options)
+    regression.refuse_failing(report, required=spec.required)
 
 
 def _undecidable(point: ControlPoint, policy: Policy, history: History, problems: list[str]) -> str:
