@@ -18,6 +18,7 @@ from config.durations import Duration, between, format_duration
 from config.freezing import FreezeSpec
 from config.metrics import DEFAULTS, fill, order
 from config.quantities import Rate, Weight
+from config.readiness import ReadinessSpec
 from config.referee import RefereeSpec, check_referee
 from evaluators.blocks import WHOLE
 from evaluators.referees import Sampler, sampler
@@ -211,6 +212,11 @@ class Policy(sections.Section):
         default=(),
         title="Freeze",
         description="Windows in which no release goes forward; looks go on, and a revert is always possible.",
+    )
+    readiness: ReadinessSpec = Field(
+        default=ReadinessSpec(),
+        title="Readiness",
+        description="How far a canary may go by how many of the seven questions are answered with yes.",
     )
     preflight: sections.PreflightSpec = Field(
         default=sections.PreflightSpec(),

@@ -8,16 +8,17 @@ import pandas as pd
 from config.policy import Policy
 from evaluators import History, absence, planning
 from evaluators.blocks import stratum_of
+from evaluators.readiness import ASKED, Readiness
 from evaluators.rules import Kind
 from lastgood import points, registry, releasing, standing
-from lastgood.errors import InvalidMove, InvalidPolicy, NotFound
+from lastgood.errors import InvalidMove, InvalidPolicy, NotFound, Refused
 from lastgood.moves import ControlPoint
 from lastgood.release import RISKS
 from lastgood.releasing import Start
 from lastgood.retention import HISTORY_RUNS  # the newest baseline runs that a history is counted from
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store, Transaction
-from tasks import frames
+from tasks import frames, readiness
 from tasks.comparison import terms_of
 
 
@@ -50,7 +51,8 @@ def check(store: Store, wanted: Wanted) -> Start:
     """Return the release that would start, frozen; raises the first thing that refuses it.
 
     `NotFound` (agent, bundle, policy), `LiveRelease`, `Quarantined`, `InvalidMove` (the candidate is the
-    baseline; no recent run would be eligible), `InvalidPolicy` (it can never decide), `CorruptRow`.
+    baseline; no recent run would be eligible), `InvalidPolicy` (it can never decide), `CorruptRow`, `Refused`
+    (too few of the seven questions are answered with yes).
     """
     with store.reading() as txn:
         point = points.read(txn, wanted.agent, wanted.environment)
@@ -64,7 +66,10 @@ def check(store: Store, wanted: Wanted) -> Start:
         standing.refuse_quarantined(txn, wanted.agent, wanted.environment, candidate.id)
         _refuse_ineligible(txn, point, policy)
         history = read_history(txn, point, policy)
-    rules = absence.judged(policy.rules(), history, policy.refereed).rules
+    ready = readiness.check(store, wanted.agent, wanted.environment, policy, candidate)
+    if ready.share_bp == 0:
+        raise Refused(_unready(point, policy, ready))
+    rules = absence.judged(policy.rules(), history, policy.refereed).rules.bounded(ready.share_bp)
     # by runs alone: the traffic of a day may be a burst or a holiday; `lastgood plan` looks at time too
     problems = planning.can_decide(rules, history)
     if problems:
@@ -81,7 +86,15 @@ def check(store: Store, wanted: Wanted) -> Start:
         actor=wanted.actor,
         approver=wanted.approver,
         note=wanted.note,
+        readiness=json.dumps(ready.to_json(), sort_keys=True),
     )
+
+
+def _unready(point: ControlPoint, policy: Policy, ready: Readiness) -> str:
+    """What is missing, one line a question."""
+    lines = [f"the policy {policy.name} refuses a release of {point.name}: {ready.said}"]
+    lines += [f"- {ASKED[a.question]} no: {readiness.line(a)}" for a in ready.answers if not a.yes]
+    return "\n".join(lines)
 
 
 def _undecidable(point: ControlPoint, policy: Policy, history: History, problems: list[str]) -> str:
