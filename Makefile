@@ -53,7 +53,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 .PHONY: test
 test: setup  ## Run the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: static
 static: setup  ## Check format, lint, types and layers
@@ -96,6 +96,10 @@ mutation: setup  ## Change the pure parts of these in one place at a time: their
 .PHONY: study
 study: setup  ## Simulate how often verdicts are right and write docs/study.md (hours; QUICK=1: minutes)
 	@$(BIN)/python tests/study/run.py --workers $(or $(WORKERS),2) $(if $(QUICK),--quick)
+
+.PHONY: watches
+watches: setup  ## Plant causes and see whether the watch names them; write docs/watch.md (an hour; QUICK=1: minutes)
+	@$(BIN)/python tests/watches/run.py --workers $(or $(WORKERS),2) $(if $(QUICK),--quick)
 
 .PHONY: clean
 clean:  ## Remove .venv, builds and caches; stores of releases stay

@@ -1,4 +1,4 @@
-"""A policy with the steps, margins and horizon of other rules: how a plan's proposal becomes a policy."""
+"""Policies made from others: with what a plan proposes, or with a trade that was accepted beforehand."""
 
 import json
 from typing import Any
@@ -27,8 +27,24 @@ def amended(policy: Policy, rules: Rules) -> Policy:
     ]
     data["horizon"] |= {"runs": rules.horizon_runs, "time": format_duration(rules.horizon_us)}
     data["on_undecided"] = str(rules.on_undecided)
+    return _own(policy, data, "planned")
+
+
+def waived(policy: Policy, guardrail: str, stratum: str, reason: str, approver: str) -> Policy:
+    """The policy with one trade more: `guardrail` may get worse in the slice `stratum`.
+
+    Raises `InvalidPolicy` where the policy has no such guardrail or slice, or waives it already.
+    """
+    data = json.loads(policy.to_json())
+    trade = {"guardrail": guardrail, "slice": stratum, "reason": reason, "approver": approver}
+    data["waivers"].append(trade)
+    return _own(policy, data, "waived")
+
+
+def _own(policy: Policy, data: dict[str, Any], suffix: str) -> Policy:
+    """The policy of these data; a built-in one's copy gets a name of its own: theirs can't be stored."""
     if (POLICIES / f"{policy.name}.yaml").exists():
-        data["name"] = f"{policy.name}-planned"
+        data["name"] = f"{policy.name}-{suffix}"
     return Policy.from_json(json.dumps(data))
 
 
@@ -43,4 +59,4 @@ def _margins(guardrail: Guardrail) -> dict[str, Any]:
     }
 
 
-__all__ = ["amended"]
+__all__ = ["amended", "waived"]

@@ -11,9 +11,11 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from config import checks, sections, triggers
+from config.approval import ApprovalSpec
 from config.complaints import complain
 from config.document import Document, digest_of, read_frozen, read_yaml
 from config.durations import Duration, between, format_duration
+from config.freezing import FreezeSpec
 from config.metrics import DEFAULTS, fill, order
 from config.preflight import PreflightSpec
 from config.quantities import Rate, Weight
@@ -21,6 +23,7 @@ from config.referee import RefereeSpec, check_referee
 from evaluators.blocks import WHOLE
 from evaluators.referees import Sampler, sampler
 from evaluators.rules import Mode, OnHarm, Rules, Step, Undecided, Waiver
+from lastgood import freezing
 from lastgood.caps import Caps
 from lastgood.errors import InvalidPolicy
 from lastgood.records import Records
@@ -196,6 +199,20 @@ class Policy(sections.Section):
         title="Cooldown",
         description="Wait before a candidate that was reverted without quarantine may be released again.",
     )
+    agent_cooldown: Annotated[Duration, between("0 s", "90 d")] = Field(
+        default="0 s",
+        validate_default=True,
+        title="Agent's cooldown",
+        description="Wait after a revert before any release of the agent may start here.",
+    )
+    approval: ApprovalSpec = Field(
+        default=ApprovalSpec(), title="Approval", description="What a person has to approve first."
+    )
+    freeze: Annotated[tuple[FreezeSpec, ...], Field(strict=False, max_length=50)] = Field(
+        default=(),
+        title="Freeze",
+        description="Windows in which no release goes forward; looks go on, and a revert is always possible.",
+    )
     preflight: PreflightSpec = Field(
         default=PreflightSpec(),
         title="Preflight",
@@ -285,7 +302,13 @@ class Policy(sections.Section):
             on_undecided=self.on_undecided,
             mode=self.mode,
             invalid_after_us=self.invalid_after,
+            approve=frozenset(self.approval.before),
         )
+
+    def frozen(self, now_us: int) -> str:
+        """The freeze that holds at a time (microseconds UTC), in words with its end; empty outside of one."""
+        found = freezing.frozen([spec.model_dump(mode="json", by_alias=True) for spec in self.freeze], now_us)
+        return "" if found is None else found[1]
 
     @property
     def refereed(self) -> frozenset[str]:

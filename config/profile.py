@@ -5,13 +5,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
 from config.complaints import complain
 from config.document import What, read_yaml
+from config.durations import Duration, between
 from config.metrics import Misplaced
 from config.routes import Name, RouteSpec
 from config.sections import Section, Word
@@ -49,6 +50,18 @@ class SignalSpec(Section):
     )
     database: Annotated[str, StringConstraints(max_length=500)] | None = Field(
         default=None, title="Database", description="The database that the query is for."
+    )
+    better: Literal["lower", "higher"] = Field(
+        default="lower", title="Better", description="Which direction is better."
+    )
+    required: bool = Field(
+        default=True, title="Required", description="Whether nothing is called fixed while it can't be read."
+    )
+    stale_after: Annotated[Duration, between("10 s", "1 d")] = Field(
+        default="15 min",
+        validate_default=True,
+        title="Stale after",
+        description="Age of the newest point from which the signal counts as unreadable.",
     )
 
     @model_validator(mode="after")

@@ -290,6 +290,42 @@ class WatchSpec(Section):
     time: Annotated[Duration, between("30 min", "60 min")] = Field(
         default="45 min", validate_default=True, title="Time", description="30 to 60 minutes."
     )
+    history: Annotated[Duration, between("1 h", "28 d")] = Field(
+        default="24 h",
+        validate_default=True,
+        title="History",
+        description="Time before the window whose runs say what was usual.",
+    )
+    enough: int = Field(
+        default=500,
+        ge=10,
+        le=100_000,
+        title="Enough runs",
+        description="Matured runs since the switch at which the final verdict is made, at the earliest.",
+    )
+    alpha: Annotated[float, Field(ge=1e-4, le=0.2)] = Field(
+        default=0.05,
+        title="Alpha",
+        description="Chance that a healthy bundle is called worse, or that lasting harm is called gone.",
+    )
+    tolerance: RelativeMargin = Field(
+        default=0.25,
+        validate_default=True,
+        title="Tolerance",
+        description="Worsening of the odds (of spend: of the mean) that counts as no difference.",
+    )
+    recovery: Weight = Field(
+        default=0.5,
+        title="Recovery",
+        description="Part of the harm, in log odds, that must be proven gone before it is called fixed.",
+    )
+    rule_out: float = Field(
+        default=3.0,
+        gt=1,
+        le=20,
+        title="Harm to rule out",
+        description="After a promotion: odds ratio that must be ruled out before it is said to hold.",
+    )
 
 
 class RecordsSpec(Section):

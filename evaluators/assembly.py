@@ -157,3 +157,19 @@ def _summed(layout: Layout, held: Mapping[int, BlockCounts], added: FloatArray |
     for place, column in enumerate(np.ascontiguousarray(values)):
         found[place] = np.bincount(rows, weights=column, minlength=len(layout.table))
     return found.T
+
+
+def sum_by_arm(
+    layout: Layout, candidate: BoolArray, added: FloatArray, pending: Mapping[str, FloatArray]
+) -> FloatArray:
+    """Each row's sums of what runs add to their own arm, (rows, 2 * width), the candidate's first.
+
+    `added` is (runs, width); `pending` are the sums of open blocks by stratum, which go on.
+    """
+    rows, width = len(layout.table), added.shape[1]
+    cell = layout.row_of_run * 2 + ~candidate
+    sums = [np.bincount(cell, weights=column, minlength=2 * rows) for column in added.T]
+    found = np.stack(sums, axis=1).reshape(rows, 2 * width).astype(np.float64)
+    for row in np.flatnonzero(layout.continues).tolist():
+        found[row] += pending.get(str(layout.table.stratum[row]), 0.0)
+    return np.asarray(found)

@@ -7,12 +7,24 @@ import pandas as pd
 
 from evaluators.history import LABELS, OUTCOMES
 from evaluators.path import ASSIGNED, FIRST
-from evaluators.rules import Kind, Rules
+from evaluators.rules import Kind, Ruled, Rules
 from evaluators.scoring import AMOUNTS, read_number, refuse_outside
 from lastgood.errors import InvalidEvidence, InvalidPolicy
 
 #: columns of a run record that may stand in any frame of runs, used or not
 KNOWN = LABELS | frozenset(OUTCOMES) | {"cost_usd", "operator_edits", "latency_s", "disconnected"}
+
+
+def rules_of(policy: Rules | Ruled) -> Rules:
+    """The rules of a policy, or the rules themselves; InvalidPolicy where it is neither."""
+    if isinstance(policy, Rules):
+        return policy
+    if not callable(getattr(policy, "rules", None)):
+        raise InvalidPolicy(
+            f"a comparison is made under a policy, not under {type(policy).__name__};"
+            " give `config.policy.Policy.load(FILE)` or `evaluators.rules.Rules`"
+        )
+    return policy.rules()
 
 
 def check_rules(rules: Rules) -> None:
@@ -26,6 +38,7 @@ def check_rules(rules: Rules) -> None:
     if any(FIRST in name for name in names):
         raise InvalidPolicy(f"a guardrail's name can't hold {FIRST!r}: {names}")
     _check_kinds(rules)
+    _check_slices(rules)
     if not rules.steps:
         raise InvalidPolicy("a policy needs at least one step")
     if rules.block_size < 1:
@@ -39,7 +52,6 @@ def check_rules(rules: Rules) -> None:
 
 
 def _check_kinds(rules: Rules) -> None:
-    slices = [name for name, _ in rules.strata]
     for guardrail in rules.guardrails:
         if guardrail.kind is Kind.SCORE and not guardrail.lowest < guardrail.highest:
             raise InvalidPolicy(f"guardrail {guardrail.name}: a scale needs two ends, the lower one first")
@@ -52,6 +64,10 @@ def _check_kinds(rules: Rules) -> None:
             raise InvalidPolicy(f"guardrail {guardrail.name}: a level lies between 0 and 1")
         if guardrail.cap is not None and not guardrail.cap > 0.0:
             raise InvalidPolicy(f"guardrail {guardrail.name}: a cap must be above 0, not {guardrail.cap:g}")
+
+
+def _check_slices(rules: Rules) -> None:
+    slices = [name for name, _ in rules.strata]
     for waiver in rules.waivers:
         if waiver.guardrail not in {g.name for g in rules.guardrails} or waiver.stratum not in slices:
             raise InvalidPolicy(

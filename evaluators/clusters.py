@@ -8,7 +8,7 @@ same tests revert healthy candidates in 25% to 72% of releases (STATISTICS.md, s
 import numpy as np
 import numpy.typing as npt
 
-from evaluators.mixture import FloatArray
+from evaluators.mixture import BoolArray, FloatArray
 
 #: moments of one arm: runs, SUM x, SUM x^2 over runs; SUM n^2, SUM n y, SUM y^2 over units
 MOMENTS = 6
@@ -23,6 +23,12 @@ def run_moments(x: FloatArray, before_n: FloatArray, before_y: FloatArray) -> Fl
     one = np.ones(len(x))
     columns = [one, x, x * x, 2.0 * before_n + 1.0, (before_n + 1.0) * x + before_y]
     return np.stack([*columns, x * (2.0 * before_y + x)], axis=1)
+
+
+def by_arm(added: FloatArray, candidate: BoolArray) -> FloatArray:
+    """What each run adds to its arm, (runs, width), as columns of both, the candidate's first."""
+    ours = candidate[:, None]
+    return np.hstack([np.where(ours, added, 0.0), np.where(ours, 0.0, added)])
 
 
 def unit_moments(n: npt.ArrayLike, y: npt.ArrayLike, squares: npt.ArrayLike) -> FloatArray:
@@ -90,4 +96,4 @@ def halves(first: FloatArray | float, tempered: FloatArray | float) -> FloatArra
     return np.asarray(np.logaddexp(first, tempered) - np.log(2.0), dtype=np.float64)
 
 
-__all__ = ["MOMENTS", "bet_effect", "design_effect", "halves", "run_moments", "unit_moments"]
+__all__ = ["MOMENTS", "bet_effect", "by_arm", "design_effect", "halves", "run_moments", "unit_moments"]

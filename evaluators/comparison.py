@@ -1,6 +1,6 @@
 """The comparison of a candidate with its baseline: the plug point of the statistics.
 
-    comparison = Comparison(rules, History(recorded_baseline_runs))
+    comparison = Comparison(policy, History(recorded_baseline_runs))
     comparison.observe(runs)          # runs as a frame; or, from a store:
     comparison.observe_blocks(blocks)
     comparison.verdict().decision
@@ -19,7 +19,7 @@ import pandas as pd
 from evaluators import decision, run_looks
 from evaluators.assignment_health import Assigned
 from evaluators.blocks import BlockCounts, BlockTable, check_strata
-from evaluators.checking import check_columns, check_rules
+from evaluators.checking import check_columns, check_rules, rules_of
 from evaluators.decision import Looks, judge
 from evaluators.evidence import Evidence, Pass
 from evaluators.gathering import Before, Gathered, gather, reporting_now
@@ -27,7 +27,7 @@ from evaluators.guardrail_state import GuardrailState
 from evaluators.history import History
 from evaluators.mixture import FloatArray
 from evaluators.path import ASSIGNED, FIRST, aligned, looks_of, path_rows
-from evaluators.rules import Rules
+from evaluators.rules import Ruled, Rules
 from evaluators.terms import terms
 from evaluators.units import Units
 from evaluators.verdict import Decision, Verdict
@@ -45,8 +45,9 @@ class Comparison:
     of that call is then counted).
     """
 
-    def __init__(self, rules: Rules, history: History) -> None:
-        """Freeze the terms of every guardrail."""
+    def __init__(self, policy: Rules | Ruled, history: History) -> None:
+        """Freeze the terms of every guardrail; `policy` is `Rules`, or has them as a `config` policy has."""
+        rules = rules_of(policy)
         check_rules(rules)
         self.rules = rules
         self.history = history

@@ -187,13 +187,9 @@ class Evidence:
         return {name: part.open for name, part in self.every.slices.items() if part.open is not None}
 
     def open_firsts(self) -> dict[str, BlockCounts]:
-        """The same of first runs, with the moments behind the sums."""
+        """The same of first runs."""
         state = self.first or self.every
-        held = {name: part.open for name, part in state.slices.items() if part.open is not None}
-        return {
-            name: replace(block, sums=(*block.sums, *self.pending.get(name, np.zeros(BOTH)).tolist()))
-            for name, block in held.items()
-        }
+        return {name: part.open for name, part in state.slices.items() if part.open is not None}
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict; the doubles are exact."""

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from evaluators import scoring
-from evaluators.assembly import Layout, count, lay_out
+from evaluators.assembly import Layout, count, lay_out, sum_by_arm
 from evaluators.assignment_health import Assigned
 from evaluators.blocks import ALL, OTHER, WHOLE, BlockTable
-from evaluators.clusters import MOMENTS, run_moments
+from evaluators.clusters import run_moments
 from evaluators.evidence import Evidence
 from evaluators.history import History
 from evaluators.method import Scored
@@ -34,7 +34,7 @@ class Counted:
     table: BlockTable
     #: each unit's first run, with the moments of all runs; None where runs name no units
     firsts: BlockTable | None
-    #: what each run adds to both arms' moments, (runs, 12); None as above
+    #: what each run adds to its arm's moments, (runs, 6); None as above
     moments: FloatArray | None
 
 
@@ -137,13 +137,14 @@ def _count(
     x = np.rint(scored.x * FINE) / FINE
     ahead, sums = before.units.before(name, placed, scored.counted, x)
     moments = np.where(scored.counted[:, None], run_moments(x, ahead[:, 0], ahead[:, 1]), 0.0)
-    both = np.zeros((len(moments), 2 * MOMENTS))
-    both[found.candidate, :MOMENTS] = moments[found.candidate]
-    both[~found.candidate, MOMENTS:] = moments[~found.candidate]
-    alone = np.hstack([np.where(found.first[:, None], added, 0.0), both])
-    mine = scored.counted & found.first
-    firsts = count(found.layout, found.candidate, mine, hit & found.first, held.open_firsts(), alone)
-    return Counted(scored, table, firsts, both), sums
+    by_arm = sum_by_arm(found.layout, found.candidate, moments, held.pending)
+    alone = table
+    if held.first is not None or not found.first.all():  # else each run so far is its unit's first
+        own, hit = scored.counted & found.first, hit & found.first
+        added = np.where(found.first[:, None], added, 0.0)
+        alone = count(found.layout, found.candidate, own, hit, held.open_firsts(), added)
+    firsts = alone.with_counts(alone.counts, np.hstack([alone.sums, by_arm]))
+    return Counted(scored, table, firsts, moments), sums
 
 
 __all__ = ["Before", "Counted", "Gathered", "gather", "reporting_now"]

@@ -60,9 +60,9 @@ class GuardrailState:
     terms: Terms
     #: by stratum, sorted, so that sums over them come out the same however blocks were sent
     slices: Mapping[str, Slice] = field(default_factory=dict)
-    #: the harm test summed over all strata: the common effect, (J,)
+    #: the harm test summed over all strata but waived ones: the common effect, (J,)
     common: FloatArray | None = None
-    #: what the method's proof adds up to over all strata, (K,)
+    #: what the method's proof adds up to over the same, (K,)
     proven: FloatArray | None = None
     #: which gates have ever reached their line
     crossed: tuple[bool, ...] = ()
@@ -82,10 +82,11 @@ class GuardrailState:
         self._check(table)
         closed = table.take(table.closed)
         bets = self.method.bets(closed, self.baseline_before(closed))
-        common = running(self.bet, bets)
-        proof = running(self.conditional, self.method.proof(closed))
+        judged = self.judged(closed)[:, None]
+        common = running(self.bet, np.where(judged, bets, 0.0))
+        proof = running(self.conditional, np.where(judged, self.method.proof(closed), 0.0))
         parts = self._grow(closed, bets)
-        totals = np.vstack([self.totals, closed.counts]).cumsum(axis=0)
+        totals = np.vstack([self.totals, np.where(judged, closed.counts, 0)]).cumsum(axis=0)
         shrink = np.broadcast_to(np.asarray(deff, dtype=np.float64), (len(closed),))[:, None]
         gates = self.method.gates(proof[1:] / shrink, totals[1:] / shrink)
         crossed = self.crossing(gates)
@@ -96,8 +97,7 @@ class GuardrailState:
             proof[-1],
             tuple(bool(flag) for flag in crossed[-1]) if len(crossed) else self.has_crossed,
         )
-        slices = self._slices_after(closed, parts, bets_deff)
-        harm = self.mixed(log_mean_exp(self.method.prior, common[1:] / bets_deff), slices)
+        harm, slices = self.read(common[1:], self._slices_after(closed, parts), bets_deff)
         end = (str(closed.stratum[-1]), int(closed.block[-1])) if len(closed) else ("", -1)
         return Trace(harm, slices, gates, crossed, totals[1:].astype(np.float64), end, after)
 
@@ -118,7 +118,7 @@ class GuardrailState:
 
     @property
     def bet(self) -> FloatArray:
-        """The harm test's sums over all strata, nats."""
+        """The harm test's sums over all strata but waived ones, nats."""
         return np.zeros(len(self.method.prior)) if self.common is None else self.common
 
     @property
@@ -133,15 +133,15 @@ class GuardrailState:
 
     @cached_property
     def totals(self) -> Counts:
-        """Runs of closed blocks: n_c, y_c, n_b, y_b."""
-        return _four(
-            map(sum, zip((0, 0, 0, 0), *(part.totals for part in self.slices.values()), strict=True))
-        )
+        """Judged runs of closed blocks: n_c, y_c, n_b, y_b."""
+        parts = [part.totals for name, part in self.slices.items() if name not in self.terms.waived]
+        return _four(map(sum, zip((0, 0, 0, 0), *parts, strict=True)))
 
     @cached_property
     def seen(self) -> Counts:
-        """Runs of closed and open blocks: n_c, y_c, n_b, y_b."""
-        pending = [part.open for part in self.slices.values() if part.open is not None]
+        """Judged runs of closed and open blocks: n_c, y_c, n_b, y_b."""
+        parts = [part for name, part in self.slices.items() if name not in self.terms.waived]
+        pending = [part.open for part in parts if part.open is not None]
         rows = [(block.n_c, block.y_c, block.n_b, block.y_b) for block in pending]
         return _four(map(sum, zip(self.totals, *rows, strict=True)))
 
@@ -154,19 +154,22 @@ class GuardrailState:
         """The same with log likelihoods divided by a design effect, one or one an alternative (J,)."""
         if self.terms.method is None:
             return 0.0
-        extra = [self.open_bet(name, part) for name, part in self.slices.items()]
-        common = log_mean_exp(self.method.prior, np.sum([self.bet, *extra], axis=0) / deff)
-        return float(self.mixed(common[None], self.slices_now(deff)[None, :])[0])
+        extra = [
+            self.open_bet(name, part) for name, part in self.slices.items() if name not in self.terms.waived
+        ]
+        common = np.sum([self.bet, *extra], axis=0)
+        return float(self.read(common[None, :], self._slices_here(), deff)[0][0])
 
     def slices_now(self, deff: FloatArray | float) -> FloatArray:
         """Ln of each listed slice's own harm e-value, open blocks included, (listed,)."""
-        found = np.zeros(len(self.terms.listed))
-        for place, (name, _, _) in enumerate(self.terms.listed):
-            part = self.slices.get(name)
-            if part is not None:
-                moved = (part.bet + self.open_bet(name, part)) / deff
-                found[place] = log_mean_exp(self.method.prior, moved)
-        return found
+        if self.terms.method is None:
+            return np.zeros(len(self.terms.listed))
+        return np.asarray(self.read(self.bet[None, :], self._slices_here(), deff)[1][0])
+
+    def _slices_here(self) -> dict[str, FloatArray]:
+        """Each listed slice's own harm test, open blocks included, (1, J)."""
+        parts = {name: self.part(name) for name, _, _ in self.terms.listed}
+        return {name: (part.bet + self.open_bet(name, part))[None, :] for name, part in parts.items()}
 
     @property
     def log_e_slices(self) -> tuple[tuple[str, float], ...]:
@@ -196,14 +199,29 @@ class GuardrailState:
         ever = np.vstack([self.has_crossed, gates >= self.terms.line])
         return np.logical_or.accumulate(ever, axis=0)[1:]
 
-    def mixed(self, common: FloatArray, slices: FloatArray) -> FloatArray:
-        """ln(1/2 E_common + 1/2 SUM w_s E_s), (rows,), from (rows,) and the listed slices' (rows, listed)."""
+    def judged(self, table: BlockTable) -> BoolArray:
+        """Rows of slices that are not waived, (rows,)."""
+        return np.asarray(~np.isin(table.stratum, self.terms.waived), dtype=np.bool_)
+
+    def read(
+        self, common: FloatArray, slices: Mapping[str, FloatArray], shrink: FloatArray | float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Ln harm e-value, (rows,), and the listed slices' own, (rows, listed), from sums (rows, J) of each.
+
+        ln(1/2 E_common + 1/2 SUM w_s E_s); see `terms` on slices in which harm alone does not revert.
+        """
+        prior = self.method.prior
+        whole = log_mean_exp(prior, common / shrink)
+        for name in self.terms.quiet:
+            whole = np.minimum(whole, log_mean_exp(prior, (common - slices[name]) / shrink))
+        own = np.zeros((len(common), len(slices)))
+        for column, found in enumerate(slices.values()):
+            own[:, column] = log_mean_exp(prior, found / shrink)
         if not self.terms.slices:
-            return common
-        names = [name for name, _, _ in self.terms.listed]
-        columns = [names.index(name) for name, _ in self.terms.slices]
-        means = slices[:, columns] + np.array([weight for _, weight in self.terms.slices])
-        return np.asarray(np.logaddexp(common, log_sum_exp(means)) - np.log(2.0))
+            return whole, own
+        columns = [list(slices).index(name) for name, _ in self.terms.slices]
+        means = own[:, columns] + np.array([weight for _, weight in self.terms.slices])
+        return np.asarray(np.logaddexp(whole, log_sum_exp(means)) - np.log(2.0)), own
 
     def part(self, name: str) -> Slice:
         """A stratum's sums; an empty one where it has no block yet."""
@@ -285,14 +303,14 @@ class GuardrailState:
         return grown
 
     def _slices_after(
-        self, closed: BlockTable, parts: Mapping[str, tuple[Slice, FloatArray]], shrink: FloatArray | float
-    ) -> FloatArray:
-        """Ln of each listed slice's own e-value after each block, (blocks, listed)."""
-        found = np.zeros((len(closed), len(self.terms.listed)))
-        for column, (name, _, _) in enumerate(self.terms.listed):
+        self, closed: BlockTable, parts: Mapping[str, tuple[Slice, FloatArray]]
+    ) -> dict[str, FloatArray]:
+        """Each listed slice's own harm test after each block, (blocks, J)."""
+        found = {}
+        for name, _, _ in self.terms.listed:
             own = closed.stratum == name
             path = np.vstack([self.part(name).bet, parts[name][1]] if own.any() else [self.part(name).bet])
-            found[:, column] = log_mean_exp(self.method.prior, path[np.cumsum(own)] / shrink)
+            found[name] = path[np.cumsum(own)]
         return found
 
 

@@ -4,7 +4,7 @@ It is frozen before the first run. It predicts the baseline's rate for the bet o
 guess costs only power) and fixes what a margin means in odds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import Any, Self, TypeAlias
 
@@ -89,6 +89,15 @@ class History:
                 if key in rates and rates[key][0] > 0:
                     return rates[key]
         return 0, 0
+
+    def outside(self, guardrail: Guardrail, strata: Collection[str]) -> tuple[int, int]:
+        """(runs, bad runs) of one guardrail without those of some strata, as far as they are told apart."""
+        n, bad = self.of(guardrail)
+        for stratum in strata:
+            if stratum in self.strata and guardrail.kind is Kind.PROPORTION:
+                own = History(overall=self.strata[stratum]).of(guardrail)
+                n, bad = max(n - own[0], 0), max(bad - own[1], 0)
+        return n, min(bad, n)
 
     def _of_amounts(self, guardrail: Guardrail) -> tuple[int, int]:
         from evaluators.scales import threshold  # it reads histories

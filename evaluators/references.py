@@ -84,7 +84,7 @@ def margin(guardrail: Guardrail, rules: Rules, history: History) -> Margin:
     """
     if guardrail.kind.measured:
         return measured_margin(guardrail, scale(guardrail, history))
-    n, bad = history.of(guardrail)
+    n, bad = history.outside(guardrail, rules.waived(guardrail.name))
     declared = dict(rules.references).get(guardrail.name)
     absolute, relative = guardrail.margin_abs or 0.0, guardrail.margin_rel or 0.0
     if absolute <= 0.0 and relative <= 0.0:
@@ -159,7 +159,7 @@ def gates(guardrail: Guardrail, rules: Rules, history: History) -> tuple[Gate, .
     which does not pay for the reference's uncertainty.
     """
     final = margin(guardrail, rules, history)
-    n, bad = history.of(guardrail)
+    n, bad = history.outside(guardrail, rules.waived(guardrail.name))
     upper = final.reference
     if upper is None and n:
         upper = upper_rate(n, bad)

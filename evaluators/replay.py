@@ -84,7 +84,8 @@ class Release:
 
     def __init__(self, case: Case, salt: str, stream: Stream | None = None) -> None:
         """Open it at the first step; its runs are the stream's, else drawn from the case's recordings."""
-        self.case, self.rules = case, case.rules
+        # an approval is taken as given at once: what a person does in between is not recorded
+        self.case, self.rules = case, replace(case.rules, approve=frozenset())
         self.stream = stream or Stream(case, salt)
         self.comparison = Comparison(case.rules, case.history)
         self.maturity_us = max(case.rules.classes)

@@ -5,7 +5,7 @@ All values are plain so that a release can freeze them as JSON and a replay can 
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 #: microseconds of one second, minute, hour
 SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
@@ -16,6 +16,14 @@ class Undecided(StrEnum):
 
     REVERT = "revert"  #: put the baseline back (default)
     ASK = "ask"  #: hold at share 0 and ask a person, who may promote it as vouched
+
+
+class Gate(StrEnum):
+    """What a policy may have a person approve first."""
+
+    START = "start"  #: the first share
+    STEP = "step"  #: each further step
+    PROMOTE = "promote"  #: the promotion by evidence
 
 
 class Mode(StrEnum):
@@ -41,10 +49,10 @@ class Kind(StrEnum):
 
 
 class OnHarm(StrEnum):
-    """What proven harm in one slice alone does."""
+    """What proven harm in one slice alone does. Harm that the other runs prove reverts in any case."""
 
     REVERT = "revert"  #: the slice's own evidence counts towards the revert (default)
-    HOLD = "hold"  #: no gate opens while it stands; the slice's runs still count in the whole
+    HOLD = "hold"  #: no gate opens while it stands
     REPORT = "report"  #: it is said, and does nothing
 
 
@@ -57,7 +65,10 @@ class WhenAbsent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """A known trade, accepted before the start: a guardrail may get worse in one slice."""
+    """A known trade, accepted before the start: a guardrail may get worse in one slice.
+
+    The guardrail is judged by the other runs, for harm and for proof; harm in the slice is still reported.
+    """
 
     guardrail: str
     stratum: str
@@ -156,6 +167,8 @@ class Rules:
     #: whether the recorded share is the one that dealt the runs; else (a foreign flag) harm is judged given
     #: each closed block's own split and the mismatch check rests
     share_ours: bool = True
+    #: what a person has to approve first
+    approve: frozenset[Gate] = frozenset()
 
     @property
     def classes(self) -> dict[int, tuple[Guardrail, ...]]:
@@ -167,28 +180,44 @@ class Rules:
 
     def judged_by(self) -> list[Any]:
         """What of a policy its evidence was gathered under, as JSON: two policies never share a release."""
+        slices = [[name, str(does)] for name, does in self.on_harm]
+        waived = [[waiver.guardrail, waiver.stratum] for waiver in self.waivers]
         return [
             [self.alpha_revert, self.alpha_promote, self.block_size, self.history_weight, self.share_ours],
             [list(pair) for pair in self.strata],
             [[step.share_bp, step.rule_out] for step in self.steps],
             [[g.name, g.column, g.bad, g.weight, g.maturity_us, str(g.kind)] for g in self.guardrails],
+            *([slices, waived] if slices or waived else []),
         ]
+
+    def waived(self, guardrail: str) -> tuple[str, ...]:
+        """Slices in which a guardrail may get worse, as was accepted before the start."""
+        return tuple(waiver.stratum for waiver in self.waivers if waiver.guardrail == guardrail)
 
     def on_harm_in(self, guardrail: str, stratum: str) -> OnHarm:
         """What harm to a guardrail in one slice does; a waived one is only reported."""
-        if any((w.guardrail, w.stratum) == (guardrail, stratum) for w in self.waivers):
+        if stratum in self.waived(guardrail):
             return OnHarm.REPORT
         return dict(self.on_harm).get(stratum, OnHarm.REVERT)
+
+
+class Ruled(Protocol):
+    """What has rules, such as a policy of `config`."""
+
+    def rules(self) -> Rules:
+        """Everything that the evaluators need."""
 
 
 __all__ = [
     "HOUR",
     "MINUTE",
     "SECOND",
+    "Gate",
     "Guardrail",
     "Kind",
     "Mode",
     "OnHarm",
+    "Ruled",
     "Rules",
     "Step",
     "Undecided",

@@ -7,13 +7,13 @@ import numpy as np
 
 from evaluators import decision
 from evaluators.blocks import BlockTable
-from evaluators.clusters import halves
+from evaluators.clusters import by_arm, halves
 from evaluators.decision import Looks, holding, slices_over
 from evaluators.evidence import Evidence
 from evaluators.gathering import Counted, Gathered
 from evaluators.guardrail_state import GuardrailState
 from evaluators.method import Scored
-from evaluators.mixture import FloatArray, log_mean_exp
+from evaluators.mixture import FloatArray
 from evaluators.rules import Rules
 
 
@@ -23,7 +23,7 @@ def run_harm(evidence: Evidence, counted: Counted, gathered: Gathered) -> tuple[
     if counted.firsts is None or counted.moments is None:
         return _one(evidence.every, counted.table, scored, gathered, np.ones((len(gathered.candidate), 1)))
     start = np.sum([evidence.moments, *evidence.pending.values()], axis=0)
-    moments = start + np.cumsum(counted.moments, axis=0)
+    moments = start + np.cumsum(by_arm(counted.moments, gathered.candidate), axis=0)
     deff = evidence.bet_effects(moments, gathered.share)
     width = counted.table.sums.shape[1]
     table = counted.firsts.with_counts(counted.firsts.counts, counted.firsts.sums[:, :width])
@@ -37,19 +37,21 @@ def _one(
     state: GuardrailState, table: BlockTable, scored: Scored, gathered: Gathered, deff: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """One state's e-values while the runs of a table arrive, read under `deff` (runs, J or 1)."""
-    method, row, shrink = state.method, gathered.layout.row_of_run, deff
+    method, row = state.method, gathered.layout.row_of_run
     if not method.moves_open:
         return _stepwise(state, table, gathered, deff)
     rate = method.rates(table, state.baseline_before(table))[row]
     moved = method.run_bets(scored, gathered.candidate, gathered.share, rate)
-    start = np.sum([state.bet, *(state.open_bet(n, part) for n, part in state.slices.items())], axis=0)
-    common = log_mean_exp(method.prior, (start + np.cumsum(moved, axis=0)) / shrink)
-    slices = np.zeros((len(row), len(state.terms.listed)))
-    for column, (name, _, _) in enumerate(state.terms.listed):
-        part, own = state.part(name), (table.stratum[row] == name)[:, None]
-        path = part.bet + state.open_bet(name, part) + np.cumsum(np.where(own, moved, 0.0), axis=0)
-        slices[:, column] = log_mean_exp(method.prior, path / shrink)
-    return state.mixed(common, slices), slices
+    stratum, waived = table.stratum[row], state.terms.waived
+    ahead = [state.open_bet(n, part) for n, part in state.slices.items() if n not in waived]
+    judged = np.where(state.judged(table)[row][:, None], moved, 0.0)
+    common = np.sum([state.bet, *ahead], axis=0) + np.cumsum(judged, axis=0)
+    slices = {}
+    for name, _, _ in state.terms.listed:
+        part, own = state.part(name), (stratum == name)[:, None]
+        before = part.bet + state.open_bet(name, part)
+        slices[name] = before + np.cumsum(np.where(own, moved, 0.0), axis=0)
+    return state.read(common, slices, deff)
 
 
 def _stepwise(

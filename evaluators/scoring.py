@@ -7,6 +7,7 @@ first run, a lost run is a failure, an infrastructure failure is left out, a mis
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -117,7 +118,9 @@ def read_units(runs: pd.DataFrame) -> "pd.Series[Any]":
 
     One release is dealt by one kind of unit; InvalidEvidence where kinds are mixed, or a unit is neither.
     """
-    units = runs["unit"].astype(object)
+    units = _plain_units(runs["unit"])
+    if pd.api.types.infer_dtype(units, skipna=True) in {"string", "integer", "empty"}:
+        return units  # the usual case, without a look at each
     kinds = units.map(type)
     text = kinds.map(lambda kind: issubclass(kind, str)).to_numpy(dtype=np.bool_)
     whole = kinds.map(lambda kind: issubclass(kind, Integral) and kind is not bool).to_numpy(dtype=np.bool_)
@@ -129,6 +132,23 @@ def read_units(runs: pd.DataFrame) -> "pd.Series[Any]":
             runs, "unit", other, "is mixed with units of another kind; deal a release by one kind of unit"
         )
     return units
+
+
+def _plain_units(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Units as objects: whole numbers that missing ones made floats are whole again, a UUID is its text."""
+    units = column.astype(object)
+    kind = pd.api.types.infer_dtype(units, skipna=True)
+    if kind in {"floating", "mixed-integer-float", "mixed", "uuid"}:
+        return units.map(_plain_unit)
+    return units
+
+
+def _plain_unit(unit: Any) -> Any:
+    if isinstance(unit, UUID):
+        return str(unit)
+    if isinstance(unit, float | np.floating) and float(unit).is_integer():
+        return int(unit)
+    return unit
 
 
 def read_arm(runs: pd.DataFrame) -> BoolArray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from evaluators.amounts import amount
-from evaluators.rules import Mode, Rules, Undecided
+from evaluators.rules import Gate, Mode, Rules, Undecided
 from evaluators.verdict import Decision, GuardrailVerdict, Verdict
 from lastgood.release import ReleaseState as State
 
@@ -24,24 +24,32 @@ class Move(StrEnum):
     PAUSE = "pause"  #: the evidence stayed invalid: share 0
     LAPSE = "lapse"  #: nobody renewed the lease: record what the routers do already
     REOPEN = "reopen"  #: serve the step's share again, at a new epoch
+    AWAIT = "await"  #: a person has to approve what comes next; what is served stays
     ASK = "ask"  #: undecided at the horizon: share 0, a person decides
     PROMOTE = "promote"  #: the candidate is the last known good now
     REVERT = "revert"  #: put the last known good back
 
 
 _LIVE = tuple(state for state in State if state.live)
-_SERVING = (State.CANARY, State.CAP, State.COMPARE)
+_SERVING = (State.CANARY, State.CAP, State.COMPARE, State.AWAITING)
 #: every edge: (from, move, to)
 TRANSITIONS: frozenset[tuple[State, Move, State]] = frozenset(
     {
         (State.OPENED, Move.OPEN, State.CANARY),
+        (State.OPENED, Move.HOLD, State.OPENED),
+        (State.OPENED, Move.AWAIT, State.AWAITING),
         (State.CANARY, Move.ARM, State.CAP),
         (State.CAP, Move.COMPARE, State.COMPARE),
         (State.COMPARE, Move.HOLD, State.COMPARE),
         (State.COMPARE, Move.RAMP, State.CANARY),
         (State.COMPARE, Move.PAUSE, State.COMPARE),
         (State.COMPARE, Move.REOPEN, State.CANARY),
+        (State.COMPARE, Move.AWAIT, State.AWAITING),
         (State.COMPARE, Move.ASK, State.ASKING),
+        (State.AWAITING, Move.HOLD, State.AWAITING),
+        (State.AWAITING, Move.OPEN, State.CANARY),
+        (State.AWAITING, Move.RAMP, State.CANARY),
+        (State.AWAITING, Move.PAUSE, State.COMPARE),
         (State.LAPSED, Move.HOLD, State.LAPSED),
         (State.LAPSED, Move.REOPEN, State.CANARY),
         (State.LAPSED, Move.ASK, State.ASKING),
@@ -51,6 +59,24 @@ TRANSITIONS: frozenset[tuple[State, Move, State]] = frozenset(
         *((state, Move.REVERT, State.REVERTED) for state in _LIVE),
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a person was asked, and has said."""
+
+    #: microseconds left to decide; 0 or less has expired
+    left_us: int
+    #: empty while nobody decided; `promote` goes on with what was asked, `revert` ends the release
+    decision: str = ""
+    #: who decided, and why
+    who: str = ""
+    reason: str = ""
+
+    @property
+    def expired(self) -> bool:
+        """Whether nobody decided in time."""
+        return not self.decision and self.left_us <= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +99,15 @@ class Standing:
     invalid_us: int | None = None
     #: whether the kill switch is on
     killed: bool = False
+    #: the newest question to a person; None where none was asked
+    asked: Asked | None = None
+    #: the freeze window that holds every step forward, in words with its end; empty outside of one
+    frozen: str = ""
+
+    @property
+    def at_start(self) -> bool:
+        """Whether nothing was served yet."""
+        return self.state is State.OPENED or (self.state is State.AWAITING and self.share_bp == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +121,7 @@ class Transition:
     share_bp: int
     #: one sentence for people
     reason: str
-    #: `evidence`, `undecided` or empty: what a revert is by
+    #: `evidence`, `undecided`, `hand` or empty: what a promotion or a revert is by
     by: str = ""
     #: guardrails at fault, worst first
     culprits: tuple[str, ...] = ()
@@ -95,7 +130,7 @@ class Transition:
 
 
 #: moves that need a look before them
-LOOKING = frozenset({State.COMPARE, State.LAPSED, State.ASKING})
+LOOKING = frozenset({State.COMPARE, State.AWAITING, State.LAPSED, State.ASKING})
 
 
 def next_transition(standing: Standing, verdict: Verdict | None, rules: Rules) -> Transition:
@@ -105,8 +140,8 @@ def next_transition(standing: Standing, verdict: Verdict | None, rules: Rules) -
     """
     if verdict is not None and verdict.decision is Decision.REVERT and rules.mode is Mode.ACT:
         return _judged(standing, verdict, rules)  # proven harm goes before everything else
-    if standing.state is State.OPENED:
-        return _serve(Move.OPEN, 0, rules, "the release opens")
+    if standing.at_start:
+        return _opening(standing, rules)
     if standing.state in _SERVING and standing.share_bp and standing.lease_left_us <= 0:
         reason = "nobody renewed the lease: the baseline has been serving since"
         return Transition(Move.LAPSE, State.LAPSED, standing.step, 0, reason)
@@ -117,38 +152,126 @@ def next_transition(standing: Standing, verdict: Verdict | None, rules: Rules) -
     return _advised(_judged(standing, verdict, rules), standing, rules)
 
 
+def _opening(standing: Standing, rules: Rules) -> Transition:
+    """What comes before the first share: a person's approval, and the end of a freeze."""
+    if Gate.START in rules.approve:
+        if standing.state is State.OPENED:
+            return _stay(Move.AWAIT, State.AWAITING, standing, "a person has to approve the start")
+        said = _said(standing)
+        if said is not None:
+            return said
+    if standing.frozen:
+        return _hold(standing, f"{standing.frozen}: the release opens after it")
+    return _serve(Move.OPEN, 0, rules, f"the release opens{_approved(standing)}")
+
+
+def _said(standing: Standing) -> Transition | None:
+    """What a person's answer comes to by itself; None where it is yes, and so the asked for may come."""
+    asked = standing.asked
+    if asked is None or asked.expired:
+        reason = "nobody decided in time"
+        return _end(Move.REVERT, State.REVERTED, standing, reason, "undecided", ())
+    if not asked.decision:
+        hours = asked.left_us / 3_600_000_000
+        return _hold(standing, f"a person decides; undecided it is reverted in {hours:.1f} h")
+    if asked.decision != "promote":
+        return _end(Move.REVERT, State.REVERTED, standing, f"{asked.who}: {asked.reason}", "hand", ())
+    if standing.killed:
+        return _hold(standing, "the kill switch is on: no candidate run starts")
+    return None
+
+
+def _approved(standing: Standing) -> str:
+    asked = standing.asked
+    return f", approved by {asked.who}: {asked.reason}" if asked is not None and asked.decision else ""
+
+
 def _judged(standing: Standing, verdict: Verdict | None, rules: Rules) -> Transition:
+    if standing.state in {State.ASKING, State.AWAITING} and not _harms(verdict):
+        return _answered(standing, verdict, rules)
     if verdict is None:  # a look that failed proves nothing, and time goes on
-        late = standing.age_us >= rules.horizon_us and standing.state is not State.ASKING
+        late = standing.age_us >= rules.horizon_us
         return _undecided(standing, 0, rules) if late else _hold(standing, "no completed look")
     if verdict.decision is Decision.REVERT:
         return _end(Move.REVERT, State.REVERTED, standing, _harm(verdict), "evidence", verdict.culprits)
-    if standing.state is State.ASKING:
-        return _hold(standing, "undecided at the horizon: a person decides")
-    if _gate_opens(standing, verdict, rules) and standing.step == len(rules.steps) - 1:
-        reason = f"every guardrail is proven within its margin after {verdict.candidate_runs} candidate runs"
-        return _end(Move.PROMOTE, State.PROMOTED, standing, reason, "evidence", ())
+    if _gate_opens(standing, verdict, rules) and _is_last(standing, rules):
+        return _forward(standing, verdict, rules)
     if verdict.candidate_runs >= rules.horizon_runs or standing.age_us >= rules.horizon_us:
         return _undecided(standing, verdict.candidate_runs, rules)
     return _going_on(standing, verdict, rules)
+
+
+def _harms(verdict: Verdict | None) -> bool:
+    return verdict is not None and verdict.decision is Decision.REVERT
+
+
+def _answered(standing: Standing, verdict: Verdict | None, rules: Rules) -> Transition:
+    """A release that waits for a person: looks go on, and harm, an expiry or the answer ends the waiting."""
+    said = _said(standing)
+    if said is not None and said.move is Move.REVERT:
+        return said
+    if verdict is None:
+        return _hold(standing, "no completed look")
+    if standing.state is State.AWAITING and not verdict.valid:
+        return _invalid(standing, verdict, rules)
+    if said is None and standing.frozen:
+        said = _hold(standing, f"approved; {standing.frozen}: it goes on after it")
+    if said is not None:
+        return said
+    if standing.state is State.ASKING:
+        reason = f"undecided by evidence{_approved(standing)}"
+        return _end(Move.PROMOTE, State.PROMOTED, standing, reason, "hand", ())
+    return _stepped(standing, verdict, rules)
+
+
+def _forward(standing: Standing, verdict: Verdict, rules: Rules) -> Transition:
+    """The gate is open: the step or the promotion, after a person's approval and outside of a freeze."""
+    gate = Gate.PROMOTE if _is_last(standing, rules) else Gate.STEP
+    if gate in rules.approve:
+        ahead = _stepped(standing, verdict, rules).reason
+        return _stay(
+            Move.AWAIT, State.AWAITING, standing, f"a person has to approve what comes next: {ahead}"
+        )
+    if standing.frozen:
+        return _hold(standing, f"the gate is open; {standing.frozen}: it goes on after it")
+    return _stepped(standing, verdict, rules)
+
+
+def _stepped(standing: Standing, verdict: Verdict, rules: Rules) -> Transition:
+    if _is_last(standing, rules):
+        runs = verdict.candidate_runs
+        reason = (
+            f"every guardrail is proven within its margin after {runs} candidate runs{_approved(standing)}"
+        )
+        return _end(Move.PROMOTE, State.PROMOTED, standing, reason, "evidence", ())
+    rule_out = rules.steps[standing.step].rule_out
+    reason = f"harm of {rule_out:g} times the odds is ruled out{_approved(standing)}"
+    return _serve(Move.RAMP, standing.step + 1, rules, reason)
+
+
+def _is_last(standing: Standing, rules: Rules) -> bool:
+    return standing.step == len(rules.steps) - 1
+
+
+def _invalid(standing: Standing, verdict: Verdict, rules: Rules) -> Transition:
+    long = (standing.invalid_us or 0) >= rules.invalid_after_us
+    if long and standing.state in {State.COMPARE, State.AWAITING} and standing.share_bp:
+        reason = f"the evidence stayed invalid: {verdict.invalid_reason}"
+        return Transition(Move.PAUSE, State.COMPARE, standing.step, 0, reason)
+    return _hold(standing, f"the evidence is invalid: {verdict.invalid_reason}")
 
 
 def _going_on(standing: Standing, verdict: Verdict, rules: Rules) -> Transition:
     if standing.killed:
         return _hold(standing, "the kill switch is on: no candidate run starts")
     if not verdict.valid:
-        long = (standing.invalid_us or 0) >= rules.invalid_after_us
-        if long and standing.state is State.COMPARE and standing.share_bp:
-            reason = f"the evidence stayed invalid: {verdict.invalid_reason}"
-            return Transition(Move.PAUSE, State.COMPARE, standing.step, 0, reason)
-        return _hold(standing, f"the evidence is invalid: {verdict.invalid_reason}")
+        return _invalid(standing, verdict, rules)
     if standing.state is State.LAPSED or standing.share_bp == 0:
+        if standing.frozen:
+            return _hold(standing, f"{standing.frozen}: the canary reopens after it")
         return _serve(Move.REOPEN, standing.step, rules, "a valid look reopens the canary")
     if _gate_opens(standing, verdict, rules):
-        rule_out = rules.steps[standing.step].rule_out
-        return _serve(
-            Move.RAMP, standing.step + 1, rules, f"harm of {rule_out:g} times the odds is ruled out"
-        )
+        return _forward(standing, verdict, rules)
     return _hold(standing, _waiting(standing, rules))
 
 

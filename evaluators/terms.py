@@ -32,10 +32,17 @@ class Terms:
     slices: tuple[tuple[str, float], ...]
     #: every listed slice with its weight in the policy, and what proven harm in it does
     listed: tuple[tuple[str, float, OnHarm], ...]
+    #: slices whose runs are judged neither for harm nor for proof: a trade that was accepted beforehand
+    waived: tuple[str, ...]
     #: an e-value must reach this natural log to open a gate: ln(1/alpha_promote)
     line: float
     #: None where nothing fixes the guardrail's scale: it has no data then
     method: Method | None
+
+    @property
+    def quiet(self) -> tuple[str, ...]:
+        """Judged slices in which harm alone does not revert."""
+        return tuple(s for s, _, does in self.listed if does is not OnHarm.REVERT and s not in self.waived)
 
     @property
     def bars(self) -> list[float | None]:
@@ -54,6 +61,9 @@ def terms(guardrail: Guardrail, rules: Rules, history: History) -> Terms:
     sum to one before the first run; those in which harm does not revert are left out and their weight
     shared out. `other` has a part of its own only where it is listed; else its runs count in E_common
     alone. So the whole starts at one and stays a mean of e-processes.
+
+    E_common is over all runs but those of waived slices. Where harm in a slice alone does not revert, the
+    runs without that slice have to say so too: E_common is the least of both, which is at most an e-process.
     """
     listed = tuple((s, weight, rules.on_harm_in(guardrail.name, s)) for s, weight in rules.strata)
     counting = [(s, weight) for s, weight, does in listed if does is OnHarm.REVERT and weight > 0]
@@ -64,6 +74,7 @@ def terms(guardrail: Guardrail, rules: Rules, history: History) -> Terms:
         len(rules.steps),
         tuple((name, float(np.log(weight / total))) for name, weight in counting),
         listed,
+        rules.waived(guardrail.name),
         float(np.log(1.0 / rules.alpha_promote)),
         method(guardrail, rules, history),
     )

@@ -38,19 +38,21 @@ class Units:
     def place(self, units: "pd.Series[Any]") -> Placed:
         """Find or found the unit of each run, in order; a missing name is a unit of its own."""
         named = units.notna().to_numpy(dtype=np.bool_)
-        code = np.empty(len(units), dtype=np.int64)
-        first = np.ones(len(units), dtype=np.bool_)
-        index, size = dict(self.index), self.size
-        for row, (name, known) in enumerate(zip(units.map(str).tolist(), named.tolist(), strict=True)):
-            held = index.get(name) if known else None
-            if held is None:
-                held, size = size, size + 1
-                if known:
-                    index[name] = held
-            else:
-                first[row] = False
-            code[row] = held
-        return Placed(code, first, index, size)
+        names = units.astype(str).where(named, None) if named.any() else pd.Series([None] * len(units))
+        codes, fresh_names = pd.factorize(names.to_numpy(dtype=object))
+        # each name's first row here, and its place where it has one already
+        opens = np.empty(len(fresh_names), dtype=np.int64)
+        opens[codes[::-1][codes[::-1] >= 0]] = np.flatnonzero(codes >= 0)[::-1]
+        held = np.array([self.index.get(name, -1) for name in fresh_names], dtype=np.int64)
+        first = ~named
+        first[opens[held < 0]] = True
+        founded = self.size + np.cumsum(first) - 1
+        places = np.where(held < 0, founded[opens], held)
+        code = founded.copy()
+        code[named] = places[codes[named]]
+        index = dict(self.index)
+        index.update(zip(fresh_names[held < 0].tolist(), places[held < 0].tolist(), strict=True))
+        return Placed(code, first, index, self.size + int(first.sum()))
 
     def before(self, name: str, placed: Placed, counted: BoolArray, x: FloatArray) -> tuple[FloatArray, Any]:
         """Runs and sum of scores of its unit ahead of each run, (runs, 2), and the sums after all of them."""
@@ -59,6 +61,9 @@ class Units:
         if known is not None:
             held[: len(known)] = known
         own = np.stack([counted.astype(np.float64), np.where(counted, x, 0.0)], axis=1)
+        if placed.first.all():  # nothing came before any of them
+            held[placed.code] = own
+            return np.zeros(own.shape), held
         running = pd.DataFrame(own).groupby(placed.code).cumsum().to_numpy() + held[placed.code]
         after = held.copy()
         np.add.at(after, placed.code, own)

@@ -25,8 +25,9 @@ def describe(
     word = _word(evidence, guilty=guardrail.name in culprits, invalid=bool(invalid_reason))
     harmed, alone = _harmed(evidence, rules), False
     if harmed:
-        common = float(log_mean_exp(state.method.prior, state.bet / evidence.bet_deff))
-        alone = common < _line(guardrail, rules)
+        rest = [part.bet for name, part in state.slices.items() if name not in harmed]
+        total = np.sum([np.zeros(len(state.method.prior)), *rest], axis=0)
+        alone = float(log_mean_exp(state.method.prior, total / evidence.bet_deff)) < _line(guardrail, rules)
     some = n_c > 0 and n_b > 0
     measured = guardrail.kind.measured
     return GuardrailVerdict(
@@ -94,23 +95,29 @@ def _harmed(evidence: Evidence, rules: Rules) -> tuple[str, ...]:
 
 
 def _said(harmed: tuple[str, ...], guardrail: Guardrail, rules: Rules, *, alone: bool) -> str:
-    """What is said of harm in slices; empty where there is none."""
-    if not harmed:
-        return ""
+    """What is said of harm in slices and of waived ones; empty where there is none."""
     does = {
         OnHarm.REVERT: "reverts",
         OnHarm.HOLD: "holds the release",
         OnHarm.REPORT: "is only reported",
     }
-    waived = {w.stratum: w for w in rules.waivers if w.guardrail == guardrail.name}
-    parts = []
-    for name in harmed:
-        effect = does[rules.on_harm_in(guardrail.name, name)]
-        if name in waived:
-            effect = f"was accepted beforehand by {waived[name].approver}: {waived[name].reason}"
-        parts.append(f"{name} ({effect})")
-    where = "alone" if alone else "too"
-    return f"; proven worse in slice {', '.join(parts)} {where}"
+    waived = {
+        w.stratum: f"was accepted beforehand by {w.approver}: {w.reason}"
+        for w in rules.waivers
+        if w.guardrail == guardrail.name
+    }
+    said = "".join(
+        f"; slice {name} is not judged ({why})" for name, why in waived.items() if name not in harmed
+    )
+    if not harmed:
+        return said
+    parts = [
+        f"{name} ({waived[name] if name in waived else does[rules.on_harm_in(guardrail.name, name)]})"
+        for name in harmed
+    ]
+    many = "one slice" if len(harmed) == 1 else f"{len(harmed)} slices"
+    where = f"harm in {many} only" if alone else "proven worse in the whole, and by itself in slice"
+    return f"{said}; {where}{':' if alone else ''} {', '.join(parts)}"
 
 
 def _word(evidence: Evidence, *, guilty: bool, invalid: bool) -> Word:

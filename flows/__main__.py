@@ -1,30 +1,40 @@
-"""`python -m flows`: serve every deployment from this checkout."""
+"""`python -m flows`: serve every deployment from this checkout; `python -m flows install`: the rest alone."""
 
-from datetime import timedelta
+import sys
 
-from prefect import serve
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 
 from config.settings import Settings
+from flows.by_hand import clear, kill, readmit, waiver
 from flows.evaluate_canaries import evaluate_canaries
+from flows.follow_up import follow_up, inform
+from flows.plan_release import plan
 from flows.release import release
 from flows.rollback import rollback
+from flows.sweep_runs import sweep_runs
+from tasks import serving
+from tasks.serving import Served
+
+#: every deployment, named after its flow; one more is one line
+SERVED = (
+    Served(release),
+    Served(evaluate_canaries, every="look_every", alone=True),
+    Served(rollback),
+    Served(kill),
+    Served(clear),
+    Served(readmit),
+    Served(waiver),
+    Served(plan),
+    Served(follow_up),
+    Served(inform),
+    Served(sweep_runs, every="sweep_every", alone=True),
+)
 
 
 def deployments(settings: Settings) -> tuple[RunnerDeployment, ...]:
-    """Return the deployments: the scheduled look, and what people and automations start."""
-    # after an outage every missed look would start at once: one look catches up
-    alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-    every = timedelta(microseconds=settings.look_every)
-    return (
-        RunnerDeployment.from_flow(release, name="release"),
-        RunnerDeployment.from_flow(
-            evaluate_canaries, name="evaluate-canaries", interval=every, concurrency_limit=alone
-        ),
-        RunnerDeployment.from_flow(rollback, name="rollback"),
-    )
+    """Return every deployment."""
+    return tuple(each.deployment(settings) for each in SERVED)
 
 
 if __name__ == "__main__":
-    serve(*deployments(Settings.from_environment()))
+    serving.main(SERVED, sys.argv[1:])

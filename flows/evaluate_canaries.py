@@ -2,19 +2,15 @@
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
 
-from lastgood.agent import store
-from tasks import checkout, driving, stages
+from tasks import checkout, evaluating
 
 
-@flow(name="evaluate_canaries")
+@flow(name="evaluate_canaries", flow_run_name="evaluate canaries")
 def evaluate_canaries() -> State:
-    """Look once at each live release that nobody drives, and bring it up to date."""
+    """Look once at each live release that nobody drives, and bring it up to date; watch what serves."""
     checkout.verify()
-    live = driving.live_releases(store())
-    states = [stages.evaluate(release_id, return_state=True) for release_id in live]
-    broken = [state for state in states if not state.is_completed()]
-    if broken:  # the others were evaluated all the same
-        return Failed(message=f"{len(broken)} of {len(live)} live releases: {broken[0].message}")
-    return Completed(message=f"{len(live)} live releases")
+    looked = evaluating.look()
+    drifted = evaluating.watch()
+    followed = evaluating.follow()
+    return evaluating.state(looked, drifted, followed)

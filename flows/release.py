@@ -2,14 +2,13 @@
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
-from tasks import stages
+from tasks import naming, stages
 from tasks.driving import StageName
 from tasks.preflight import Wanted
 
 
-@flow(name="release", flow_run_name="release {agent} {candidate}")
+@flow(name="release", flow_run_name=naming.release)
 def release(
     agent: str,
     candidate: str,
@@ -21,16 +20,18 @@ def release(
     """Move an agent from its last known good bundle to a candidate, or put the last known good back.
 
     Args:
-        agent: The service whose releases are managed, for example support.
-        candidate: The bundle to release: its name, b-... or the beginning of its id.
-        policy: Name of a stored or built-in policy.
-        environment: The control point's environment.
+        agent: The service whose releases are managed; it serves a baseline that was adopted.
+        candidate: The bundle to release, the newest first. Register one with `lastgood bundle add`.
+        policy: What the release may do: `lastgood policy list` and `lastgood policy show` tell.
+        environment: Where: the control point's environment.
         approver: Who approved the release.
-        note: Why, for the ledger.
+        note: Why; goes into the ledger.
     """
-    driver = stages.start(Wanted(agent, candidate, policy, environment, approver=approver, note=note))
-    due = stages.due(driver)
-    while due.stage not in {StageName.ENDED, StageName.ASKING}:
+    begun = stages.begin(Wanted(agent, candidate, policy, environment, approver=approver, note=note))
+    if begun.driver is None:
+        return begun.refusal
+    driver, due = begun.driver, stages.due(begun.driver)
+    while due.stage not in {StageName.ENDED, StageName.ASKING, StageName.HANDED}:
         if due.stage is StageName.CANARY:
             due = stages.canary(driver, due)
         elif due.stage is StageName.CAP:
@@ -41,5 +42,6 @@ def release(
             due = stages.promote(driver, due)
         else:
             due = stages.revert(driver, due)
-    report = stages.publish(driver)
-    return Completed(name=report.state, message=report.headline)
+    if due.stage is StageName.HANDED:
+        return stages.hand_over(driver, due)
+    return stages.finish(driver)

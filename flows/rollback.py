@@ -2,12 +2,11 @@
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
-from tasks import stages
+from tasks import by_hand, naming
 
 
-@flow(name="rollback", flow_run_name="rollback {agent}")
+@flow(name="rollback", flow_run_name=naming.rollback)
 def rollback(
     agent: str, reason: str = "rolled back from Prefect", environment: str = "production", to: str = ""
 ) -> State:
@@ -18,8 +17,7 @@ def rollback(
     Args:
         agent: The service to roll back.
         reason: Why, for the ledger.
-        environment: The control point's environment.
-        to: A bundle to go to instead; empty for the last known good.
+        environment: Where: the control point's environment.
+        to: A bundle to go to instead; leave it empty for the last known good.
     """
-    point = stages.roll_back(agent, environment, reason, to)
-    return Completed(message=f"{point.name} serves b-{point.baseline[:8]} at epoch {point.epoch}")
+    return by_hand.done(by_hand.roll_back, agent, environment, reason, to)

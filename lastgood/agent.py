@@ -20,7 +20,7 @@ from lastgood.bundle import Bundle
 from lastgood.errors import BadToken, InvalidInput, InvalidMove, NotFound, Refused, StoreError
 from lastgood.ids import new_id
 from lastgood.outcome import checked, is_outcome
-from lastgood.router import Decision, Reason, risk_of
+from lastgood.router import Reason, risk_of
 from lastgood.running import Pending, Run
 from lastgood.snapshot import Serving
 from lastgood.store import statements as sql
@@ -235,11 +235,7 @@ def resume(run_id: str, *, token: str | None = None, tools: Collection[str] | No
                 "resume it in a process that announces this runtime in LASTGOOD_RUNTIME"
             )
             raise Refused(msg)
-        decision = Decision(
-            row["arm"], bundle, bool(row["eligible"]), Reason(row["reason"]), row["share_bp"], row["epoch"],
-            row["release_id"], row["risk"],
-        )  # fmt: skip
-        assigned = Assigned(run_id, row["agent"], row["environment"], bundle, decision, row["assigned_us"])
+        assigned = Assigned.of(row, bundle)
         named = None if tools is None else tuple(tools)
         return Run(held, assigned, before, recorder=_recorder(held), tools=named)
 

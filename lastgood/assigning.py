@@ -5,6 +5,7 @@ begun after a switch has committed can serve what was switched away.
 """
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 from lastgood import reserving
 from lastgood.bundle import Bundle
@@ -29,6 +30,8 @@ class Request:
     conversation: str | None
     #: the tools that the run may call; None: all that its bundle declares
     tools: tuple[str, ...] | None = None
+    #: the caller's own name of the run: asked for again while it is open, it is the same run
+    entry: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,15 @@ class Assigned:
     #: what its recording needs of the row, where this process wrote it
     origin: Origin | None = None
 
+    @classmethod
+    def of(cls, row: Row, bundle: Bundle) -> Self:
+        """Read it from a run's row; `bundle` is the row's."""
+        decision = Decision(
+            row["arm"], bundle, bool(row["eligible"]), Reason(row["reason"]), row["share_bp"], row["epoch"],
+            row["release_id"], row["risk"],
+        )  # fmt: skip
+        return cls(row["id"], row["agent"], row["environment"], bundle, decision, row["assigned_us"])
+
 
 def assign(serving: Serving, request: Request) -> Assigned:
     """Decide for one run and commit its row; raises `StoreUnavailable` when that can't be done."""
@@ -55,6 +67,9 @@ def assign(serving: Serving, request: Request) -> Assigned:
         said = risk_with_tools(request.risk, [b for b in bundles if b is not None], request.tools)
         risk = risk_of(answers.snapshot.point, said)
         decision = answers.decide(request.unit, risk, serving.store.clock.boot_us())
+        again = None if request.entry is None else _entered(txn, serving, answers, request.entry, decision)
+        if again is not None:
+            return again
         if request.conversation is not None:
             decision = _kept(txn, serving, answers, request.conversation, decision)
         decision = _within_caps(txn, answers, decision)
@@ -64,6 +79,18 @@ def assign(serving: Serving, request: Request) -> Assigned:
         serving.note_headroom(answers, headroom=decision.reason is Reason.SPLIT)
     place = (serving.agent, serving.environment)
     return Assigned(run_id, *place, decision.bundle, decision, txn.now_us, origin=origin)
+
+
+def _entered(
+    txn: Transaction, serving: Serving, answers: Answers, entry: str, decision: Decision
+) -> Assigned | None:
+    """Return the run that was entered under this name, while it is open and its bundle may be served."""
+    key = {"agent": serving.agent, "environment": serving.environment, "entry": entry}
+    since_us = txn.now_us - answers.snapshot.point.terms.lost_after_us
+    row = txn.one(sql.OPEN_ENTRY, **key, since_us=since_us)
+    if row is None or not _may_continue(txn, serving, answers.snapshot.point, row, decision):
+        return None
+    return Assigned.of(row, serving.bundle(txn, row["bundle_id"]))
 
 
 def _kept(
@@ -140,6 +167,9 @@ def _write(
     )
     if request.conversation is not None:
         _keep(txn, serving, request.conversation, decision)
+    if request.entry is not None:
+        place = {"agent": serving.agent, "environment": serving.environment}
+        txn.run(sql.ENTER, **place, entry=request.entry, run_id=run_id)
     if decision.arm == CANDIDATE and decision.release_id is not None:
         for claim in reserving.run_claims(terms.caps):
             if claim.held:

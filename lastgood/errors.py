@@ -22,6 +22,7 @@ LastgoodError
 │   ├── Forbidden       its token's role or scope does not allow that
 │   └── Denied          a rehearsal denies what would reach outside
 │       └── MissingFixture
+├── PrefectUnusable     Prefect's API can't be used; the control point does not need it
 └── StoreError          the store can't be used
     ├── StoreUnavailable
     ├── SchemaMismatch
@@ -118,6 +119,10 @@ class InDoubt(Refused):
 
 class BadToken(Refused):
     """A report's run token is missing, forged, expired or another run's; the report was counted, not kept."""
+
+
+class PrefectUnusable(LastgoodError):
+    """Prefect's API can't be used; nothing was moved, and the control point does not need it."""
 
 
 class Unauthenticated(Refused):

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lastgood import points, releasing, restoring
+from lastgood import incidents, points, releasing, restoring
 from lastgood.errors import InvalidMove
 from lastgood.ledger import Entry
 from lastgood.moves import ControlPoint
@@ -229,16 +229,24 @@ def _restored(txn: Transaction, point: ControlPoint, charge: Charge, culprit: st
         log.error("the trigger %s can't put another bundle back: %s", culprit, error)  # noqa: TRY400  one line is enough
         return False
     if point.release_id is not None:
-        ending = Ending("trigger", f"its baseline is left: {said}", by="hand", culprits=(culprit,))
+        ending = Ending("trigger", f"its baseline is left: {said}", by="baseline", culprits=(culprit,))
         point = releasing.revert_in(txn, point, ending)
     fence = releasing.fence_of(point, (culprit,))
     entry = Entry("rollback", "trigger", said, charge.release_id)
-    restoring.restore(txn, point, target, entry, quarantines=True, fence=fence)
+    restoring.restore(txn, point, target, entry, quarantines=True, fence=fence, culprits=(culprit,))
     return True
 
 
+def _other(txn: Transaction, point: ControlPoint) -> str | None:
+    """The bundle that could serve instead, None where there is none."""
+    try:
+        return restoring.newest_other(txn, point)
+    except InvalidMove:
+        return None
+
+
 def _alarm(txn: Transaction, point: ControlPoint, charge: Charge, culprit: str, said: str) -> None:
-    """Write into the ledger that a person is needed, once a release and culprit."""
+    """Write into the ledger that a person is needed, and open an incident, once a release and culprit."""
     key = f"alarm:{culprit}"
     if txn.one(sql.STAGE, release_id=charge.release_id, key=key) is not None:
         return
@@ -251,7 +259,12 @@ def _alarm(txn: Transaction, point: ControlPoint, charge: Charge, culprit: str, 
         "detail": detail,
     }
     txn.insert("stage", stage)
-    points.move(txn, point, point, Entry("alarm", "trigger", said, charge.release_id))
+    entry = Entry("alarm", "trigger", said, charge.release_id)
+    points.move(txn, point, point, entry)
+    good = _other(txn, point)
+    incidents.open_in(
+        txn, restoring.opening(txn, point, good, entry, by=incidents.ALARM, culprits=(culprit,))
+    )
     log.error("%s needs a person: %s", point.name, said)
 
 

@@ -5,6 +5,7 @@ sending and saying so leaves its claim behind: when that ends the delivery is ma
 """
 
 import logging
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from lastgood.errors import CorruptRow
 from lastgood.ids import new_id
 from lastgood.notice import Level, Notice
 from lastgood.profile import Profile, Route
+from lastgood.store import statements as sql
 from lastgood.store import telling
 from lastgood.store.connection import Row, Store, Transaction
 
@@ -93,10 +95,19 @@ def _deliver(txn: Transaction, row: Row, route: Route) -> None:
     )
 
 
-def due(store: Store, most: int) -> list[Row]:
+def due(store: Store, most: int, transports: Collection[str]) -> list[Row]:
     """Return what may be claimed now, pages first; of each route, point and level the oldest alone."""
+    if not transports:
+        return []
+    statement, among = sql.among(telling.DUE_DELIVERIES, sorted(transports))
     with store.reading() as txn:
-        return txn.all(telling.DUE_DELIVERIES, now_us=txn.now_us, most=most)
+        return txn.all(statement, **among, now_us=txn.now_us, most=most)
+
+
+def waiting(store: Store) -> bool:
+    """Whether anything may be claimed now, over any transport."""
+    with store.reading() as txn:
+        return txn.one(telling.ANY_DUE, now_us=txn.now_us) is not None
 
 
 def claim(store: Store, row: Row) -> Delivery | None:
@@ -160,11 +171,19 @@ def backoff_us(attempts: int) -> int:
     return min(FIRST_WAIT_US << min(attempts - 1, 20), LONGEST_WAIT_US)
 
 
-def give_up(store: Store, transport: str) -> int:
-    """Bury what has expired without a single try, of a transport that this process has not."""
-    error = f"no process that can send over {transport} ran before it expired"
+def give_up(store: Store, transports: Collection[str]) -> int:
+    """Bury what expired without a single try, of transports that this process has not; return how many."""
+    with store.reading() as txn:
+        rows = txn.all(telling.EXPIRED_TRANSPORTS, now_us=txn.now_us)
+    others = [row["transport"] for row in rows if row["transport"] not in transports]
+    if not others:
+        return 0
     with store.transaction(durable=True) as txn:
-        return txn.run(telling.EXPIRE_DELIVERIES, now_us=txn.now_us, error=error, transport=transport)
+        error = "no process that can send over this transport ran before it expired"
+        return sum(
+            txn.run(telling.EXPIRE_DELIVERIES, now_us=txn.now_us, error=error, transport=each)
+            for each in others
+        )
 
 
 def retry(store: Store, notice_id: str, retry_for_us: int = profile.REROUTED_US) -> int:

@@ -80,6 +80,10 @@ class Outcome:
     infra_failure: bool | None = None
     #: type of the exception that ended the run
     error: str | None = None
+    #: what it said, as `lastgood.failures.normalised` leaves it
+    error_text: str | None = None
+    #: bit n: the agent read the nth of `lastgood.part.KINDS` of its bundle; None: not known
+    parts_read: int | None = None
     #: one entry a model call
     usage: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, float | bool] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from lastgood.errors import BadToken, InvalidInput, LastgoodError, NotFound, Sto
 from lastgood.identity import Keys, Wrong
 from lastgood.judging import Court, Undurable
 from lastgood.outcome import Outcome, checked
-from lastgood.records import Records, redact
+from lastgood.records import Records, redact, scrubber
 from lastgood.router import CANDIDATE
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
@@ -25,8 +25,8 @@ from lastgood.tallies import COUNTED, Cell, Origin, Tallies, merged
 
 #: state of a release that had a late report before the run's outcome
 _EARLY = "early"
-_FIELDS = (*COUNTED, "error")
-_COLUMNS = ("run_id", "received_us", *_FIELDS, "usage", "metrics", "input", "output")
+_FIELDS = (*COUNTED, "error", "parts_read")
+_COLUMNS = ("run_id", "received_us", *_FIELDS, "usage", "metrics", "input", "output", "error_text")
 _values = attrgetter(*_FIELDS)
 
 
@@ -53,6 +53,11 @@ def kept(value: Any, records: Records) -> str | None:
         if size <= records.max_bytes
         else json.dumps({"left_out": f"{size} bytes", "limit": records.max_bytes})
     )
+
+
+def _said(text: str | None, records: Records) -> str | None:
+    """What is stored of an exception's message: redacted, where contents are kept at all."""
+    return None if text is None or records.keep != "inline" else scrubber(records.redact)(text)
 
 
 def run_row(txn: Transaction, run_id: str) -> Row:
@@ -199,12 +204,14 @@ def _insert(txn: Transaction, vetted: _Vetted, courts: Courts, tallies: Tallies,
     for report, origin in zip(vetted.reports, vetted.origins, strict=True):
         outcome, run_id = report.outcome, report.run_id
         values, metrics = _values(outcome), outcome.metrics
-        given, made = report.input, report.output
-        if given is not None or made is not None:
+        given, made, said = report.input, report.output, outcome.error_text
+        if given is not None or made is not None or said is not None:
             records = courts[origin.agent, origin.environment].point.terms.records
-            given, made = kept(given, records), kept(made, records)
+            given, made, said = kept(given, records), kept(made, records), _said(said, records)
         usage = json.dumps(outcome.usage) if outcome.usage else "[]"
-        rows.append((run_id, now_us, *values, usage, json.dumps(metrics) if metrics else "{}", given, made))
+        rows.append(
+            (run_id, now_us, *values, usage, json.dumps(metrics) if metrics else "{}", given, made, said)
+        )
         if (cell := origin.cell) is None:
             continue
         if run_id in late:
@@ -308,7 +315,7 @@ def _event(txn: Transaction, run: Row, name: str, detail: dict[str, Any]) -> Non
 def outcome_of(row: Row) -> Outcome:
     """Read an outcome from its row."""
     flags = ("completed", "validated", "escalated", "infra_failure")
-    values = {name: row[name] for name in _FIELDS}
+    values = {name: row[name] for name in (*_FIELDS, "error_text")}
     values |= {name: None if row[name] is None else bool(row[name]) for name in flags}
     return Outcome(**values, usage=json.loads(row["usage"]), metrics=json.loads(row["metrics"]))
 

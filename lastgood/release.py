@@ -38,6 +38,7 @@ class ReleaseState(StrEnum):
     CANARY = "canary"  #: its step's share is set
     CAP = "cap"  #: the ceilings were seen armed
     COMPARE = "compare"  #: looks until the step's gate
+    AWAITING = "awaiting"  #: a person has to approve what comes next; what is served stays
     LAPSED = "lapsed"  #: nobody renewed the lease: baseline serves until a valid look
     ASKING = "asking"  #: undecided at the horizon, share 0: a person decides
     PROMOTED = "promoted"  #: the candidate is the baseline now

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from lastgood import moves, points, registry, standing
+from lastgood import incidents, moves, points, registry, standing
 from lastgood.errors import InvalidMove, LiveRelease, NotFound, StaleDriver
 from lastgood.ids import new_id
 from lastgood.ledger import Entry
@@ -45,7 +45,8 @@ class Ending:
 
     actor: str
     reason: str
-    #: `evidence`, `trigger`, `hand`, `lapse`, `undecided`: the first two quarantine, the others cool down
+    #: `evidence`, `trigger`, `hand`, `lapse`, `undecided`, `baseline` (its baseline was left): the first two
+    #: quarantine, the others cool down
     by: str
     #: guardrails or triggers at fault, worst first
     culprits: tuple[str, ...] = ()
@@ -291,7 +292,10 @@ def fence_of(point: ControlPoint, culprits: Collection[str] = ()) -> str:
 def revert_in(
     txn: Transaction, point: ControlPoint, ending: Ending, expect: Expect | None = None
 ) -> ControlPoint:
-    """Revert the point's live release inside a transaction that is under way (a trigger's, for example)."""
+    """Revert the point's live release inside a transaction that is under way (a trigger's, for example).
+
+    Its incident is opened with it.
+    """
     release_id, candidate = point.release_id, point.candidate
     if release_id is None or candidate is None:
         msg = f"{point.name} has no live release to revert"
@@ -302,4 +306,23 @@ def revert_in(
     txn.run(sql.FENCE_RELEASE, id=release_id, fence=fence_of(point, ending.culprits))
     said = f"reverted by {ending.by}: {ending.reason}"
     standing.keep_out(txn, point, candidate, said, cooling=not ending.quarantines, release_id=release_id)
+    _open_incident(txn, reverted, release_id, candidate, ending)
     return reverted
+
+
+def _open_incident(
+    txn: Transaction, point: ControlPoint, release_id: str, candidate: str, ending: Ending
+) -> None:
+    opening = incidents.Opening(
+        point.agent,
+        point.environment,
+        bad=candidate,
+        good=point.baseline,
+        from_us=read(txn, release_id)["started_us"],
+        by=ending.by,
+        reason=ending.reason,
+        actor=ending.actor,
+        release_id=release_id,
+        culprits=ending.culprits,
+    )
+    incidents.open_in(txn, opening)

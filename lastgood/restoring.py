@@ -1,7 +1,8 @@
 """Restoring: an earlier last known good bundle serves again, in a transaction that is under way."""
 
-from lastgood import moves, points, registry, releasing, standing
+from lastgood import incidents, moves, points, registry, releasing, standing
 from lastgood.errors import CorruptRow, InvalidMove
+from lastgood.incidents import Opening
 from lastgood.ledger import Entry
 from lastgood.moves import ControlPoint
 from lastgood.store import statements as sql
@@ -42,17 +43,20 @@ def restore(
     vouched: bool = False,
     quarantines: bool = False,
     fence: str | None = None,
+    culprits: tuple[str, ...] = (),
 ) -> ControlPoint:
-    """Serve `bundle_id` as the baseline again; the bundle that is left is kept out.
+    """Serve `bundle_id` as the baseline again; the bundle that is left is kept out, and has an incident.
 
     It stands as it did when it served last, or as vouched for. `quarantines` keeps the left one out until it
     is re-admitted, else it cools down. `fence` is what the runs of the left one may still do, by default what
-    the terms say. Raises `Quarantined` for a bundle that may not serve, `InvalidMove` for the present one.
+    the terms say; `culprits` are the triggers at fault. Raises `Quarantined` for a bundle that may not serve,
+    `InvalidMove` for the present one.
     """
     standing.refuse_quarantined(txn, point.agent, point.environment, bundle_id, cooling=False)
     stands = "vouched" if vouched else _stood(txn, point, bundle_id)
     restored = moves.restore(point, bundle_id=bundle_id, standing=stands)
     key = {"agent": point.agent, "environment": point.environment, "bundle_id": point.baseline}
+    _open_incident(txn, point, bundle_id, entry, culprits)
     txn.run(sql.WITHDRAW, **key, now_us=txn.now_us)
     txn.run(sql.FENCE_SERVED, **key, now_us=txn.now_us, fence=fence or releasing.fence_of(point))
     said = f"rolled back by {entry.actor}: {entry.reason}"
@@ -60,6 +64,42 @@ def restore(
     point = points.move(txn, point, restored, entry)
     standing.record_served(txn, point, None)
     return point
+
+
+def _open_incident(
+    txn: Transaction, point: ControlPoint, good: str, entry: Entry, culprits: tuple[str, ...]
+) -> None:
+    by = "trigger" if culprits else "hand"
+    incidents.open_in(txn, opening(txn, point, good, entry, by=by, culprits=culprits))
+
+
+def opening(
+    txn: Transaction,
+    point: ControlPoint,
+    good: str | None,
+    entry: Entry,
+    *,
+    by: str,
+    culprits: tuple[str, ...],
+) -> Opening:
+    """Return what an incident of the present baseline is opened with; `good` is what should serve instead."""
+    key = {"agent": point.agent, "environment": point.environment, "bundle_id": point.baseline}
+    served = txn.one(sql.SERVED_OF_BUNDLE, **key)
+    release_id = served["release_id"] if served is not None else None
+    release = txn.one(sql.RELEASE, id=release_id) if release_id is not None else None
+    since_us = served["since_us"] if served is not None else 0  # a hand took its row: all of its runs
+    return Opening(
+        point.agent,
+        point.environment,
+        bad=point.baseline,
+        good=good,
+        from_us=since_us if release is None else release["started_us"],
+        by=by,
+        reason=entry.reason,
+        actor=entry.actor,
+        release_id=release_id,
+        culprits=culprits,
+    )
 
 
 def _stood(txn: Transaction, point: ControlPoint, bundle_id: str) -> str:

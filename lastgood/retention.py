@@ -2,8 +2,8 @@
 
 Kept whatever its age: what a live release counts, the newest runs of a bundle in service (a new release
 reads them as its history), the evidence that proves a bundle in service, runs with an open reservation or
-action. A ledger is cut at its beginning only, and says so itself: its last pruned row is the anchor that the
-rest is verified from.
+action, runs of an open incident. A ledger is cut at its beginning only, and says so itself: its last pruned
+row is the anchor that the rest is verified from.
 
 Rows go in short transactions, each right by itself, so that a revert never waits and a crash leaves nothing
 to repair: pruning again goes on.
@@ -27,7 +27,7 @@ DAY_US = 86_400_000_000
 #: the newest runs of a bundle in service that stay: as many as a new release reads
 HISTORY_RUNS = 20_000
 #: what belongs to one run, in the order in which it goes
-OF_RUN = ("outcome", "late_report", "event", "action")
+OF_RUN = ("outcome", "late_report", "event", "compensation", "quarantine_item", "action", "entry")
 #: what a release counted while runs came in; goes with its run records
 COUNTERS = ("unit_seen", "block_counter", "trigger_count", "trigger_state", "cap_use")
 #: what a release was judged by

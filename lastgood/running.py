@@ -8,13 +8,14 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, Self
 
-from lastgood import acting, identity, pricing
+from lastgood import acting, failures, identity, pricing
 from lastgood.assigning import Assigned
 from lastgood.batching import Recorder
 from lastgood.bundle import Bundle
 from lastgood.errors import InvalidInput, InvalidMove, LastgoodError
 from lastgood.ids import new_id
 from lastgood.outcome import Outcome
+from lastgood.part_reads import NotedBundle, note
 from lastgood.recorder import Report, record_event
 from lastgood.router import CANDIDATE, Reason
 from lastgood.store.connection import Store
@@ -60,6 +61,8 @@ class Run:
         self._seam = Seam(store if assigned.recorded else None, assigned.run_id, manifest, held.outcome)
         self._assigned = assigned
         self._outcome = held.outcome
+        #: what the agent gets to see of its bundle notes which parts it reads
+        self._read: Bundle = NotedBundle(assigned.bundle, held.outcome)
         self._began = time.monotonic() - held.worked_s
         self._open = assigned.recorded
         self._suspended = False
@@ -78,7 +81,7 @@ class Run:
     @property
     def bundle(self) -> Bundle:
         """The bundle that this run was assigned, whatever happens meanwhile."""
-        return self._assigned.bundle
+        return self._read
 
     @property
     def arm(self) -> str:
@@ -113,7 +116,7 @@ class Run:
         """
         _check_tokens(model, tokens_in)
         _check_tokens(model, tokens_out)
-        cost = pricing.price_usd(self.bundle, model, tokens_in, tokens_out)
+        cost = pricing.price_usd(self._assigned.bundle, model, tokens_in, tokens_out)
         self._outcome.usage.append(
             {"model": model, "tokens_in": tokens_in, "tokens_out": tokens_out, "cost_usd": cost}
         )
@@ -158,6 +161,7 @@ class Run:
         not made again: it returns what it returned then. Async functions stay async. Raises `Refused` for a
         tool that the bundle does not declare.
         """
+        note(self._outcome, "tools")  # the seam holds every call to it
         if function is None:
             return lambda wanted: self._seam.wrap(wanted, name, key)
         return self._seam.wrap(function, name, key)
@@ -204,6 +208,7 @@ class Run:
             outcome.status = "disconnected"
         elif error is not None:
             outcome.status, outcome.completed, outcome.error = "failed", False, type(error).__name__
+            outcome.error_text = failures.said(error)
         elif outcome.completed is None:
             outcome.completed = True
         if outcome.latency_s is None:

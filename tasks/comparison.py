@@ -68,10 +68,14 @@ class _Gathered:
     before: Mapping[str, Progress]
     after: Mapping[str, Progress]
     judges: Judges
+    #: whether the last look was given exactly this: there is nothing to store
+    seen: bool
 
 
 def look(store: Store, release: Row) -> Look:
     """Score what matured, judge it, store blocks, state and verdict; costs the new runs only.
+
+    Without new evidence the last look stands: nothing is stored, and its number is returned again.
 
     It is judged between two transactions: an evaluator that hangs holds nothing that a revert waits for.
     Where somebody else stored a look meanwhile, all of it is done anew. Raises `Conflict` where that goes on.
@@ -81,11 +85,20 @@ def look(store: Store, release: Row) -> Look:
         found = _gather(store, release, frozen)
         found.comparison.observe_blocks(found.blocks)
         verdict = applied(found.comparison.verdict(), frozen.rules, found.judges)
+        if found.seen:
+            return Look(found.looks, verdict, found.comparison.runs_by_share)
         if _keep(store, release, frozen, found, verdict):
             # from the state: a sum over the stored blocks would grow with the release
             return Look(found.looks + 1, verdict, found.comparison.runs_by_share)
     msg = f"{release['id']}: others look at it all the time; end all of its drivers but one"
     raise Conflict(msg)
+
+
+def looks(store: Store, release_id: str) -> int:
+    """How many looks of a release are stored."""
+    with store.reading() as txn:
+        stored = txn.one(sql.EVIDENCE, release_id=release_id)
+    return int(stored["looks"]) if stored else 0
 
 
 def _gather(store: Store, release: Row, frozen: Frozen) -> _Gathered:
@@ -102,8 +115,20 @@ def _gather(store: Store, release: Row, frozen: Frozen) -> _Gathered:
             unfit(frozen.rules, judges), frozen.policy.sampler(release["id"]),
         )  # fmt: skip
         blocks, after, refereed = evidence.gather(txn, sought, before)
-    judges = replace(judges, refereed=refereed or judges.refereed)
-    return _Gathered(stored["looks"] if stored else 0, comparison, blocks, before, after, judges)
+        judges = replace(judges, refereed=refereed or judges.refereed)
+        seen = stored is not None and _is_seen(txn, stored, after, Given(blocks, judges))
+    return _Gathered(stored["looks"] if stored else 0, comparison, blocks, before, after, judges, seen)
+
+
+def _is_seen(txn: Transaction, stored: Row, after: Mapping[str, Progress], given: "Given") -> bool:
+    """Whether the last look was given the same, open blocks included, and nothing was sealed since."""
+    if progress.write_progress(after) != stored["sealed"]:
+        return False
+    last = txn.one(sql.LAST_LOOK, release_id=stored["release_id"])
+    if last is None:
+        return False
+    told = json.loads(last["verdict"])
+    return all(told.get(name) == value for name, value in json.loads(frames.plain(given.to_json())).items())
 
 
 def _keep(store: Store, release: Row, frozen: Frozen, found: _Gathered, verdict: Verdict) -> bool:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from evaluators import scoring
 from evaluators.blocks import WHOLE, BlockCounts
-from evaluators.clusters import MOMENTS, run_moments
+from evaluators.clusters import by_arm, run_moments
 from evaluators.evidence import BOTH
 from evaluators.gathering import FINE
 from evaluators.method import Method, Scored
@@ -139,10 +139,7 @@ def _scored(window: Window, placed: Placed | None, guardrail: Guardrail, method:
     held = window.units or Units()
     ahead, _ = held.before(guardrail.name, placed, counts, x)
     own = np.where(counts[:, None], run_moments(x, ahead[:, 0], ahead[:, 1]), 0.0)
-    both = np.zeros((len(x), BOTH))
-    candidate = window.candidate
-    both[candidate, :MOMENTS], both[~candidate, MOMENTS:] = own[candidate], own[~candidate]
-    return Counted(scored, counts, x, both)
+    return Counted(scored, counts, x, by_arm(own, window.candidate))
 
 
 def _asked(runs: pd.DataFrame, guardrail: Guardrail) -> BoolArray:

@@ -17,7 +17,7 @@ from lastgood.points import Expect
 from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store
-from tasks import ages, comparison, limits, referee, traffic
+from tasks import ages, beats, comparison, limits, referee, traffic
 from tasks.comparison import Frozen, Look
 
 log = logging.getLogger("lastgood")
@@ -25,6 +25,10 @@ log = logging.getLogger("lastgood")
 _GLANCE_S = 1.0
 #: seconds that a referee may judge before the look of a release that nobody drives
 _JUDGING_S = 10.0
+#: looks that a lease outlives without being renewed: fewer, and a late one would cost the candidate its share
+KEPT = 3
+#: intervals of the schedule after which it is held for dead
+LATE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class StageName(StrEnum):
     PROMOTE = "promote"
     REVERT = "revert"
     ASKING = "asking"  #: a person decides; nobody needs to drive
+    HANDED = "handed"  #: the schedule goes on
     ENDED = "ended"
 
 
@@ -172,21 +177,28 @@ def rest(store: Store, driver: Driver, what: Due) -> None:
         time.sleep(min(left, _GLANCE_S))
 
 
-def evaluate(store: Store, release_id: str, name: str) -> tuple[Driver, Due] | None:
-    """Take a release over whose driver is gone and bring it up to date; None while another drives it.
+def evaluate(store: Store, release_id: str, name: str, every_us: int = 0) -> tuple[Driver, Due] | None:
+    """Take a release over whose driver is gone and bring it up to date; None where nothing is due of it.
 
-    Stage follows stage until there is nothing to do but wait, so a backlog is caught up without a jump.
+    That is while another drives it, and between two looks of the policy. Stage follows stage until there is
+    nothing to do but wait, so a backlog is caught up without a jump. `every_us` is when the caller comes
+    again, microseconds: a lease that outlives several of those is left as it is.
     """
-    row, _ = read(store, release_id)
+    row, point = read(store, release_id)
     if row["ended_us"] is not None:
         return None
     silent_us = store.clock.now_us() - row["driver_seen_us"]
-    if row["driver"] != name and is_driven(store, row):
+    mine = row["driver"] == name
+    if not mine and is_driven(store, row):
+        return None
+    if mine and _rests(store, row, point, silent_us, every_us):
         return None
     try:
-        driver = begin(store, release_id, name, _why(row, silent_us))
+        # its own term goes on: what a takeover keeps out is another driver
+        again = Driver(release_id, name, point.driver_term)
+        driver = again if mine else begin(store, release_id, name, _why(row, silent_us))
         referee.work_quietly(store, release_id, seconds=_JUDGING_S)
-        return driver, _caught_up(store, driver)
+        return driver, _caught_up(store, driver, every_us)
     except (StaleDriver, InvalidMove) as error:
         ended = read(store, release_id)[0]["ended_us"] is not None
         if isinstance(error, InvalidMove) and not ended:
@@ -206,13 +218,48 @@ def lease_us(store: Store, release_id: str) -> int:
     return Frozen.of(read(store, release_id)[0]).policy.lease
 
 
-def _caught_up(store: Store, driver: Driver) -> Due:
+def _caught_up(store: Store, driver: Driver, every_us: int) -> Due:
     what = due(store, driver)
     while what.stage is not StageName.ENDED and not what.waits:
         act(store, driver, what)
         what = due(store, driver)
-    act(store, driver, what)
+    if what.stage is StageName.ENDED or not _outlasts(store, driver.release_id, what, every_us):
+        act(store, driver, what)
     return what
+
+
+def _rests(store: Store, row: Row, point: ControlPoint, silent_us: int, every_us: int) -> bool:
+    """Whether the policy's time between two looks has not passed, and the lease outlives the next glance."""
+    early = silent_us + every_us // 2 < Frozen.of(row).rules.look_interval_us
+    serving = ReleaseState(row["state"]) is ReleaseState.COMPARE and point.share_bp > 0
+    return bool(every_us) and early and serving and _lease_left_us(store, point) > 2 * every_us
+
+
+def _outlasts(store: Store, release_id: str, what: Due, every_us: int) -> bool:
+    """Whether the lease lives long enough without a renewal: the next looks may still come late."""
+    _, point = read(store, release_id)
+    return bool(every_us) and _lease_left_us(store, point) > KEPT * max(every_us, what.interval_us)
+
+
+def _lease_left_us(store: Store, point: ControlPoint) -> int:
+    clock = store.clock
+    return point.lease.left_us(now_us=clock.now_us(), boot_id=clock.boot_id, boot_us=clock.boot_us())
+
+
+def may_hand_over(store: Store, driver: Driver, every_us: int) -> bool:
+    """Whether the schedule, which looks every `every_us`, is at work and can keep the release's lease."""
+    silent_us = beats.silent_us(store)
+    alive = silent_us is not None and silent_us < LATE * every_us
+    return alive and lease_us(store, driver.release_id) > 2 * every_us
+
+
+def hand_over(store: Store, driver: Driver, reason: str) -> None:
+    """Leave a release to the schedule; raises `StaleDriver` where another driver took over."""
+    row, point = read(store, driver.release_id)
+    if row["ended_us"] is None and point.driver_term != driver.term:
+        raise _taken_over(row, driver)
+    expect = Expect(point.epoch, driver.term)
+    releasing.take_over(store, driver.release_id, driver=beats.SCHEDULE, reason=reason, expect=expect)
 
 
 def _why(row: Row, silent_us: int) -> str:
@@ -246,8 +293,7 @@ def _mark_validity(store: Store, row: Row, *, valid: bool) -> None:
 
 
 def _standing(store: Store, row: Row, point: ControlPoint, made: Look | None) -> Standing:
-    clock = store.clock
-    now_us = clock.now_us()
+    now_us = store.clock.now_us()
     step = Frozen.of(row).rules.steps[row["step"]]
     invalid = row["invalid_since_us"]
     return Standing(
@@ -257,7 +303,7 @@ def _standing(store: Store, row: Row, point: ControlPoint, made: Look | None) ->
         age_us=now_us - row["started_us"],
         step_age_us=ages.step_age_us(store, row),
         step_runs=made.runs_by_share.get(step.share_bp, 0) if made else 0,
-        lease_left_us=point.lease.left_us(now_us=now_us, boot_id=clock.boot_id, boot_us=clock.boot_us()),
+        lease_left_us=_lease_left_us(store, point),
         invalid_us=None if invalid is None else now_us - invalid,
         killed=point.killed,
     )

@@ -45,7 +45,7 @@ class Judge:
 
     def judge(self, given: Any, made: Any) -> Judgement:
         """Judge one run by its input and output; raises whatever the referee raises, or TimeoutError."""
-        found = _within(self.timeout_s, lambda: self.call(given, made))
+        found = within(self.timeout_s, lambda: self.call(given, made))
         return found if isinstance(found, Judgement) else Judgement(found)
 
 
@@ -99,7 +99,7 @@ def _source(module: ModuleType) -> str:
     return _sources[module.__name__]
 
 
-def _within(seconds: float, work: Callable[[], Any]) -> Any:
+def within(seconds: float, work: Callable[[], Any]) -> Any:
     """What `work` returns; TimeoutError where it takes longer: a call that hangs is left behind."""
     done: list[Any] = []
     failed: list[BaseException] = []
@@ -110,13 +110,13 @@ def _within(seconds: float, work: Callable[[], Any]) -> Any:
         except BaseException as error:  # noqa: BLE001  it is raised where the result is wanted
             failed.append(error)
 
-    thread = threading.Thread(target=run, daemon=True, name="referee")
+    thread = threading.Thread(target=run, daemon=True, name="asked")
     thread.start()
     thread.join(seconds)
     if failed:
         raise failed[0]
     if not done:
-        msg = f"no judgement within {seconds:g} s"
+        msg = f"no answer within {seconds:g} s"
         raise TimeoutError(msg)
     return done[0]
 
@@ -140,4 +140,4 @@ def _pydantic_evals(evaluator: Any) -> Callable[[Any, Any], Any]:
     return call
 
 
-__all__ = ["Judge", "Judgement", "Mark", "digest_of", "load"]
+__all__ = ["Judge", "Judgement", "Mark", "digest_of", "load", "within"]

@@ -58,7 +58,7 @@ def build(store: Store, release_id: str, images: Mapping[str, str] | None = None
         rows = _guardrails(verdict)
         sections = [
             f"# {_title(txn, row)}",
-            f"**{_cell(_headline(row, verdict))}**",
+            f"**{escaped(_headline(row, verdict))}**",
             _evidence(verdict, look),
             _table(rows),
             _pictures(images or {}),
@@ -150,8 +150,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
             margin,
             needed,
         )
-        lines.append(f"| {' | '.join(_cell(cell, bold=True) for cell in cells)} |")
-    lines += ["", *(f"- {r['guardrail']}: {_cell(r['reason'])}" for r in rows)]
+        lines.append(f"| {' | '.join(escaped(cell, bold=True) for cell in cells)} |")
+    lines += ["", *(f"- {r['guardrail']}: {escaped(r['reason'])}" for r in rows)]
     return "\n".join(lines)
 
 
@@ -177,7 +177,7 @@ def unseen(txn: Transaction, row: Row) -> list[str]:
 
 
 def _unseen(txn: Transaction, row: Row) -> str:
-    lines = [f"- {_cell(line)}" for line in unseen(txn, row)]
+    lines = [f"- {escaped(line)}" for line in unseen(txn, row)]
     return "\n".join(["## What it does not see", "", *lines]) if lines else ""
 
 
@@ -209,7 +209,7 @@ def _pictures(images: Mapping[str, str]) -> str:
 _ENTITIES = {ord(mark): f"&#{ord(mark)};" for mark in "&<>|[]`*\\"} | {ord(end): " " for end in "\r\n"}
 
 
-def _cell(text: str, *, bold: bool = False) -> str:
+def escaped(text: str, *, bold: bool = False) -> str:
     """Text of runs and people is data: it can't end a cell, open a tag or point anywhere."""
     return text if bold and text in _WORDS.values() else text.translate(_ENTITIES)
 
@@ -231,8 +231,8 @@ def _timeline(txn: Transaction, row: Row) -> str:
     moves = _switches(entries)
     lines = ["## Every switch", "", "| when | epoch | what | why | who |", "|---|---|---|---|---|"]
     for e in moves:
-        cells = (_when(e["at_us"]), str(e["epoch"]), e["action"], e["reason"], e["actor"])
-        lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
+        cells = (when(e["at_us"]), str(e["epoch"]), e["action"], e["reason"], e["actor"])
+        lines.append(f"| {' | '.join(escaped(cell) for cell in cells)} |")
     return "\n".join(lines)
 
 
@@ -247,7 +247,8 @@ def _switches(entries: list[Row]) -> list[Row]:
     return found
 
 
-def _when(at_us: int) -> str:
+def when(at_us: int) -> str:
+    """A time in UTC, for people."""
     return datetime.fromtimestamp(at_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

@@ -4,29 +4,31 @@ Each does what is due and returns what is due next. Nothing of a release is kept
 """
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
 
-from lastgood import agent, control, points, registry, releasing
-from lastgood.errors import StaleDriver
-from lastgood.moves import ControlPoint
+from config.settings import Settings
+from lastgood import agent, releasing
+from lastgood.errors import LastgoodError, StaleDriver
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store
-from tasks import checkout, driving, pictures, preflight, report
+from tasks import checkout, choices, comparison, driving, following, naming, preflight
+from tasks.by_hand import REFUSED
 from tasks.driving import ENDED, Driver, Due, StageName
+from tasks.publishing import publish
 
 #: seconds between two reports of a comparison that goes on
 _PUBLISH_S = 600.0
 #: newest releases among which a flow run that is tried again finds its own
 _MOST = 20
-#: whether somebody moved a control point already: what a rollback's retry finds
-_MOVED_BY = """
-SELECT 1 FROM ledger WHERE agent = :agent AND environment = :environment AND actor LIKE :actor LIMIT 1
-"""
+#: name of the state in which a flow ends whose release goes on without it
+HANDED_OVER = "HandedOver"
 
 
 def _name() -> str:
@@ -38,22 +40,45 @@ def _is_mine(name: str) -> bool:
     return name.startswith("flow run ") and name.endswith(f" ({flow_run.get_id()})")
 
 
-@task(name="preflight", task_run_name="preflight", cache_policy=NO_CACHE, retries=0)
-def start(wanted: preflight.Wanted) -> Driver:
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a release flow drives, or why it was refused."""
+
+    driver: Driver | None
+    #: how the flow ends where it was refused
+    refusal: State[Any]
+
+
+def begin(wanted: preflight.Wanted) -> Begun:
     """Refuse what must be refused, then record the release; a retry of a flow run goes on with its own."""
+    state = _preflight(wanted, return_state=True)
+    if state.is_failed() and state.name == REFUSED:
+        return Begun(None, Failed(name=REFUSED, message=state.message))
+    return Begun(cast("Driver", state.result()), state)
+
+
+@task(name="preflight", task_run_name="preflight", cache_policy=NO_CACHE, retries=0)
+def _preflight(wanted: preflight.Wanted) -> State[Any]:
+    try:
+        driver, said = _begun(replace(wanted, candidate=choices.reference(wanted.candidate)))
+    except LastgoodError as error:
+        return Failed(name=REFUSED, message=str(error))
+    naming.label(driver.release_id)
+    return Completed(message=said, data=driver)
+
+
+def _begun(wanted: preflight.Wanted) -> tuple[Driver, str]:
     checkout.verify()
     store, name = agent.store(), _name()
     mine = _mine(store, wanted)
     if mine is not None and mine["ended_us"] is not None:
-        get_run_logger().info("release %s of %s has ended already", mine["id"], wanted.agent)
-        return Driver(mine["id"], name, term=0)
+        return Driver(mine["id"], name, term=0), f"{mine['id']} of {wanted.agent} has ended already"
     if mine is not None:
-        return driving.begin(store, mine["id"], name, "its flow run is tried again")
+        reason = "its flow run is tried again"
+        return driving.begin(store, mine["id"], name, reason), f"{mine['id']}: {reason}"
     release_id = releasing.start(store, preflight.check(store, replace(wanted, actor=name)))
-    get_run_logger().info(
-        "release %s of %s: recorded, nothing is served differently yet", release_id, wanted.agent
-    )
-    return driving.begin(store, release_id, name)
+    said = f"{release_id} of {wanted.agent} is recorded; nothing is served differently yet"
+    return driving.begin(store, release_id, name), said
 
 
 def _mine(store: Store, wanted: preflight.Wanted) -> Row | None:
@@ -72,51 +97,95 @@ def due(driver: Driver) -> Due:
         return ENDED
 
 
-def _do(driver: Driver, what: Due) -> Due:
+def do(driver: Driver, what: Due) -> Due:
+    """Do what is due, in a box of the stage's name; returns what is due next."""
+    naming.show(what)
+    box = _box.with_options(name=str(what.stage), task_run_name=what.label)
+    return cast("Due", box(driver, what, return_state=True).result())
+
+
+canary = cap = promote = revert = do
+
+
+@task(cache_policy=NO_CACHE, retries=0)
+def _box(driver: Driver, what: Due) -> State[Any]:
     reason = what.transition.reason if what.transition else ""
     get_run_logger().info("%s: %s", what.stage, reason)
-    return _go_on(driver, what)
+    return Completed(message=reason, data=_go_on(driver, what))
 
 
-@task(name="canary", task_run_name="{what.label}", cache_policy=NO_CACHE, retries=0)
-def canary(driver: Driver, what: Due) -> Due:
-    """Set the share of the step."""
-    return _do(driver, what)
-
-
-@task(name="cap", task_run_name="{what.label}", cache_policy=NO_CACHE, retries=0)
-def cap(driver: Driver, what: Due) -> Due:
-    """Verify that the ceilings are armed."""
-    return _do(driver, what)
-
-
-@task(name="compare", task_run_name="{what.label}", cache_policy=NO_CACHE, retries=0)
 def compare(driver: Driver, what: Due) -> Due:
-    """Look until the step's gate opens, harm is proven, or the horizon ends it."""
-    published = -_PUBLISH_S
-    while what.stage is StageName.COMPARE:
+    """Look until the step's gate opens, harm is proven, or the horizon ends it.
+
+    A box holds as many looks as there were before it, so that ten boxes show a thousand; a long comparison
+    is handed to the schedule instead.
+    """
+    naming.show(what)
+    number = what.look.seq if what.look else comparison.looks(agent.store(), driver.release_id) + 1
+    label = f"{what.label} from look {number}" if number > 1 else f"{what.label} look 1"
+    box = _looks.with_options(name="compare", task_run_name=label)
+    return cast("Due", box(driver, what, 2 * number, return_state=True).result())
+
+
+@task(cache_policy=NO_CACHE, retries=0)
+def _looks(driver: Driver, what: Due, until: int) -> State[Any]:
+    """Looks up to the one of number `until`, which begins the next box."""
+    published, said = -_PUBLISH_S, ""
+    while what.stage is StageName.COMPARE and (what.look is None or what.look.seq < until):
+        if _hands_over(driver, what):
+            return Completed(message="handed to the schedule", data=replace(what, stage=StageName.HANDED))
         if what.look is not None and time.monotonic() - published >= _PUBLISH_S:
             publish(driver)
             published = time.monotonic()
-        what = _looked(driver, what)
-    publish(driver, illustrated=False)  # what comes next may be a revert, which waits for no drawing
-    return what
+        said = _told(what)
+        get_run_logger().info("%s", said)
+        what = _go_on(driver, what)
+    if what.stage is not StageName.COMPARE:  # what comes next may be a revert, which waits for no drawing
+        publish(driver, illustrated=False)
+    return Completed(message=said, data=what)
 
 
-def _looked(driver: Driver, what: Due) -> Due:
-    """Renew the lease at once, and decide anew only after the pause."""
-    if what.look is not None and what.transition is not None:
-        verdict = what.look.verdict
-        get_run_logger().info(
-            "look %d: %d candidate runs of %d, harm ln e %.2f of %.2f: %s",
-            what.look.seq,
-            verdict.candidate_runs,
-            verdict.assigned,
-            verdict.log_family,
-            verdict.log_line,
-            what.transition.reason,
-        )
-    return _go_on(driver, what)
+def _told(what: Due) -> str:
+    """One look in a line."""
+    reason = what.transition.reason if what.transition else ""
+    if what.look is None:
+        return reason
+    verdict = what.look.verdict
+    return (
+        f"look {what.look.seq}: {verdict.candidate_runs} candidate runs of {verdict.assigned}, "
+        f"harm ln e {verdict.log_family:.2f} of {verdict.log_line:.2f}: {reason}"
+    )
+
+
+def _hands_over(driver: Driver, what: Due) -> bool:
+    """Whether the schedule goes on from here: a long release holds no process between its looks."""
+    settings = Settings.from_environment()
+    started = flow_run.get_scheduled_start_time()
+    driven_us = (time.time() - started.timestamp()) * 1e6
+    long = driven_us >= settings.drive_for or what.interval_us >= settings.drive_for
+    return long and driving.may_hand_over(agent.store(), driver, settings.look_every)
+
+
+def hand_over(driver: Driver, what: Due) -> State[Any]:
+    """Leave the release to the schedule, which carries it to its end; returns how the flow ends."""
+    try:
+        driving.hand_over(agent.store(), driver, "a long release holds no process: the schedule goes on")
+    except StaleDriver as error:
+        get_run_logger().info("%s", error)
+        return finish(driver)
+    made = publish(driver)
+    every_s = max(what.interval_us, Settings.from_environment().look_every) / 1e6
+    return Completed(
+        name=HANDED_OVER,
+        message=f"handed to the schedule; the next look is within {every_s:.0f} s. {made.headline}",
+    )
+
+
+def finish(driver: Driver) -> State[Any]:
+    """The last report, what comes after a revert, and how the flow ends."""
+    made = publish(driver)
+    following.start(agent.store(), driver.release_id)
+    return Completed(name=made.state, message=made.headline)
 
 
 def _go_on(driver: Driver, what: Due) -> Due:
@@ -130,51 +199,16 @@ def _go_on(driver: Driver, what: Due) -> Due:
     return due(driver)
 
 
-@task(name="promote", task_run_name="{what.label}", cache_policy=NO_CACHE, retries=0)
-def promote(driver: Driver, what: Due) -> Due:
-    """Make the candidate the last known good."""
-    return _do(driver, what)
-
-
-@task(name="revert", task_run_name="{what.label}", cache_policy=NO_CACHE, retries=0)
-def revert(driver: Driver, what: Due) -> Due:
-    """Put the last known good back."""
-    return _do(driver, what)
-
-
-def publish(driver: Driver, *, illustrated: bool = True) -> report.Report:
-    """Write the report as artifacts under the release's stable key; drawing its pictures takes a second."""
-    made = report.build(agent.store(), driver.release_id)
-    try:
-        markdown = made.markdown
-        if illustrated:
-            markdown = pictures.illustrated(agent.store(), driver.release_id).markdown
-        create_markdown_artifact(key=made.key, markdown=markdown, description=made.headline)
-        if made.table:
-            create_table_artifact(key=f"{made.key}-figures", table=made.table, description=made.headline)
-    except Exception as error:  # noqa: BLE001  a report that Prefect can't take must not stop a release
-        get_run_logger().warning("the report of %s could not be published: %r", driver.release_id, error)
-    return made
-
-
-@task(name="evaluate", task_run_name="evaluate {release_id}", cache_policy=NO_CACHE, retries=0)
-def evaluate(release_id: str) -> str:
-    """One look at a live release whose driver is gone; what was done, in a sentence."""
-    found = driving.evaluate(agent.store(), release_id, "evaluate_canaries")
-    if found is None:
-        return "its driver lives"
-    made = publish(found[0])
-    get_run_logger().info("%s: %s", release_id, made.headline)
-    return made.headline
-
-
-@task(name="rollback", task_run_name="rollback", cache_policy=NO_CACHE, retries=0)
-def roll_back(agent_name: str, environment: str, reason: str, to: str) -> ControlPoint:
-    """One action back to the last known good."""
-    store = agent.store()
-    with store.reading() as txn:
-        target = registry.resolve(txn, to) if to else None
-        by_this_run = f"flow run % ({flow_run.get_id()})"
-        if txn.one(_MOVED_BY, agent=agent_name, environment=environment, actor=by_this_run) is not None:
-            return points.read(txn, agent_name, environment)  # tried again: once is what was asked for
-    return control.rollback(store, agent_name, environment, actor=_name(), reason=reason, to=target)
+__all__ = [
+    "Begun",
+    "begin",
+    "canary",
+    "cap",
+    "compare",
+    "due",
+    "finish",
+    "hand_over",
+    "promote",
+    "publish",
+    "revert",
+]

@@ -29,6 +29,8 @@ _OWN = {
     "run": ("show", "run"),
     "ledger": ("ledger", "ledger"),
     "token": ("tokens", "token"),
+    "serve": ("serve", "serve"),
+    "incident": ("incidents", "incident"),
 }
 
 
@@ -89,9 +91,11 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run a command; an error of ours becomes one line."""
         try:
-            return super().invoke(ctx)
+            answer = super().invoke(ctx)
         except LastgoodError as error:
             raise click.ClickException(str(error)) from error
+        importlib.import_module("lastgood.cli.telling").tell(ctx.invoked_subcommand)
+        return answer
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lastgood import ledger, points, recorder, registry
+from lastgood import ledger, outbox, points, recorder, registry
 from lastgood.cli.common import environment_option, percent, short, store, table, when
 from lastgood.errors import LastgoodError
 from lastgood.moves import ControlPoint
@@ -59,6 +59,9 @@ def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]
     refused = txn.all(sql.REFUSALS, **key)
     if refused:
         facts["refused"] = ", ".join(f"{row['n']} reports ({row['reason']} token)" for row in refused)
+    people = outbox.standing(txn, point.agent, point.environment)
+    if people:
+        facts["notices"] = _untold(people)
     if point.release_id is None:
         return {**facts, "release": "none"}
     release = txn.one(sql.RELEASE, id=point.release_id)
@@ -72,6 +75,19 @@ def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]
         + ("" if left > 0 or not point.share_bp else " (lapsed: not served)"),
         "lease": f"{left / 1_000_000:.0f} s left" if left > 0 else "lapsed: the baseline serves",
     }
+
+
+#: what each state of a delivery says to people
+_WORDS = {
+    "waiting": "to be sent",
+    "sending": "being sent",
+    "dead": "did not get through (`lastgood notices list --dead`)",
+    "unrouted": "went to nobody (no route: `lastgood agent set FILE`)",
+}
+
+
+def _untold(people: dict[str, int]) -> str:
+    return ", ".join(f"{people[state]} {said}" for state, said in _WORDS.items() if state in people)
 
 
 def _name(txn: Transaction, bundle_id: str) -> str:

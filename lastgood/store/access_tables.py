@@ -1,4 +1,4 @@
-"""Tables of access over the HTTP service.
+"""Tables of access over the HTTP service: tokens, and what clients call their runs.
 
 `lastgood.store.tables` imports this module, so that the schema is whole wherever that is.
 """
@@ -25,3 +25,13 @@ class AccessTokenRow(SQLModel, table=True):
         sa_column=Column(BIG, nullable=False)
     )  #: brought forward by a rotation or revocation
     replaced_by: str | None = None  #: id of the token that a rotation made
+
+
+class EntryRow(SQLModel, table=True):
+    """The run that a client entered under a name of its own: asked for again while open, it is the same."""
+
+    __tablename__ = "entry"
+    agent: str = Field(primary_key=True)
+    environment: str = Field(primary_key=True)
+    entry: str = Field(primary_key=True)
+    run_id: str = Field(foreign_key="run.id", index=True)

@@ -17,6 +17,10 @@ FROM run WHERE run.agent = :agent AND run.environment = :environment AND run.ass
   AND NOT EXISTS (SELECT 1 FROM release WHERE release.id = run.release_id AND release.ended_us IS NULL)
   AND NOT EXISTS (SELECT 1 FROM reservation WHERE reservation.run_id = run.id)
   AND NOT EXISTS (SELECT 1 FROM action WHERE action.run_id = run.id AND action.state = 'reserved')
+  AND NOT EXISTS (SELECT 1 FROM incident WHERE incident.bad_bundle = run.bundle_id
+    AND incident.environment = run.environment AND incident.agent = run.agent
+    AND run.assigned_us >= incident.from_us AND run.assigned_us <= incident.to_us
+    AND incident.state = 'open')
 """
 PRUNABLE_RUNS = f"""
 SELECT run.id, run.seq {_PRUNABLE} AND run.seq > :after AND run.seq <= :last ORDER BY run.seq LIMIT :most

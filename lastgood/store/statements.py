@@ -15,6 +15,7 @@ BUNDLE_BY_NAME = "SELECT * FROM bundle WHERE name = :name"
 BUNDLES_BY_PREFIX = "SELECT * FROM bundle WHERE id >= :low AND id < :high ORDER BY id LIMIT 3"
 BUNDLES_OF_AGENT = "SELECT * FROM bundle WHERE agent = :agent ORDER BY created_us DESC, name DESC"
 BUNDLES = "SELECT * FROM bundle ORDER BY created_us DESC, name DESC"
+NEWEST_BUNDLES = "SELECT * FROM bundle ORDER BY created_us DESC, name DESC LIMIT :most"
 BUNDLE_NAMES = "SELECT name FROM bundle WHERE name >= :low AND name < :high"
 BUNDLE_PARTS = """
 SELECT bundle_part.kind, bundle_part.version, bundle_part.digest, part.body
@@ -38,6 +39,10 @@ LEDGER_TAIL = """
 SELECT * FROM ledger WHERE agent = :agent AND environment = :environment ORDER BY seq DESC LIMIT 1
 """
 LEDGER = "SELECT * FROM ledger WHERE agent = :agent AND environment = :environment ORDER BY seq"
+LEDGER_PAGE = """
+SELECT * FROM ledger WHERE agent = :agent AND environment = :environment AND seq > :after
+  ORDER BY seq LIMIT :most
+"""
 LEDGER_OF_RELEASE = """
 SELECT * FROM ledger WHERE agent = :agent AND environment = :environment
   AND release_id = :release_id ORDER BY seq
@@ -125,6 +130,20 @@ ON CONFLICT (agent, environment, conversation) DO UPDATE SET bundle_id = exclude
   release_id = excluded.release_id, arm = excluded.arm, since_us = excluded.since_us
 """
 RUN = "SELECT * FROM run WHERE id = :id"
+OPEN_ENTRY = """
+SELECT run.* FROM entry JOIN run ON run.id = entry.run_id
+LEFT JOIN outcome ON outcome.run_id = run.id
+WHERE entry.agent = :agent AND entry.environment = :environment AND entry.entry = :entry
+  AND outcome.run_id IS NULL AND run.assigned_us > :since_us
+"""
+ENTRY = """
+SELECT run.* FROM entry JOIN run ON run.id = entry.run_id
+WHERE entry.agent = :agent AND entry.environment = :environment AND entry.entry = :entry
+"""
+ENTER = """
+INSERT INTO entry (agent, environment, entry, run_id) VALUES (:agent, :environment, :entry, :run_id)
+ON CONFLICT (agent, environment, entry) DO UPDATE SET run_id = excluded.run_id
+"""
 OUTCOME = "SELECT * FROM outcome WHERE run_id = :run_id"
 LATE_REPORTS = "SELECT * FROM late_report WHERE run_id = :run_id ORDER BY seq"
 EVENTS = "SELECT * FROM event WHERE run_id = :run_id ORDER BY seq"

@@ -13,7 +13,10 @@ from lastgood.store import (  # their tables are part of the schema
     access_tables,  # noqa: F401
     case_tables,  # noqa: F401
     containment_tables,  # noqa: F401
+    incident_tables,  # noqa: F401
     telling_tables,  # noqa: F401
+    upkeep_tables,  # noqa: F401
+    watch_tables,  # noqa: F401
 )
 
 BIG = BigInteger().with_variant(Integer, "sqlite")
@@ -158,6 +161,9 @@ class ReleaseRow(SQLModel, table=True):
     pruned_us: int | None = Field(
         default=None, sa_column=_time(nullable=True)
     )  #: when its evidence was pruned
+    readiness: str | None = Field(
+        default=None, sa_column=_long(nullable=True)
+    )  #: JSON: the answers before it started, and the share that they allow
 
 
 class EvidenceRow(SQLModel, table=True):
@@ -288,6 +294,10 @@ class OutcomeRow(SQLModel, table=True):
     metrics: str = Field(sa_column=_long())  #: JSON map of free metrics
     input: str | None = Field(default=None, sa_column=_long(nullable=True))
     output: str | None = Field(default=None, sa_column=_long(nullable=True))
+    parts_read: int | None = None  #: bit n: the agent read the nth of `lastgood.part.KINDS`; None: not known
+    error_text: str | None = Field(
+        default=None, sa_column=_long(nullable=True)
+    )  #: the exception's message, normalised
 
 
 class LateReportRow(SQLModel, table=True):

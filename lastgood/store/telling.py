@@ -26,7 +26,7 @@ ROUTED = "UPDATE notice SET state = :state WHERE id = :id AND state = 'new'"
 #: what nobody was told for want of a route is routed again
 REROUTE = "UPDATE notice SET state = 'new' WHERE state = 'unrouted' AND agent = :agent AND at_us > :since_us"
 NOTICES = """
-SELECT * FROM notice WHERE (:agent = '' OR agent = :agent) AND (:state = '' OR state = :state)
+SELECT * FROM notice WHERE :agent IN ('', agent)
 ORDER BY seq DESC LIMIT :most
 """
 COUNT_UNROUTED = """
@@ -49,12 +49,13 @@ _FREE = """
 DUE_DELIVERIES = f"""
 SELECT delivery.*, notice.kind, notice.key, notice.title, notice.text, notice.at_us FROM delivery
 JOIN notice ON notice.id = delivery.notice_id
-WHERE {_FREE} AND NOT EXISTS (SELECT 1 FROM delivery AS older
+WHERE delivery.transport IN (:among) AND {_FREE} AND NOT EXISTS (SELECT 1 FROM delivery AS older
   WHERE older.route = delivery.route AND older.agent = delivery.agent
     AND older.environment = delivery.environment AND older.level = delivery.level
     AND older.seq < delivery.seq AND older.state IN ('waiting', 'sending'))
 ORDER BY CASE delivery.level WHEN 'page' THEN 0 ELSE 1 END, delivery.seq LIMIT :most
 """  # noqa: S608  our own names
+ANY_DUE = f"SELECT 1 FROM delivery WHERE {_FREE} LIMIT 1"  # noqa: S608  our own names
 CLAIM_DELIVERY = f"""
 UPDATE delivery SET state = 'sending', claimed_by = :claimed_by, claimed_until_us = :claimed_until_us,
   attempts = attempts + 1
@@ -67,18 +68,21 @@ UPDATE delivery SET state = :state, ended_us = :now_us, error = :error WHERE {_M
 POSTPONE_DELIVERY = f"""
 UPDATE delivery SET state = 'waiting', next_try_us = :next_try_us, error = :error WHERE {_MINE}
 """  # noqa: S608  our own names
-#: deliveries that no process could send, of transports that this one has not
 EXPIRE_DELIVERIES = """
 UPDATE delivery SET state = 'dead', ended_us = :now_us, error = :error
 WHERE state = 'waiting' AND attempts = 0 AND expires_us <= :now_us AND transport = :transport
 """
+#: transports of what has expired and is not being sent
+EXPIRED_TRANSPORTS = (
+    "SELECT DISTINCT transport FROM delivery WHERE state = 'waiting' AND expires_us <= :now_us"
+)
 RETRY_DELIVERY = """
 UPDATE delivery SET state = 'waiting', next_try_us = :now_us, expires_us = :expires_us, ended_us = NULL
 WHERE notice_id = :notice_id AND state = 'dead'
 """
 DELIVERIES_AMONG = "SELECT * FROM delivery WHERE notice_id IN (:among) ORDER BY seq, route"
 DEAD_NOTICES = """
-SELECT DISTINCT notice_id FROM delivery WHERE state = 'dead' AND (:agent = '' OR agent = :agent)
+SELECT DISTINCT notice_id FROM delivery WHERE state = 'dead' AND :agent IN ('', agent)
 """
 COUNT_DELIVERIES = """
 SELECT state, count(*) AS n FROM delivery WHERE agent = :agent AND environment = :environment

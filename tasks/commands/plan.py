@@ -214,15 +214,20 @@ def plan_(
     if runs_per_day is not None and math.isnan(runs_per_day):
         raise click.BadParameter("nan is no number of runs", param_hint="--runs-per-day")
     known = _known(find_policy(reference), history, variants, columns, runs_per_day, environment)
-    made = plan(known.rules, known.history, known.traffic, seed)
-    short = made.problems or unlikely(made, known)
-    proposals = nearest(known.rules, known.history, known.traffic) if short else ()
-    told = Told(known, made, proposals)
+    told = answer(known, seed)
+    made, proposals = told.plan, told.proposals
     click.echo(json.dumps(told.to_json()) if as_json else "\n".join(told.lines()))
     if target is not None and proposals:
         _write(told.policy(proposals[0]), target)
     if made.problems:
         raise SystemExit(1)
+
+
+def answer(known: Known, seed: int = 0) -> Told:
+    """What a policy will see and prove, and the nearest ones that can decide where it can't."""
+    made = plan(known.rules, known.history, known.traffic, seed)
+    short = made.problems or unlikely(made, known)
+    return Told(known, made, nearest(known.rules, known.history, known.traffic) if short else ())
 
 
 def _known(
@@ -256,4 +261,4 @@ def _nine_of_ten(until: Until) -> str:
     return f", nine of ten within {until.runs_p90:,} and {said_time(until.hours_p90 * HOUR)}"
 
 
-__all__ = ["plan_"]
+__all__ = ["answer", "plan_"]

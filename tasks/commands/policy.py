@@ -1,14 +1,14 @@
-"""`lastgood policy add | check | list | show`."""
+"""`lastgood policy add | check | list | show | waive`."""
 
 from pathlib import Path
 
 import click
 
-from config.policy import POLICIES, Policy
+from config.policy import Policy
 from lastgood.cli.common import actor_option, store, table, when
 from lastgood.errors import InvalidPolicy
 from lastgood.store import statements as sql
-from tasks import preflight
+from tasks import policies, preflight
 
 
 @click.group()
@@ -22,25 +22,35 @@ def policy() -> None:
 def add(path: Path, actor: str) -> None:
     """Store the policy in PATH (YAML) by its digest; its newest version serves under its name."""
     found = Policy.load(path)
-    if found.name in _builtin():
+    if found.name in policies.built_in():
         msg = f"{path}: the name {found.name} is a built-in policy's; give yours another name"
         raise InvalidPolicy(msg)
-    values: dict[str, object] = {
-        "digest": found.digest,
-        "name": found.name,
-        "body": found.to_json(),
-        "author": actor,
-    }
-    with store().transaction(durable=True) as txn:
-        values["created_us"] = txn.now_us
-        new = txn.run(sql.insert_new("policy", tuple(values)), **values)
-        newest = txn.one(sql.POLICY_BY_NAME, name=found.name)
-    click.echo(f"{'stored' if new else 'already stored'}: policy {found.name}, digest {found.digest[:12]}")
-    if newest is not None and newest["digest"] != found.digest:
+    _say(policies.keep(store(), found, actor))
+
+
+def _say(kept: policies.Kept) -> None:
+    click.echo(f"{'stored' if kept.new else 'already stored'}: policy {kept.name}, digest {kept.digest[:12]}")
+    if kept.meant != kept.digest:
         click.echo(
-            f"its name means the newer version {newest['digest'][:12]}; "
-            f"`lastgood release start AGENT BUNDLE --policy {found.digest}` uses this one"
+            f"its name means the newer version {kept.meant[:12]}; "
+            f"`lastgood release start AGENT BUNDLE --policy {kept.digest}` uses this one"
         )
+
+
+@policy.command("waive")
+@click.argument("reference", metavar="POLICY")
+@click.option("--guardrail", required=True, help="The guardrail that may get worse.")
+@click.option("--slice", "stratum", required=True, help="The one slice in which it may.")
+@click.option("--reason", "-m", required=True, help="Why the trade is accepted.")
+@click.option("--approver", required=True, help="Who accepts it.")
+@actor_option
+def waive(reference: str, guardrail: str, stratum: str, reason: str, approver: str, actor: str) -> None:
+    """Store a version of POLICY with a known trade: a guardrail may get worse in one slice.
+
+    Releases that are live keep the policy that they started with.
+    """
+    trade = policies.Trade(guardrail, stratum, reason, approver)
+    _say(policies.waive(store(), reference, trade, actor=actor))
 
 
 @policy.command("check")
@@ -54,14 +64,10 @@ def check(path: Path) -> None:
     click.echo(f"{path}: policy {found.name} can be used, digest {found.digest[:12]}")
 
 
-def _builtin() -> list[str]:
-    return sorted(path.stem for path in POLICIES.glob("*.yaml"))
-
-
 @policy.command("list")
 def list_() -> None:
     """List the built-in and the stored policies, newest first."""
-    rows = [(name, "-", "built in", "-") for name in _builtin()]
+    rows = [(name, "-", "built in", "-") for name in policies.built_in()]
     with store().reading() as txn:
         rows += [
             (row["name"], row["digest"][:12], when(row["created_us"]), row["author"])
@@ -76,7 +82,7 @@ def show(reference: str) -> None:
     """Print POLICY (a name or digest) with every default resolved, as YAML."""
     import yaml
 
-    if reference in _builtin():
+    if reference in policies.built_in():
         found = Policy.builtin(reference)
     else:
         with store().reading() as txn:

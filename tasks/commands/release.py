@@ -8,7 +8,7 @@ from lastgood.cli.common import actor_option, environment_option, short, store, 
 from lastgood.errors import Conflict, NotFound, StaleDriver
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store
-from tasks import checkout, driving, preflight, report
+from tasks import checkout, driving, notifying, preflight, report
 from tasks.driving import Driver, Due, StageName
 
 _MOST = 20
@@ -95,6 +95,12 @@ def _warn_of_short_lease(held: Store, release_id: str) -> None:
 
 def _drive(held: Store, release_id: str, name: str) -> None:
     driver = driving.begin(held, release_id, name)
+    with notifying.beside(held):
+        _drive_on(held, driver)
+    click.echo(report.build(held, release_id).headline)
+
+
+def _drive_on(held: Store, driver: Driver) -> None:
     shown = ""
     try:
         due = driving.due(held, driver)
@@ -107,8 +113,7 @@ def _drive(held: Store, release_id: str, name: str) -> None:
     except StaleDriver as error:
         click.echo(str(error))
     except KeyboardInterrupt:
-        _say_what_goes_on(held, release_id)
-    click.echo(report.build(held, release_id).headline)
+        _say_what_goes_on(held, driver.release_id)
 
 
 def _say_what_goes_on(held: Store, release_id: str) -> None:

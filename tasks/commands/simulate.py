@@ -164,7 +164,8 @@ def simulate(
 
     Answers how often it would revert a candidate that changes nothing, promote one that is worse by a margin,
     and how many candidate runs it needs to catch a harm, at the rates of your recorded runs (--history). The
-    judging is the release's own, a look at every block; only the runs are drawn.
+    judging is the release's own, a look at every block; only the runs are drawn. Ends with code 1 where a
+    real release under POLICY would be refused.
     """
     if plot is not None and plot.suffix != ".png":
         raise click.BadParameter(f"{plot} is no .png file", param_hint="--plot")
@@ -187,6 +188,8 @@ def simulate(
     click.echo(json.dumps(told.to_json()) if as_json else "\n".join(told.lines()))
     if plot is not None:
         _draw(told, plot)
+    if setup.refused:
+        raise SystemExit(1)
 
 
 def _source(

@@ -59,8 +59,8 @@ def each(decide: Callable[[str], object], units: list[str]) -> Callable[[], None
 def by_turns(routes: list[Callable[[str], object]], units: list[str]) -> Callable[[], None]:
     """Work: decide for every unit, each for the next agent.
 
-    Ten times over: what a round begins with, nobody having asked them for a while, is the least of it,
-    as it is for one agent.
+    Ten times over: what a round begins with, nobody having asked these agents for a while, is the least of
+    it, as it is for one agent.
     """
     turns = [(routes[number % len(routes)], unit) for number, unit in enumerate(units * 10)]
 

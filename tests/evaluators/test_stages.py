@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.rules import HOUR, Guardrail, Mode, Rules, Step, Undecided
-from evaluators.stages import LOOKING, TRANSITIONS, Move, Standing, next_transition
+from evaluators.rules import HOUR, Gate, Guardrail, Mode, Rules, Step, Undecided
+from evaluators.stages import LOOKING, TRANSITIONS, Asked, Move, Standing, next_transition
 from evaluators.verdict import Decision, GuardrailVerdict, Verdict, Word
 from lastgood.release import ReleaseState as State
 
@@ -22,9 +22,18 @@ RULES = Rules(
     horizon_us=100 * HOUR,
 )
 #: edges that a person or a trigger makes, not the machine: a promotion by hand, a revert by hand
-BY_HAND = {edge for edge in TRANSITIONS if edge[1] is Move.PROMOTE and edge[0] is not State.COMPARE}
+BY_MACHINE = {State.COMPARE, State.AWAITING, State.ASKING}
+BY_HAND = {edge for edge in TRANSITIONS if edge[1] is Move.PROMOTE and edge[0] not in BY_MACHINE}
 LIVE = [state for state in State if state.live]
 NEVER = {Move.PROMOTE, Move.RAMP}
+SERVING = {State.CANARY, State.CAP, State.COMPARE, State.AWAITING}
+#: a policy that wants a person before everything
+ASK_ALL = replace(RULES, approve=frozenset(Gate))
+OPEN = Asked(HOUR)
+LATE = Asked(0)
+YES = Asked(-HOUR, "promote", "ana", "looks good")
+NO = Asked(HOUR, "revert", "ana", "looks bad")
+FROZEN = "a freeze until Monday"
 
 
 WORSE = GuardrailVerdict(
@@ -52,7 +61,7 @@ def standing(state=State.COMPARE, step=0, **changes):
     fields = {
         "state": state,
         "step": step,
-        "share_bp": STEPS[step].share_bp if state in {State.CANARY, State.CAP, State.COMPARE} else 0,
+        "share_bp": STEPS[step].share_bp if state in SERVING else 0,
         "age_us": 10 * HOUR,
         "step_age_us": 3 * HOUR,
         "step_runs": 200,
@@ -76,6 +85,8 @@ standings = st.builds(
     lease_left_us=times,
     invalid_us=st.none() | times,
     killed=st.booleans(),
+    asked=st.sampled_from([None, OPEN, LATE, YES, NO]),
+    frozen=st.sampled_from(["", FROZEN]),
 )
 verdicts = st.none() | st.builds(
     verdict,
@@ -85,9 +96,10 @@ verdicts = st.none() | st.builds(
     runs=st.sampled_from([0, 10, 999, 1_000, 50_000]),
 )
 policies = st.builds(
-    lambda mode, undecided: replace(RULES, mode=mode, on_undecided=undecided),
+    lambda mode, undecided, gates: replace(RULES, mode=mode, on_undecided=undecided, approve=gates),
     st.sampled_from(Mode),
     st.sampled_from(Undecided),
+    st.frozensets(st.sampled_from(Gate)),
 )
 
 
@@ -109,14 +121,14 @@ def test_the_share_is_that_of_the_step_or_none_or_unchanged(now, seen, rules):
 @given(standings, verdicts, policies)
 def test_no_step_is_skipped(now, seen, rules):
     found = next_transition(now, seen, rules)
-    opened = now.state is State.OPENED and found.move is Move.OPEN
+    opened = found.move is Move.OPEN
     assert found.step == (0 if opened else now.step + (found.move is Move.RAMP))
 
 
 @given(standings, verdicts, policies)
 def test_a_gate_opens_only_by_proof_at_a_served_share(now, seen, rules):
     found = next_transition(now, seen, rules)
-    if found.move not in NEVER:
+    if found.move not in NEVER or now.state in {State.AWAITING, State.ASKING}:
         return
     step = STEPS[now.step]
     assert seen is not None
@@ -129,13 +141,15 @@ def test_a_gate_opens_only_by_proof_at_a_served_share(now, seen, rules):
     assert now.lease_left_us > 0
     assert not now.killed
     assert rules.mode is Mode.ACT
+    assert not now.frozen
+    assert (Gate.PROMOTE if now.step == len(STEPS) - 1 else Gate.STEP) not in rules.approve
     assert (found.move is Move.PROMOTE) == (now.step == len(STEPS) - 1)
 
 
 @given(standings, policies)
 def test_an_absent_verdict_opens_nothing(now, rules):
     found = next_transition(now, None, rules)
-    allowed = {Move.OPEN, Move.ARM, Move.COMPARE, Move.HOLD, Move.LAPSE, Move.ASK, Move.REVERT}
+    allowed = {Move.OPEN, Move.ARM, Move.COMPARE, Move.HOLD, Move.LAPSE, Move.ASK, Move.AWAIT, Move.REVERT}
     assert found.move in allowed
 
 
@@ -150,7 +164,8 @@ def test_proven_harm_wins_over_everything(now, rules):
 @given(standings, verdicts, policies)
 def test_advice_never_moves_by_evidence(now, seen, rules):
     found = next_transition(now, seen, replace(rules, mode=Mode.ADVISE))
-    assert found.move in {Move.OPEN, Move.ARM, Move.COMPARE, Move.HOLD, Move.REOPEN, Move.LAPSE}
+    start = {Move.AWAIT, Move.REVERT} if now.at_start and Gate.START in rules.approve else set()
+    assert found.move in {Move.OPEN, Move.ARM, Move.COMPARE, Move.HOLD, Move.REOPEN, Move.LAPSE} | start
     if found.advice is not None:
         assert found.move is Move.HOLD
         assert found.advice not in {Move.HOLD, Move.REOPEN}
@@ -159,14 +174,14 @@ def test_advice_never_moves_by_evidence(now, seen, rules):
 @given(standings, verdicts, policies)
 def test_a_lapsed_lease_never_stays_served(now, seen, rules):
     found = next_transition(now, seen, rules)
-    if now.state in {State.CANARY, State.CAP, State.COMPARE} and now.share_bp and now.lease_left_us <= 0:
+    if now.state in SERVING and now.share_bp and now.lease_left_us <= 0:
         assert found.move in {Move.LAPSE, Move.REVERT}
         assert found.share_bp == 0
 
 
 @given(standings, verdicts)
 def test_undecided_at_the_horizon_ends_as_the_policy_says(now, seen):
-    now = replace(now, state=State.COMPARE, lease_left_us=HOUR, age_us=RULES.horizon_us)
+    now = replace(now, state=State.COMPARE, lease_left_us=HOUR, age_us=RULES.horizon_us, frozen="")
     found = next_transition(now, seen, RULES)
     asked = next_transition(now, seen, replace(RULES, on_undecided=Undecided.ASK))
     assert found.move in {Move.REVERT, Move.PROMOTE}
@@ -191,7 +206,17 @@ EDGES = [
     (standing(State.LAPSED), None, RULES, Move.HOLD),
     (standing(State.LAPSED), verdict(), RULES, Move.REOPEN),
     (standing(State.LAPSED, age_us=100 * HOUR), None, replace(RULES, on_undecided=Undecided.ASK), Move.ASK),
-    (standing(State.ASKING), verdict(), RULES, Move.HOLD),
+    (standing(State.ASKING, asked=OPEN), verdict(), RULES, Move.HOLD),
+    (standing(State.OPENED), None, ASK_ALL, Move.AWAIT),
+    (standing(State.OPENED, frozen=FROZEN), None, RULES, Move.HOLD),
+    (standing(State.AWAITING, share_bp=0, asked=YES), None, ASK_ALL, Move.OPEN),
+    (standing(State.AWAITING, share_bp=0, asked=OPEN), None, ASK_ALL, Move.HOLD),
+    (standing(), verdict(gates=(True, False, False)), ASK_ALL, Move.AWAIT),
+    (standing(State.AWAITING, asked=YES), verdict(), ASK_ALL, Move.RAMP),
+    (standing(State.AWAITING, step=2, asked=YES), PROVEN, ASK_ALL, Move.PROMOTE),
+    (standing(State.AWAITING, asked=OPEN, invalid_us=HOUR), verdict(valid=False), ASK_ALL, Move.PAUSE),
+    (standing(State.AWAITING, asked=OPEN, lease_left_us=0), None, ASK_ALL, Move.LAPSE),
+    (standing(State.ASKING, asked=YES), verdict(), RULES, Move.PROMOTE),
     *((standing(state), HARM, RULES, Move.REVERT) for state in LIVE),
 ]
 
@@ -205,7 +230,7 @@ def test_the_cases_reach_every_edge_that_the_machine_makes():
     results = [(now.state, next_transition(now, seen, rules)) for now, seen, rules, _ in EDGES]
     made = {(start, found.move, found.to) for start, found in results}
     assert made == TRANSITIONS - BY_HAND
-    assert len(made) == 22
+    assert len(made) == 33
 
 
 def test_no_edge_leaves_an_end():
@@ -236,7 +261,69 @@ def test_a_paused_release_whose_proof_is_there_serves_again_before_it_is_promote
 
 
 def test_an_asking_release_is_not_promoted_by_evidence():
-    assert next_transition(standing(State.ASKING, step=2), PROVEN, RULES).move is Move.HOLD
+    assert next_transition(standing(State.ASKING, step=2, asked=OPEN), PROVEN, RULES).move is Move.HOLD
+
+
+WAITING = [
+    standing(State.ASKING, step=2),
+    standing(State.AWAITING, step=2),
+    standing(State.AWAITING, share_bp=0),
+]
+
+
+@pytest.mark.parametrize("now", WAITING)
+@pytest.mark.parametrize("seen", [None, PROVEN, verdict(valid=False)])
+def test_what_nobody_decides_in_time_is_reverted(now, seen):
+    found = next_transition(replace(now, asked=LATE), seen, ASK_ALL)
+    assert (found.move, found.by, found.reason) == (Move.REVERT, "undecided", "nobody decided in time")
+
+
+@pytest.mark.parametrize("now", WAITING)
+def test_a_no_reverts_by_hand(now):
+    found = next_transition(replace(now, asked=NO), PROVEN, ASK_ALL)
+    assert (found.move, found.by, found.reason) == (Move.REVERT, "hand", "ana: looks bad")
+
+
+@pytest.mark.parametrize("now", WAITING)
+@pytest.mark.parametrize("held", [{"killed": True}, {"frozen": FROZEN}, {"asked": OPEN}])
+def test_a_yes_waits_for_the_kill_switch_and_the_end_of_a_freeze(now, held):
+    found = next_transition(replace(now, **{"asked": YES, **held}), PROVEN, ASK_ALL)
+    assert found.move is Move.HOLD
+
+
+@pytest.mark.parametrize("seen", [None, verdict(valid=False)])
+def test_a_yes_to_evidence_waits_for_a_valid_look(seen):
+    assert next_transition(standing(State.AWAITING, step=2, asked=YES), seen, ASK_ALL).move is Move.HOLD
+
+
+def test_a_yes_at_the_horizon_is_a_persons_and_not_the_evidences():
+    asked = next_transition(standing(State.ASKING, step=2, asked=YES), verdict(), RULES)
+    proven = next_transition(standing(State.AWAITING, step=2, asked=YES), PROVEN, RULES)
+    assert (asked.by, proven.by) == ("hand", "evidence")
+    assert asked.reason == "undecided by evidence, approved by ana: looks good"
+    assert proven.reason.endswith(", approved by ana: looks good")
+
+
+def test_a_release_that_waits_for_a_person_outlasts_the_horizon():
+    now = standing(State.AWAITING, step=2, asked=OPEN, age_us=1_000 * HOUR)
+    assert next_transition(now, PROVEN, ASK_ALL).move is Move.HOLD
+
+
+@given(standings, verdicts, policies)
+def test_nothing_goes_forward_in_a_freeze(now, seen, rules):
+    found = next_transition(replace(now, frozen=FROZEN), seen, rules)
+    assert found.move not in {Move.OPEN, Move.RAMP, Move.REOPEN, Move.PROMOTE}
+    assert found.move is Move.REVERT or found.share_bp <= now.share_bp
+
+
+def test_a_hold_in_a_freeze_says_until_when():
+    found = next_transition(standing(step=2, frozen=FROZEN), PROVEN, RULES)
+    assert found.reason == "the gate is open; a freeze until Monday: it goes on after it"
+
+
+def test_an_approval_is_asked_for_in_a_freeze_already():
+    found = next_transition(standing(step=2, frozen=FROZEN), PROVEN, ASK_ALL)
+    assert (found.move, found.share_bp) == (Move.AWAIT, 5000)
 
 
 def test_a_promotion_at_the_horizon_still_counts():
@@ -259,7 +346,7 @@ def test_the_advice_is_named():
 
 def test_the_states_that_need_a_look_are_those_that_evidence_moves():
     by_evidence = {start for start, move, _ in TRANSITIONS if move in {Move.RAMP, Move.REOPEN, Move.HOLD}}
-    assert by_evidence == LOOKING
+    assert by_evidence - {State.OPENED} == LOOKING
 
 
 def drawn() -> set[tuple[str, str, str]]:

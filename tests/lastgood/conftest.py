@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from lastgood import agent as agents
-from lastgood import assignment, control, points, registry, releasing
+from lastgood import assignment, control, incidents, points, registry, releasing
 from lastgood.bundle import Bundle, Part
 from lastgood.caps import Caps
 from lastgood.clock import ManualClock
@@ -71,6 +71,12 @@ class Desk:
     def point(self):
         with self.store.reading() as txn:
             return points.read(txn, self.agent, self.environment)
+
+    @property
+    def incidents(self) -> list[incidents.Incident]:
+        """The agent's incidents, newest first."""
+        with self.store.reading() as txn:
+            return incidents.listed(txn, self.agent, self.environment)
 
     def hand(self, statement: str, *values) -> list[tuple]:
         """What `hand` does, on this store."""

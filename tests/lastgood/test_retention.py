@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lastgood import agent as agents
-from lastgood import control, ledger, recorder, retention
+from lastgood import control, incidents, ledger, recorder, retention
 from lastgood.assigning import Request, assign
 from lastgood.caps import Caps
 from lastgood.cli import main
@@ -29,6 +29,8 @@ KEPT = {
     "reservation",  # goes when it is settled or expires
     "ledger_anchor",
     "agent_profile",  # as long as the agent
+    "access_token",  # who was let in, ended ones too
+    *("incident", "recovery_approval"),  # what was learnt, and who let something be undone
 }
 
 
@@ -63,6 +65,8 @@ def old(desk, monkeypatch):
     release_id = desk.live(10_000)
     run(desk, "in")
     desk.revert(release_id)
+    (incident,) = desk.incidents
+    incidents.close(desk.store, incident.id, actor="ann", reason="a test")
     desk.clock.advance(100 * DAY_US)
     run(desk, "after")
     return desk

@@ -9,6 +9,7 @@ from planting import bug, swap, text
 
 from evaluators import stages
 from lastgood import (
+    incidents,
     moves,
     points,
     releasing,
@@ -107,6 +108,19 @@ swap(
     lambda f: lambda s, v, r: f(s, replace(v, valid=True), r),
 )
 
+# -- incidents
+
+swap("incident not opened by a revert by hand", 16, releasing.incidents, "open_in",
+     lambda f: lambda txn, o: None if o.by == "hand" else f(txn, o))  # fmt: skip
+swap("incident not opened by a trigger", 16, releasing.incidents, "open_in",
+     lambda f: lambda txn, o: None if o.by in {"trigger", "alarm"} else f(txn, o))  # fmt: skip
+swap("an incident of the wrong bundle", 16, releasing.incidents, "open_in",
+     lambda f: lambda txn, o: f(txn, replace(o, bad=o.good or o.bad)))  # fmt: skip
+swap("an incident is closed by nothing", 16, incidents, "close",
+     lambda f: lambda s, name, *, actor, reason="": f(s, name, actor=actor, reason=reason or "-"))  # fmt: skip
+swap("the revert commits before its incident", 15, releasing, "_open_incident",
+     lambda f: lambda txn, *given: _committed_first(f, txn, *given))  # fmt: skip
+
 
 def _now(store: Any) -> Any:
     with store.reading() as txn:
@@ -147,3 +161,10 @@ def _two() -> Iterator[None]:
     real = releasing.start
     with patch.object(releasing, "start", start):
         yield
+
+
+def _committed_first(f: Any, txn: Any, *given: Any) -> None:
+    """A crash after this leaves a revert without its incident."""
+    txn._link._link.commit()
+    txn._link._link._connection.execute("BEGIN IMMEDIATE")
+    f(txn, *given)

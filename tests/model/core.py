@@ -124,6 +124,10 @@ class Core:
         with self.observer.reading() as txn:
             return txn.one(query, **values)
 
+    def _all(self, query: str, **values: Any) -> Any:
+        with self.observer.reading() as txn:
+            return txn.all(query, **values)
+
     # -- time and links
 
     def wait(self, us: int) -> None:

@@ -139,6 +139,13 @@ def machine(  # noqa: C901  its rules are its body
         def readmit(self, actor, bundle, plan):
             self.world.readmit(actor, self.world.bundles[bundle], plan)
 
+        @precondition(lambda self: self.world.ref.incidents)
+        @rule(
+            actor=actors, number=numbers, how=st.sampled_from(["reason", "case", "nothing"]), plan=plans
+        )  # fmt: skip
+        def learn(self, actor, number, how, plan):
+            self.world.learn(actor, number, how, plan)
+
         @rule(us=st.sampled_from([0, SECOND, 61 * SECOND, 11 * MINUTE, HOUR]))
         def wait(self, us):
             self.world.wait(us)

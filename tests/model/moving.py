@@ -8,7 +8,7 @@ from looks import RULES, made_up
 
 from evaluators import stages
 from evaluators.stages import Move, Standing
-from lastgood import control, releasing
+from lastgood import control, incidents, releasing
 from lastgood.ledger import Entry
 from lastgood.points import Expect
 from lastgood.release import ReleaseState, Terms
@@ -235,6 +235,33 @@ class Moving(Core):
             plan,
         )
 
+    def learn(self, actor: int, number: int, how: str, plan: Plan | None = None) -> None:
+        """Close an incident by a `reason`, by a `case`, or by `nothing`."""
+        if not self.ref.incidents:
+            return
+        rows = self._all("SELECT * FROM incident ORDER BY opened_us, id")
+        row = rows[number % len(rows)]
+        key = (row["bad_bundle"], row["good_bundle"], row["release_id"], row["opened_us"])
+        found = next(
+            i for i in self.ref.incidents if (i.bad, i.good, i.release, i.at_us) == key
+            and (i.open, i.cases) == (row["state"] == "open", row["cases"].count('"') // 2)
+        )  # fmt: skip
+        if how == "case":
+            self.attempt(actor, lambda s: _prove(s, row["id"]), None, lambda _: _proven(found), plan)
+        reason = "none can" if how == "reason" else ""
+
+        def apply(_: Any) -> None:
+            found.open = False
+            self.reached[f"an incident was closed by a {'reason' if reason else 'case'}"] += 1
+
+        self.attempt(
+            actor,
+            lambda s: incidents.close(s, row["id"], actor="ann", reason=reason),
+            self.ref.why_not_close(found, reasoned=bool(reason)),
+            apply,
+            plan,
+        )
+
     def readmit(self, actor: int, bundle: str, plan: Plan | None = None) -> None:
         self.attempt(
             actor,
@@ -243,3 +270,12 @@ class Moving(Core):
             lambda _: self.ref.readmit(bundle),
             plan,
         )
+
+
+def _prove(store: Any, incident_id: str) -> None:
+    with store.transaction(durable=True, at=NAMES) as txn:
+        incidents.add_case_in(txn, incident_id, "case_1")
+
+
+def _proven(incident: Any) -> None:
+    incident.cases = 1

@@ -240,6 +240,7 @@ class Reference(Control):
             self.restore(other, quarantines=True, culprit=culprit)
         elif (release, culprit) not in self.alarms:
             self.alarms.add((release, culprit))
+            self.blame(other)
             self.ledger += 1
 
     def event(self, run: Run, name: str) -> None:

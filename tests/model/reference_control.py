@@ -10,6 +10,7 @@ from typing import Any
 
 from lastgood.decision import Reason
 from lastgood.errors import (
+    InvalidInput,
     InvalidMove,
     LiveRelease,
     NotFound,
@@ -98,6 +99,16 @@ def bad(known: dict[str, Any]) -> dict[str, bool]:
     }
 
 
+@dataclass
+class Incident:
+    bad: str
+    good: str | None
+    release: str | None
+    at_us: int
+    open: bool = True
+    cases: int = 0
+
+
 class Control:
     """One control point and everything under it."""
 
@@ -125,6 +136,8 @@ class Control:
         self.ripe: dict[str, int] = {}
         self.alarms: set[tuple[str, str]] = set()
         self.refusals = 0
+        #: in the order in which they were opened
+        self.incidents: list[Incident] = []
         #: releases whose bundle was left, with the epoch at which it was
         self.left: dict[str, int] = {}
 
@@ -229,6 +242,7 @@ class Control:
         self._let_go("reverted")
         self.left[release] = self.epoch
         self._keep_out(candidate, quarantines=quarantines)
+        self.incidents.append(Incident(candidate, self.baseline, release, self.now_us))
 
     def _keep_out(self, bundle: str, *, quarantines: bool) -> None:
         if quarantines or self.kept_out.get(bundle, 0) is None:
@@ -273,10 +287,21 @@ class Control:
             if row.bundle == self.baseline and row.withdrawn_us == self.now_us:
                 row.fence = self._fence(culprit)
         self._keep_out(self.baseline, quarantines=quarantines)
+        self.blame(target)
         self.baseline, self.standing = target, "vouched" if vouched else stood
         self.epoch += 1
         self.ledger += 1
         self.served.append(Served(target, self.standing, None, self.now_us))
+
+    def blame(self, good: str | None) -> None:
+        """An incident of the present baseline."""
+        release = next(s.release for s in reversed(self.served) if s.bundle == self.baseline)
+        self.incidents.append(Incident(self.baseline, good, release, self.now_us))
+
+    def why_not_close(self, incident: Incident, *, reasoned: bool) -> type[Exception] | None:
+        if not incident.open:
+            return InvalidMove
+        return None if reasoned or incident.cases else InvalidInput
 
     def switch(self, *, killed: bool) -> None:
         if self.killed is not killed:

@@ -29,6 +29,8 @@ SOMETIMES = (
     "a run: candidate by split",
     "a stage was retried",
     "an action in doubt was made again",
+    "an incident was closed by a case",
+    "an incident was closed by a reason",
     "an event restored after a promotion",
     "an event reverted",
     "an event reverted while a person was asked",

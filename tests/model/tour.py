@@ -96,6 +96,12 @@ def _unserved(m: Any) -> None:
         m.switch(actor=0, what=what, plan=None)
         m.start(actor=1, bundle=2, terms=TERMS[1], plan=None)
     m.rollback(actor=1, to=-1, vouched=False, plan=None)
+    for how in ("nothing", "case", "case", "reason"):
+        m.learn(actor=0, number=0, how=how, plan=None)
+    m.start(actor=0, bundle=2, terms=TERMS[1], plan=None)
+    m.rollback(actor=1, to=-1, vouched=False, plan=None)
+    for plan in (Plan("statement", 2, True), Plan("committed", 0, True)):
+        m.learn(actor=1, number=1, how="reason", plan=plan)
 
 
 def _orphaned(m: Any) -> None:

@@ -51,6 +51,7 @@ class Watch:
             self._ledger(txn)
             self._releases(txn)
             self._standing(txn)
+            self._incidents(txn)
             self._caps(txn)
             self._counts(txn)
 
@@ -107,6 +108,20 @@ class Watch:
         wanted = [(s.bundle, s.standing, s.release, s.withdrawn_us, s.fence) for s in ref.served]
         assert served == wanted, f"served: {served} instead of {wanted}"
         assert bool(txn.all("SELECT 1 FROM stop")) is ref.stopped, "the stop is not as it was set"
+
+    # -- 16: an incident for each revert, closed by a case or a reason alone
+
+    def _incidents(self, txn: Transaction) -> None:
+        rows = txn.all("SELECT * FROM incident ORDER BY opened_us, id")
+        said = Counter(
+            (r["bad_bundle"], r["good_bundle"], r["release_id"], r["opened_us"], r["state"] == "open", r["cases"].count('"') // 2)
+            for r in rows
+        )  # fmt: skip
+        mine = Counter((i.bad, i.good, i.release, i.at_us, i.open, i.cases) for i in self.world.ref.incidents)
+        assert said == mine, f"incidents: {said} instead of {mine}"
+        for row in rows:
+            learnt = row["cases"] != "[]" or row["close_reason"]
+            assert row["state"] == "open" or learnt, f"{row['id']} was closed by nothing"
 
     # -- 10: ceilings
 

@@ -57,6 +57,7 @@ class World:
     environment: str = "production"
     draw: random.Random = field(default_factory=lambda: random.Random(7))
     served: int = 0
+    _agent: Serving | None = None
 
     @property
     def serving(self) -> Serving:
@@ -68,7 +69,9 @@ class World:
 
     def assign(self, unit: str | None = None, task_type: str = "faq", risk: str | None = None) -> Assigned:
         self.served += 1
-        return assign(self.serving, Request(unit or f"u{self.served}", task_type, risk, None))
+        if self._agent is None or self._agent.store is not self.store:
+            self._agent = self.serving  # one process at work: it reads a bundle once
+        return assign(self._agent, Request(unit or f"u{self.served}", task_type, risk, None))
 
     def run(
         self, unit: str | None = None, *, task_type: str = "faq", risk: str | None = None, **fields

@@ -16,7 +16,10 @@ from lastgood.release import Terms
 
 PACKAGE = Path(lastgood.__file__).parent
 OURS = (
-    "adopt bundle clear db init kill promote readmit rollback rotate-key run status stop token".split()  # noqa: SIM905
+    *("adopt", "bundle", "clear", "db", "init", "kill", "promote", "readmit", "rollback", "rotate-key"),
+    *("run", "status", "stop"),
+    "incident",
+    "token",
 )
 
 

@@ -1,17 +1,32 @@
+import importlib
+import pkgutil
 import re
 
 import psycopg
 import pytest
 
+from lastgood import store as package
 from lastgood.errors import StoreUnavailable
-from lastgood.store import access, casing, pruning, statements, tables, telling
+from lastgood.store import statements, tables
 from lastgood.store.connection import Store
 
+
+def _is_statement(value):
+    return isinstance(value, str) and value.split()[:1] in (
+        ["SELECT"],
+        ["INSERT"],
+        ["UPDATE"],
+        ["DELETE"],
+        ["WITH"],
+    )
+
+
+#: every named statement of the store's modules
 SQL = {
     name: value
-    for module in (access, casing, pruning, statements, telling)
-    for name, value in vars(module).items()
-    if name.isupper() and not name.startswith(("_", "OLD_")) and isinstance(value, str)
+    for module in pkgutil.iter_modules(package.__path__)
+    for name, value in vars(importlib.import_module(f"{package.__name__}.{module.name}")).items()
+    if name.isupper() and not name.startswith(("_", "OLD_")) and _is_statement(value)
 }
 #: parameters that are no column's name, and are no number
 TEXTS = {"low", "high", "among"}

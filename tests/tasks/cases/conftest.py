@@ -67,6 +67,8 @@ AGENT = dedent('''
             if tone == "wrong":
                 run.report(incidents=1)
             run.output = "it is lost" if tone == "wrong" else f"it was {order['state']}"
+            if tone == "flaky":  # as a model's words are
+                run.output += f", {random.random()}"
             return run.output
 
 

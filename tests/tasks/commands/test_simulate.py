@@ -55,8 +55,8 @@ def test_json_holds_every_rate_with_its_interval(simulate):
 def test_a_policy_that_a_release_would_refuse_is_simulated_and_called_so(simulate, tmp_path):
     assert "would be refused" not in simulate().stdout
     (tmp_path / "policy.yaml").write_text(POLICY.replace("20 points", "0.1 points"))
-    assert "a real release would be refused: " in simulate().stdout
-    assert "completion" in json.loads(simulate("--json").stdout)["refused"][0]
+    assert "a real release would be refused: " in simulate(fails=True).stdout
+    assert "completion" in json.loads(simulate("--json", fails=True).stdout)["refused"][0]
 
 
 def test_the_same_seed_gives_the_same_answer(simulate):

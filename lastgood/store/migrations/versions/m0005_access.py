@@ -1,4 +1,4 @@
-"""Access: tokens of clients of the HTTP service."""
+"""Access: tokens of clients of the HTTP service, and what they call their runs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -27,8 +27,19 @@ def upgrade() -> None:
         sa.Column("replaced_by", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_table(
+        "entry",
+        sa.Column("agent", sa.String(), nullable=False),
+        sa.Column("environment", sa.String(), nullable=False),
+        sa.Column("entry", sa.String(), nullable=False),
+        sa.Column("run_id", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["run.id"]),
+        sa.PrimaryKeyConstraint("agent", "environment", "entry"),
+    )
+    op.create_index("ix_entry_run_id", "entry", ["run_id"])
 
 
 def downgrade() -> None:
     """Drop them: clients need new ones after the next upgrade."""
+    op.drop_table("entry")
     op.drop_table("access_token")

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
@@ -43,5 +43,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: going back would lose the cases."""
-    msg = "schema 0007 holds what 0006 can't: restore a backup instead"
+    msg = "schema 0010 holds what 0009 can't: restore a backup instead"
     raise RuntimeError(msg)

@@ -1,0 +1,42 @@
+"""`lastgood serve`: the control point as an HTTP service."""
+
+import ipaddress
+
+import click
+
+from lastgood import agent as agents
+from lastgood import identity
+from lastgood.cli.common import store
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", default=4300, show_default=True, type=click.IntRange(0, 65_535), help="Port.")
+@click.option("--beyond-loopback", is_flag=True, help="Listen to other hosts too; put TLS in front of it.")
+def serve(host: str, port: int, *, beyond_loopback: bool) -> None:
+    """Serve evaluation (OFREP), intake and control over HTTP, to whoever has a token.
+
+    `lastgood token make NAME --role agent` makes one.
+    """
+    if not (beyond_loopback or _is_loopback(host)):
+        msg = f"{host} is no loopback address: tokens would cross in clear; or say --beyond-loopback"
+        raise click.UsageError(msg)
+    try:
+        import uvicorn
+
+        from lastgood.service.app import create
+    except ModuleNotFoundError as error:
+        msg = f"`lastgood serve` needs {error.name}: pip install 'lastgood[service]'"
+        raise click.ClickException(msg) from error
+    held = store()
+    held.check_schema()
+    identity.keys(held)
+    app = create(held, agents.environment_name())
+    uvicorn.run(app, host=host, port=port, timeout_keep_alive=30, h11_max_incomplete_event_size=65_536)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,106 @@
+"""What every route of the service works with: the store, the door, and the agents that it serves."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+
+from lastgood import registry
+from lastgood.bundle import check_name
+from lastgood.roles import Act, Principal
+from lastgood.service.door import Door
+from lastgood.service.figures import Figures
+from lastgood.snapshot import Serving
+from lastgood.store.connection import Store
+
+_bearer = HTTPBearer(auto_error=False, description="An access token: `lastgood token make`.")
+_api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same, for OFREP clients.")
+
+
+@dataclass(slots=True)
+class Desk:
+    """The service's own state; nothing of it is needed after a restart."""
+
+    store: Store
+    door: Door
+    #: where a request that names no environment goes
+    environment: str
+    figures: Figures = field(default_factory=Figures)
+    _serving: dict[tuple[str, str], Serving] = field(default_factory=dict)
+    _names: dict[str, str] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def name_of(self, bundle_id: str) -> str:
+        """Return a bundle's readable name; it never changes."""
+        if bundle_id not in self._names:
+            self._names[bundle_id] = registry.load(self.store, bundle_id).name
+        return self._names[bundle_id]
+
+    def serving(self, agent: str, environment: str) -> Serving:
+        """Return how this process serves an agent; raises `InvalidInput` for a name that can't be."""
+        found = self._serving.get((agent, environment))
+        if found is None:
+            check_name(agent, "the agent")
+            check_name(environment, "the environment")
+            with self._lock:
+                found = self._serving.setdefault(
+                    (agent, environment), Serving(self.store, agent, environment)
+                )
+        return found
+
+
+def desk_of(request: Request) -> Desk:
+    """Return the desk of the application that a request came to."""
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+DeskOf = Annotated[Desk, Depends(desk_of)]
+
+
+def _principal(
+    desk: DeskOf,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    api_key: Annotated[str | None, Depends(_api_key)],
+) -> Principal:
+    return desk.door.principal(bearer.credentials if bearer else api_key)
+
+
+#: who a request comes from; a request without a valid token ends with 401 before anything else of it is read
+Caller = Annotated[Principal, Depends(_principal)]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request that may do what it asks, to one control point."""
+
+    desk: Desk
+    principal: Principal
+    agent: str
+    environment: str
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return self.desk.store
+
+    @property
+    def actor(self) -> str:
+        """How the ledger names who asks."""
+        return self.principal.actor
+
+
+def allowed(act: Act) -> Callable[..., Visit]:
+    """Return the dependency that lets a request do `act` to the agent in its path."""
+
+    def visit(desk: DeskOf, principal: Caller, agent: str, environment: str | None = None) -> Visit:
+        place = environment or desk.environment
+        desk.door.admit(principal, act, agent, place)
+        check_name(agent, "the agent")
+        check_name(place, "the environment")
+        return Visit(desk, principal, agent, place)
+
+    return visit

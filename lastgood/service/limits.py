@@ -1,0 +1,100 @@
+"""Limits of what the service takes at once: bytes of a body, seconds to send it, requests of a token."""
+
+import asyncio
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+#: bytes of a body
+MOST_BYTES = 8_000_000
+#: seconds in which a body has to be there
+BODY_S = 20.0
+_PIECES = 10_000
+
+
+class Bodies:
+    """ASGI middleware: reads a body whole, within its limits, before anything looks at it.
+
+    A body that stops half-way, comes too slowly or is too large never reaches a route.
+    """
+
+    def __init__(self, app: ASGIApp, most_bytes: int = MOST_BYTES, seconds: float = BODY_S) -> None:
+        self._app, self._most, self._seconds = app, most_bytes, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, with its body in one piece."""
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
+            await self._app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(self._seconds):
+                body = await _whole(receive, self._most)
+        except TimeoutError:
+            await _refuse(scope, receive, send, 408, f"the body was not there within {self._seconds:g} s")
+            return
+        if body is None:
+            return  # the client has gone
+        if len(body) > self._most:
+            await _refuse(
+                scope, receive, send, 413, f"a body of more than {self._most:,} bytes; send it in batches"
+            )
+            return
+        await self._app(scope, _again(body, receive), send)
+
+
+async def _whole(receive: Receive, most: int) -> bytes | None:
+    """Return the body, more than `most` bytes of it if it is longer, None where the client went away."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > most or not message.get("more_body", False):
+            return bytes(body)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, message: str) -> None:
+    error = "TooMuch" if status == 413 else "TooSlow"
+    answer = JSONResponse({"error": error, "message": message}, status, {"Connection": "close"})
+    await answer(scope, receive, send)
+
+
+@dataclass(slots=True)
+class Pace:
+    """A bucket a token: `per_s` requests a second on average, `burst` at once."""
+
+    per_s: float = 500.0
+    burst: float = 2_000.0
+    _buckets: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, token_id: str, now_s: float | None = None) -> float:
+        """Take one; return 0, or the seconds after which to come again."""
+        now_s = time.monotonic() if now_s is None else now_s
+        with self._lock:
+            level, at_s = self._buckets.get(token_id, (self.burst, now_s))
+            level = min(self.burst, level + (now_s - at_s) * self.per_s)
+            left = level - 1
+            self._buckets[token_id] = (max(left, level) if left < 0 else left, now_s)
+            self._buckets.move_to_end(token_id)
+            while len(self._buckets) > _PIECES:
+                self._buckets.popitem(last=False)
+        return 0.0 if left >= 0 else -left / self.per_s

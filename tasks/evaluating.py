@@ -1,0 +1,124 @@
+"""Evaluating: one pass over everything that lives, by the schedule; what moved has a box of its own."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from config.settings import Settings
+from lastgood import agent
+from lastgood.errors import LastgoodError
+from lastgood.store.connection import Row, Store
+from tasks import beats, comparison, drift, drift_page, driving, following, forms, publishing
+
+log = logging.getLogger("lastgood")
+#: microseconds between two drawings of a report's pictures by the schedule
+_DRAW_US = 1_800_000_000
+#: releases that the state's message names
+_NAMED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What one release came to."""
+
+    agent: str
+    #: where it stands in a few words; empty where another drives it or nothing was due
+    said: str = ""
+    #: what broke
+    error: str = ""
+
+
+def look() -> list[Looked]:
+    """Bring every release that nobody else drives up to date; one that breaks does not stop the others."""
+    store, settings = agent.store(), Settings.from_environment()
+    beats.beat(store)
+    return [_looked(store, release_id, settings.look_every) for release_id in driving.live_releases(store)]
+
+
+def _looked(store: Store, release_id: str, every_us: int) -> Looked:
+    try:
+        before, _ = driving.read(store, release_id)
+        return _evaluated(store, before, every_us)
+    except Exception as error:
+        log.exception("%s could not be evaluated", release_id)
+        return Looked(release_id, error=f"{release_id}: {error!r}")
+
+
+def _evaluated(store: Store, before: Row, every_us: int) -> Looked:
+    release_id = before["id"]
+    seen = comparison.looks(store, release_id)
+    found = driving.evaluate(store, release_id, beats.SCHEDULE, every_us)
+    if found is None:
+        return Looked(before["agent"])
+    after, _ = driving.read(store, release_id)
+    moved = any(before[name] != after[name] for name in ("state", "step", "driver"))
+    number = found[1].look.seq if found[1].look else seen
+    if moved:
+        name = f"{after['agent']}: {found[1].label}"
+        headline = _moved.with_options(task_run_name=name)(release_id, return_state=True).message
+        return Looked(after["agent"], headline or name)
+    if number != seen:
+        drawn_us = int(before["driver_seen_us"]) // _DRAW_US
+        draws = store.clock.now_us() // _DRAW_US != drawn_us
+        publishing.publish_release(store, release_id, illustrated=draws)
+    return Looked(after["agent"], f"{found[1].label}, look {number}")
+
+
+@task(name="moved", cache_policy=NO_CACHE, retries=0)
+def _moved(release_id: str) -> State[Any]:
+    """A release went on or ended: its report, its flow run, and what comes after."""
+    store = agent.store()
+    made = publishing.publish_release(store, release_id, illustrated=True)
+    publishing.settle(store, release_id)
+    following.start(store, release_id)
+    return Completed(message=made.headline)
+
+
+def watch() -> list[str]:
+    """Watch what serves; what changed underneath, a sentence each."""
+    store = agent.store()
+    try:
+        changed = drift.watch(store)
+    except LastgoodError as error:
+        return [f"the bundles that serve can't be watched: {error}"]
+    for place in sorted({(change.agent, change.environment) for change in changed}):
+        drift_page.publish(store, *place)
+    return [change.said for change in changed]
+
+
+def follow() -> list[str]:
+    """Start what is due after reverts, and make up for forms that were not refreshed."""
+    store = agent.store()
+    said = []
+    for work in (following.start_due, forms.reconcile):
+        try:
+            said += work(store)
+        except Exception as error:  # noqa: BLE001  the next minute tries again
+            log.warning("%s: %r", work.__name__, error)
+    return said
+
+
+def state(looked: Sequence[Looked], changed: Sequence[str], followed: Sequence[str]) -> State[Any]:
+    """How the flow ends: what was done, in a line."""
+    broken = [each.error for each in looked if each.error]
+    done = [f"{each.agent}: {each.said}" for each in looked if each.said]
+    parts = [f"{len(looked)} live releases"]
+    if len(looked) == 1:
+        parts = ["1 live release"]
+    parts += done[:_NAMED]
+    if len(done) > _NAMED:
+        parts.append(f"{len(done) - _NAMED} more looked at")
+    parts += [*changed, *([f"started or refreshed {', '.join(followed)}"] if followed else [])]
+    if broken:  # the others were evaluated all the same
+        said = [f"{len(broken)} of {len(looked)} live releases: {broken[0]}", *parts[1:]]
+        return Failed(message="; ".join(said))
+    return Completed(message="; ".join(parts))
+
+
+__all__ = ["Looked", "follow", "look", "state", "watch"]

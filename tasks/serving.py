@@ -1,0 +1,125 @@
+"""Serving: flows as deployments of this checkout, in one process, with the automations installed first."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.runner import Runner
+from prefect.settings import PREFECT_API_URL
+
+from config.settings import Settings
+from lastgood import agent
+from lastgood.errors import PrefectUnusable
+from tasks import automations, choices, forms, housekeeping, server
+from tasks.forms import TAG
+from tasks.supervising import HOPELESS
+
+log = logging.getLogger("lastgood")
+#: seconds between two glances at who started this process
+_PARENT_S = 1.0
+#: flow runs at once: releases hold their process for an hour at most
+_LIMIT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A flow that is served as a deployment of its name."""
+
+    flow: Flow[..., Any]
+    #: the setting that says how often it runs by itself; empty: when somebody starts it
+    every: str = ""
+    #: whether one run at a time does: those that come meanwhile are cancelled
+    alone: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the deployment."""
+        return self.flow.name.replace("_", "-")
+
+    def deployment(self, settings: Settings) -> RunnerDeployment:
+        """The deployment; its form gets its choices from `tasks.forms`."""
+        more: dict[str, Any] = {}
+        if self.every:
+            more["interval"] = timedelta(microseconds=getattr(settings, self.every))
+        if self.alone:
+            # after an outage every missed run would start at once: one catches up
+            once = ConcurrencyLimitStrategy.CANCEL_NEW
+            more["concurrency_limit"] = ConcurrencyLimitConfig(limit=1, collision_strategy=once)
+        return RunnerDeployment.from_flow(self.flow, name=self.name, tags=[TAG], **more)
+
+
+def install() -> list[str]:
+    """Make the automations and forms what this version has; return lines that say so.
+
+    The deployments must be there. Doing it again changes nothing.
+    """
+    offered = choices.read(agent.store())
+    with get_client(sync_client=True) as client:
+        made = automations.install(client)
+        forms.refresh(client, offered)
+    return [f"automations: {', '.join(made)}"]
+
+
+def serve(served: Sequence[Served]) -> None:
+    """Serve until a signal ends it; raises `PrefectUnusable` where there is no server."""
+    url = PREFECT_API_URL.value()
+    if not url:
+        raise PrefectUnusable("no Prefect server is named: set PREFECT_API_URL, or use `lastgood up`")
+    found = server.checked(url)
+    settings = Settings.from_environment()
+    runner = Runner(limit=_LIMIT, pause_on_shutdown=False, query_seconds=1)
+    for each in served:
+        runner.add_deployment(each.deployment(settings))
+    with get_client(sync_client=True) as client:
+        housekeeping.drop_missed(client)
+    lines = install()
+    stopped = threading.Event()
+    keeper = threading.Thread(target=forms.keep_current, args=(agent.store(), stopped), daemon=True)
+    keeper.start()
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    said = [f"serving {', '.join(each.name for each in served)}", *lines, f"the UI is at {found.ui}"]
+    print("\n".join(said), flush=True)  # noqa: T201  the command's answer
+    try:
+        asyncio.run(runner.start())
+    finally:
+        stopped.set()
+
+
+def _end_with_parent(parent: int) -> None:
+    """End where `lastgood up` was killed: two servings of one store would be one too many."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main(served: Sequence[Served], words: Sequence[str]) -> None:
+    """`python -m flows [install]`: an error of ours is one line, and tells a supervisor that it stays."""
+    from lastgood.errors import LastgoodError
+
+    try:
+        if list(words) == ["install"]:
+            print("\n".join(install()))  # noqa: T201  the command's answer
+        elif words:
+            raise SystemExit("usage: python -m flows [install]")
+        else:
+            serve(served)
+    except LastgoodError as error:
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201  as a command says it
+        raise SystemExit(1 if isinstance(error, PrefectUnusable) else HOPELESS) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+__all__ = ["Served", "install", "main", "serve"]

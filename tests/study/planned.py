@@ -1,0 +1,108 @@
+"""What a plan says beside what simulated releases do: `make planned` writes docs/planning.md.
+
+Both are made of the same policy, the same rates and the same harms. A plan walks sums of one guardrail at a
+time; a simulation walks whole releases through the release's own comparison and stage machine.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from config.policy import Policy
+from evaluators import History
+from evaluators.planning_walk import Traffic
+from evaluators.prospects import Until, plan
+from evaluators.rules import Rules
+from evaluators.simulation import Figures, Rate, Times, prepare, summarise
+from evaluators.streams import Population, draw_history
+from tasks import simulating
+
+HERE = Path(__file__).parents[2]
+RUNS = 20_000
+SIX = """
+name: {name}
+steps: {steps}
+guardrails:
+  completion: {{margin: 2 points, matures: 10 min}}
+  validation: {{margin: 2 points, matures: 10 min}}
+  escalation: {{margin: 2 points, matures: 10 min}}
+  incidents: {{margin: 0.5 points, matures: 10 min}}
+  cost: {{margin_rel: 10%, matures: 10 min}}
+  edits: {{margin_rel: 30%, matures: 10 min}}
+horizon: {{runs: 5000, time: 90 d}}
+"""
+RAMP = "[{share: 10%, rule_out: 3}, {share: 25%, rule_out: 2}, {share: 50%}]"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One policy at one traffic."""
+
+    name: str
+    rules: Rules
+    per_day: int
+
+
+def cases() -> Iterator[Case]:
+    """A flat share, a ramp, the default, and low traffic."""
+    flat = Policy.load(SIX.format(name="flat", steps="[{share: 10%}]")).rules()
+    yield Case("six guardrails, 10%", flat, 2_000)
+    ramp = Policy.load(SIX.format(name="ramp", steps=RAMP)).rules()
+    yield Case("six guardrails, 10%, 25%, 50%", ramp, 20_000)
+    yield Case("the policy `default`", Policy.builtin("default").rules(), 2_000)
+    yield Case("the policy `low_traffic`, 200 runs a day", Policy.builtin("low_traffic").rules(), 200)
+
+
+def table(case: Case, releases: int, workers: int) -> Iterator[str]:
+    """The case's rows."""
+    base = replace(Population(), lost=0.005, infra_failure=0.005)
+    setup = prepare(case.rules, base, history_runs=RUNS, runs_per_day=case.per_day, seed=7)
+    history = History(draw_history(np.random.default_rng(77), base, RUNS))
+    made = plan(setup.rules, history, Traffic(case.per_day))
+    ended = simulating.run(setup, simulating.work(setup, releases), workers, lambda _: None)
+    figures = summarise(setup, ended)
+    yield f"| {case.name}: | | | | | | | |"
+    equal = next(f for f in figures if f.kind == "unchanged")
+    yield row("an equal candidate is promoted", made.promoted, equal.promoted, equal)
+    for caught, found in zip(made.caught, (f for f in figures if f.kind == "harm"), strict=True):
+        label = f"{caught.harm.guardrail}: {caught.harm.name}"
+        yield row(label, caught.until, found.reverted, found)
+
+
+def row(label: str, said: Until, rate: Rate, found: Figures) -> str:
+    """Chance, median runs, p90 runs and median hours, plan then simulation."""
+    runs, hours = (found.promoted_runs, found.promoted_hours) if found.kind == "unchanged" else (
+        found.reverted_runs, found.reverted_hours)  # fmt: skip
+    parts = [
+        f"{said.chance:.2f}", f"{rate.rate:.2f} ({rate.low:.2f} to {rate.high:.2f})",
+        *beside(said.runs, runs, 0), *beside(said.runs_p90, runs, 1), *beside(said.hours, hours, 0)[:1],
+    ]  # fmt: skip
+    return f"| {label} | {' | '.join(parts)} |"
+
+
+def beside(said: float | None, found: Times, place: int) -> tuple[str, str]:
+    """A figure of both, and their ratio."""
+    seen = (found.median, found.p90)[place]
+    if said is None or seen is None:
+        return f"{said or '-'} / {seen or '-'}", ""
+    return f"{said:,.0f} / {seen:,}", f"{said / max(seen, 1):.2f}"
+
+
+def main() -> None:
+    """Write the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--releases", type=int, default=400)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", type=int)
+    given = parser.parse_args()
+    for number, case in enumerate(cases()):
+        if given.only is None or number == given.only:
+            for line in table(case, given.releases, given.workers):
+                print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
