@@ -19,6 +19,7 @@ from config.freezing import FreezeSpec
 from config.metrics import DEFAULTS, fill, order
 from config.preflight import PreflightSpec
 from config.quantities import Rate, Weight
+from config.recovery import RecoverySpec
 from config.referee import RefereeSpec, check_referee
 from evaluators.blocks import WHOLE
 from evaluators.referees import Sampler, sampler
@@ -212,6 +213,11 @@ class Policy(sections.Section):
         default=(),
         title="Freeze",
         description="Windows in which no release goes forward; looks go on, and a revert is always possible.",
+    )
+    recovery: RecoverySpec = Field(
+        default=RecoverySpec(),
+        title="Recovery",
+        description="How the actions of a bad window are undone.",
     )
     preflight: PreflightSpec = Field(
         default=PreflightSpec(),

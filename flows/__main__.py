@@ -9,9 +9,11 @@ from flows.by_hand import clear, kill, readmit, waiver
 from flows.evaluate_canaries import evaluate_canaries
 from flows.follow_up import follow_up, inform
 from flows.plan_release import plan
+from flows.recover_data import recover_data
 from flows.release import release
 from flows.rollback import rollback
 from flows.sweep_runs import sweep_runs
+from flows.watch import watch
 from tasks import serving
 from tasks.serving import Served
 
@@ -27,6 +29,8 @@ SERVED = (
     Served(plan),
     Served(follow_up),
     Served(inform),
+    Served(watch),
+    Served(recover_data),
     Served(sweep_runs, every="sweep_every", alone=True),
 )
 

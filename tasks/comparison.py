@@ -295,6 +295,7 @@ def terms_of(policy: Policy) -> Terms:
         block_size=rules.block_size,
         block_time_us=rules.block_time_us,
         cooldown_us=policy.cooldown,
+        agent_cooldown_us=policy.agent_cooldown,
         strata=tuple(name for name, _ in rules.strata),
         caps=policy.caps(),
         triggers=policy.triggers(),

@@ -14,7 +14,17 @@ from config.settings import Settings
 from lastgood import agent
 from lastgood.errors import LastgoodError
 from lastgood.store.connection import Row, Store
-from tasks import beats, comparison, drift, drift_page, driving, following, forms, publishing
+from tasks import (
+    beats,
+    comparison,
+    drift,
+    drift_page,
+    driving,
+    following,
+    forms,
+    notifying,
+    publishing,
+)
 
 log = logging.getLogger("lastgood")
 #: microseconds between two drawings of a report's pictures by the schedule
@@ -93,8 +103,9 @@ def watch() -> list[str]:
 
 
 def follow() -> list[str]:
-    """Start what is due after reverts, and make up for forms that were not refreshed."""
+    """Start what is due after reverts, tell people, and make up for forms that were not refreshed."""
     store = agent.store()
+    notifying.send_quietly(store)
     said = []
     for work in (following.start_due, forms.reconcile):
         try:

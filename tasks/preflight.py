@@ -8,10 +8,10 @@ import pandas as pd
 from config.policy import Policy
 from evaluators import History, absence, planning
 from evaluators.blocks import stratum_of
-from evaluators.rules import Kind
-from lastgood import points, registry, releasing, standing
+from evaluators.rules import Gate, Kind
+from lastgood import approving, incidents, points, registry, releasing, standing
 from lastgood.bundle import Bundle
-from lastgood.errors import InvalidMove, InvalidPolicy, NotFound
+from lastgood.errors import InvalidMove, InvalidPolicy, NotFound, Refused
 from lastgood.moves import ControlPoint
 from lastgood.release import RISKS
 from lastgood.releasing import Start
@@ -63,7 +63,10 @@ def check(store: Store, wanted: Wanted) -> Start:
         if candidate.id == point.baseline:
             msg = f"{candidate.short} is the baseline of {point.name} already: there is nothing to release"
             raise InvalidMove(msg)
+        standing.refuse_cooling(txn, wanted.agent, wanted.environment)
         standing.refuse_quarantined(txn, wanted.agent, wanted.environment, candidate.id)
+        _refuse_approver(txn, candidate.id, policy, wanted)
+        _refuse_open_incidents(txn, point, policy)
         _refuse_ineligible(txn, point, policy)
         history = read_history(txn, point, policy)
     rules = absence.judged(policy.rules(), history, policy.refereed).rules
@@ -85,6 +88,35 @@ def check(store: Store, wanted: Wanted) -> Start:
         approver=wanted.approver,
         note=wanted.note,
     )
+
+
+def _refuse_approver(txn: Transaction, candidate: str, policy: Policy, wanted: Wanted) -> None:
+    """An approver who may not approve is named before the release starts, and not hours later."""
+    if not (wanted.approver and policy.approval.not_author and Gate.START in policy.approval.before):
+        return
+    author = registry.read(txn, candidate).author or ""
+    if approving.same_person(wanted.approver, author) or approving.same_person(wanted.approver, wanted.actor):
+        msg = (
+            f"{wanted.approver} wrote b-{candidate[:8]} or starts its release: the policy {policy.name} "
+            "wants somebody else to approve it; name them, or leave the approver out and they are asked"
+        )
+        raise Refused(msg)
+
+
+def _refuse_open_incidents(txn: Transaction, point: ControlPoint, policy: Policy) -> None:
+    """What failed before and is held by no case would fail again unseen."""
+    if policy.preflight.open_incidents == "allow":
+        return
+    found = incidents.unproven(txn, point.agent, point.environment)
+    if found:
+        first = found[0]
+        msg = (
+            f"no release of {point.name} can start: {len(found)} open incidents have no regression case, the "
+            f"oldest is {first.id} ({first.reason}). `lastgood cases make {first.id}` makes them, `lastgood "
+            f"incident close {first.id} --reason ...` says why none can stand for it, and "
+            "`preflight: {open_incidents: allow}` in the policy lets the release start all the same"
+        )
+        raise InvalidMove(msg)
 
 
 def _refuse_regressions(store: Store, wanted: Wanted, candidate: Bundle, policy: Policy) -> None:

@@ -30,6 +30,7 @@ KEPT = {
     "ledger_anchor",
     "agent_profile",  # as long as the agent
     "access_token",  # who was let in, ended ones too
+    *("approval", "approval_code", "cooldown"),  # who decided what, and what still holds
     *("incident", "recovery_approval"),  # what was learnt, and who let something be undone
 }
 

@@ -119,6 +119,16 @@ class Shop:
         with self.store.reading() as txn:
             return txn.all("SELECT id FROM run ORDER BY seq DESC LIMIT 1")[0]["id"]
 
+    def incident(self, bad: str) -> str:
+        """Open an incident of a bundle by hand; return its id."""
+        from lastgood import incidents
+
+        opening = incidents.Opening(
+            "support", "production", bad, self.good, 0, "person", "it went wrong", "ann", to_us=1 << 60
+        )
+        with self.store.transaction() as txn:
+            return incidents.open_in(txn, opening)
+
     def calls(self) -> list[str]:
         file = self.folder / "calls.txt"
         return file.read_text().splitlines() if file.exists() else []

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 
@@ -43,5 +43,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Refuse: going back would lose the cases."""
-    msg = "schema 0010 holds what 0009 can't: restore a backup instead"
+    msg = "schema 0011 holds what 0010 can't: restore a backup instead"
     raise RuntimeError(msg)
