@@ -10,7 +10,7 @@ from textwrap import dedent
 
 import pytest
 
-from lastgood import control, registry
+from lastgood import control, incidents, registry
 from lastgood.bundle import Bundle, Part
 from lastgood.errors import LastgoodError, MalformedCall
 from lastgood.store.connection import Store
@@ -119,12 +119,10 @@ class Shop:
         with self.store.reading() as txn:
             return txn.all("SELECT id FROM run ORDER BY seq DESC LIMIT 1")[0]["id"]
 
-    def incident(self, bad: str) -> str:
-        """Open an incident of a bundle by hand; return its id."""
-        from lastgood import incidents
-
+    def incident(self, bad: str, environment: str = "production") -> str:
+        """Open an incident of a bundle; return its id."""
         opening = incidents.Opening(
-            "support", "production", bad, self.good, 0, "person", "it went wrong", "ann", to_us=1 << 60
+            "support", environment, bad, self.good, 0, "person", "it went wrong", "ann", to_us=1 << 60
         )
         with self.store.transaction() as txn:
             return incidents.open_in(txn, opening)
