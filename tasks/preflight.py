@@ -10,7 +10,7 @@ from evaluators import History, absence, planning
 from evaluators.blocks import stratum_of
 from evaluators.readiness import ASKED, Readiness
 from evaluators.rules import Gate, Kind
-from lastgood import approving, points, registry, releasing, standing
+from lastgood import approving, incidents, points, registry, releasing, standing
 from lastgood.bundle import Bundle
 from lastgood.errors import InvalidMove, InvalidPolicy, NotFound, Refused
 from lastgood.moves import ControlPoint
@@ -68,6 +68,7 @@ def check(store: Store, wanted: Wanted) -> Start:
         standing.refuse_cooling(txn, wanted.agent, wanted.environment)
         standing.refuse_quarantined(txn, wanted.agent, wanted.environment, candidate.id)
         _refuse_approver(txn, candidate.id, policy, wanted)
+        _refuse_open_incidents(txn, point, policy)
         _refuse_ineligible(txn, point, policy)
         history = read_history(txn, point, policy)
     ready = readiness.check(store, wanted.agent, wanted.environment, policy, candidate)
@@ -106,6 +107,22 @@ def _refuse_approver(txn: Transaction, candidate: str, policy: Policy, wanted: W
             "wants somebody else to approve it; name them, or leave the approver out and they are asked"
         )
         raise Refused(msg)
+
+
+def _refuse_open_incidents(txn: Transaction, point: ControlPoint, policy: Policy) -> None:
+    """What failed before and is held by no case would fail again unseen."""
+    if policy.preflight.open_incidents == "allow":
+        return
+    found = incidents.unproven(txn, point.agent, point.environment)
+    if found:
+        first = found[0]
+        msg = (
+            f"no release of {point.name} can start: {len(found)} open incidents have no regression case, the "
+            f"oldest is {first.id} ({first.reason}). `lastgood cases make {first.id}` makes them, `lastgood "
+            f"incident close {first.id} --reason ...` says why none can stand for it, and "
+            "`preflight: {open_incidents: allow}` in the policy lets the release start all the same"
+        )
+        raise InvalidMove(msg)
 
 
 def _refuse_regressions(store: Store, wanted: Wanted, candidate: Bundle, policy: Policy) -> None:
