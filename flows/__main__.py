@@ -13,6 +13,7 @@ from flows.recover_data import recover_data
 from flows.release import release
 from flows.rollback import rollback
 from flows.sweep_runs import sweep_runs
+from flows.watch import watch
 from tasks import serving
 from tasks.serving import Served
 
@@ -28,6 +29,7 @@ SERVED = (
     Served(plan),
     Served(follow_up),
     Served(inform),
+    Served(watch),
     Served(recover_data),
     Served(sweep_runs, every="sweep_every", alone=True),
 )

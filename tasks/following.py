@@ -1,5 +1,6 @@
 """Following: what comes after a revert is started, by whoever notices it first; each of it is idempotent."""
 
+import hashlib
 import logging
 
 from prefect.deployments import run_deployment
@@ -12,10 +13,12 @@ from lastgood.notice import Level, Notice
 from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store
-from tasks import driving
+from tasks import driving, watching
 from tasks.automations import REVERTED
 
 log = logging.getLogger("lastgood")
+#: microseconds after which what is due still is started again
+_AGAIN_US = 600_000_000
 
 
 def start(store: Store, release_id: str) -> None:
@@ -61,18 +64,28 @@ def inform(about: str, text: str) -> str:
 
 
 def start_due(store: Store) -> list[str]:
-    """Start every flow that is due after reverts and promotions; return what was started, a word each."""
+    """Start every flow that is due after reverts and promotions; return their names.
+
+    The same work is started once in ten minutes, however many notice it: it may have died since.
+    """
     started = []
-    for name, parameters in due(store):
-        run_deployment(name, parameters=dict(parameters), timeout=0, as_subflow=False)
-        started.append(name.partition("/")[0])
+    for name, parameters, work in due(store):
+        key = f"{name}:{work}:{store.clock.now_us() // _AGAIN_US}"
+        run_deployment(
+            f"{name}/{name.replace('_', '-')}",
+            parameters=dict(parameters),
+            timeout=0,
+            as_subflow=False,
+            idempotency_key=hashlib.sha256(key.encode()).hexdigest(),
+        )
+        started.append(name)
     return started
 
 
-def due(store: Store) -> list[tuple[str, dict[str, str]]]:
-    """What is due by our own tables: deployment and parameters."""
-    del store
-    return []
+def due(store: Store) -> list[tuple[str, dict[str, str], str]]:
+    """What is due by our own tables: the flow, its parameters, and what tells the work from other work."""
+    begin, ready = watching.due(store)
+    return [("watch", {}, " ".join(sorted([*begin, *ready])))] if begin or ready else []
 
 
 __all__ = ["due", "follow_up", "inform", "start", "start_due", "tell"]
