@@ -13,7 +13,7 @@ from lastgood.notice import Level, Notice
 from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store
-from tasks import driving, watching
+from tasks import aftermath, driving, watching
 from tasks.automations import REVERTED
 
 log = logging.getLogger("lastgood")
@@ -84,8 +84,11 @@ def start_due(store: Store) -> list[str]:
 
 def due(store: Store) -> list[tuple[str, dict[str, str], str]]:
     """What is due by our own tables: the flow, its parameters, and what tells the work from other work."""
+    found = [(each.flow, dict(each.parameters), each.tells) for each in aftermath.due(store)]
     begin, ready = watching.due(store)
-    return [("watch", {}, " ".join(sorted([*begin, *ready])))] if begin or ready else []
+    if begin or ready:
+        found.append(("watch", {}, " ".join(sorted([*begin, *ready]))))
+    return found
 
 
 __all__ = ["due", "follow_up", "inform", "start", "start_due", "tell"]
