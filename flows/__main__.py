@@ -9,6 +9,7 @@ from flows.by_hand import clear, kill, readmit, waiver
 from flows.evaluate_canaries import evaluate_canaries
 from flows.follow_up import follow_up, inform
 from flows.plan_release import plan
+from flows.recover_data import recover_data
 from flows.release import release
 from flows.rollback import rollback
 from flows.sweep_runs import sweep_runs
@@ -29,6 +30,7 @@ SERVED = (
     Served(follow_up),
     Served(inform),
     Served(watch),
+    Served(recover_data),
     Served(sweep_runs, every="sweep_every", alone=True),
 )
 

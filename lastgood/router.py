@@ -15,6 +15,7 @@ from lastgood.assignment import Hash
 from lastgood.clock import Clock, steady
 from lastgood.decision import BASELINE, CANDIDATE, Answers, Decision, Pair, Reason, Snapshot, risk_of
 from lastgood.epoch_word import Mark
+from lastgood.release import RISKS
 
 __all__ = ["BASELINE", "CANDIDATE", "Decision", "Reason", "Route", "Router", "Snapshot", "risk_of"]
 
@@ -22,8 +23,6 @@ log = logging.getLogger("lastgood")
 #: nanoseconds after which a router that can renew itself looks whether its word is still the store's
 RECHECK_NS = 250_000_000
 _FOREVER_NS = 1 << 62
-#: what a unit or a risk of the wrong type raises, and half a surrogate pair, and a risk that nobody knows
-_NOTHING_TO_PASS = (AttributeError, KeyError, TypeError, UnicodeEncodeError)
 
 
 class Route(Protocol):
@@ -81,7 +80,7 @@ def _routine(word: Sequence[int], now_ns: Callable[[], int]) -> _Routine:
             if risk is None:
                 return self.drawn if hashed.digest() < self.limit else self.kept
             drawn, kept = self.pairs[risk]
-        except _NOTHING_TO_PASS:
+        except Exception:  # noqa: BLE001  half a surrogate pair, a risk that nobody knows, things of any type
             return self.again(unit, risk)
         return drawn if hashed.digest() < self.limit else kept
 
@@ -188,9 +187,15 @@ class Router:
         """Answer what the quick way can't."""
         current = self._is_current()
         answers, _ = self._held
-        if not current:
-            return answers.refuse(Reason.MOVED, risk)
-        return answers.decide(unit, risk, self._clock.boot_us())
+        try:
+            if not current:
+                return answers.refuse(Reason.MOVED, risk)
+            return answers.decide(unit, risk, self._clock.boot_us())
+        except Exception:  # what has no text and no type to go by: an agent never fails by its router
+            log.exception(
+                "a unit or risk of %s can't be read: it is served the baseline", answers.snapshot.point.name
+            )
+            return answers.refuse(Reason.RISK, RISKS[-1])
 
     def _is_current(self) -> bool:
         if self._renew is None:

@@ -103,16 +103,16 @@ class Shop:
     def drive(self, release_id: str, policy: Policy, *, most_tickets: int) -> bool:
         """Drive a release while tickets come in; whether it ended before so many tickets."""
         driver = driving.begin(self.store, release_id, "the shop")
-        pace = policy.look_every // EVERY_US
-        for _ in range(2 * most_tickets // pace):
-            if driving.read(self.store, release_id)[0]["ended_us"] is not None:
-                return True
+        pace, last = policy.look_every // EVERY_US, self.traffic.served + most_tickets
+        while driving.read(self.store, release_id)[0]["ended_us"] is None:
             referee.work_quietly(self.store, release_id, seconds=60)
             what = driving.due(self.store, driver)
             driving.act(self.store, driver, what)
+            if what.waits and self.traffic.served >= last:
+                return False
             if what.waits:
                 self.serve(pace)
-        return False
+        return True
 
 
 def _keep(txn: Transaction, policy: Policy) -> None:
