@@ -330,12 +330,11 @@ def test_installing_again_changes_nothing(place):
         return sorted((each["name"], each["id"], str(each["actions"])) for each in found)
 
     before = automations()
-    assert [name for name, *_ in before] == [
-        "lastgood: action failed", "lastgood: heartbeat lost", "lastgood: run crashed", "lastgood: trigger fired"
-    ]  # fmt: skip
+    names = [name.removeprefix("lastgood: ") for name, *_ in before]
+    assert names == ["action failed", "heartbeat lost", "run crashed", "trigger fired"]
     database = f"sqlite:///{place.folder}/.lastgood/lastgood.db"
-    names = f"PREFECT_API_URL={place.url} LASTGOOD_DATABASE={database}"
-    place.run(f"cd {ROOT} && {names} python -m flows install")
+    where = f"PREFECT_API_URL={place.url} LASTGOOD_DATABASE={database}"
+    place.run(f"cd {ROOT} && {where} python -m flows install")
     assert automations() == before
 
 
