@@ -1,8 +1,8 @@
 """`make interop`: case files under the real pydantic-evals and promptfoo, each in its own environment.
 
 Makes cases of a toy agent, exports them, and has each tool load and run the files unchanged on the good
-bundle and on every bad one: a case has to pass on the good one and fail on its own bad one there too. Not part
-of the suite: it installs some hundred packages. Needs Python, Node.js and npm.
+bundle and on every bad one: a case has to pass on the good one and fail on its own bad one there too. Not
+part of the suite: it installs some hundred packages. Needs Python, Node.js and npm.
 """
 
 import argparse
