@@ -8,6 +8,7 @@ import pandas as pd
 from config.policy import Policy
 from evaluators import History, absence, planning
 from evaluators.blocks import stratum_of
+from evaluators.readiness import ASKED, Readiness
 from evaluators.rules import Gate, Kind
 from lastgood import approving, incidents, points, registry, releasing, standing
 from lastgood.bundle import Bundle
@@ -18,7 +19,7 @@ from lastgood.releasing import Start
 from lastgood.retention import HISTORY_RUNS  # the newest baseline runs that a history is counted from
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store, Transaction
-from tasks import frames, regression
+from tasks import frames, readiness, regression
 from tasks.comparison import terms_of
 
 
@@ -52,7 +53,8 @@ def check(store: Store, wanted: Wanted) -> Start:
 
     `NotFound` (agent, bundle, policy), `LiveRelease`, `Quarantined`, `InvalidMove` (the candidate is the
     baseline; no recent run would be eligible; a regression case fails), `InvalidPolicy` (it can never
-    decide), `InvalidInput` (the cases can't be run), `CorruptRow`.
+    decide), `InvalidInput` (the cases can't be run), `CorruptRow`, `Refused` (too few of the seven questions
+    are answered with yes).
     """
     with store.reading() as txn:
         point = points.read(txn, wanted.agent, wanted.environment)
@@ -69,7 +71,10 @@ def check(store: Store, wanted: Wanted) -> Start:
         _refuse_open_incidents(txn, point, policy)
         _refuse_ineligible(txn, point, policy)
         history = read_history(txn, point, policy)
-    rules = absence.judged(policy.rules(), history, policy.refereed).rules
+    ready = readiness.check(store, wanted.agent, wanted.environment, policy, candidate)
+    if ready.share_bp == 0:
+        raise Refused(_unready(point, policy, ready))
+    rules = absence.judged(policy.rules(), history, policy.refereed).rules.bounded(ready.share_bp)
     # by runs alone: the traffic of a day may be a burst or a holiday; `lastgood plan` looks at time too
     problems = planning.can_decide(rules, history)
     if problems:
@@ -87,6 +92,7 @@ def check(store: Store, wanted: Wanted) -> Start:
         actor=wanted.actor,
         approver=wanted.approver,
         note=wanted.note,
+        readiness=json.dumps(ready.to_json(), sort_keys=True),
     )
 
 
@@ -128,6 +134,13 @@ def _refuse_regressions(store: Store, wanted: Wanted, candidate: Bundle, policy:
     )  # fmt: skip
     report = regression.run(store, wanted.agent, wanted.environment, candidate.id, options)
     regression.refuse_failing(report, required=spec.required)
+
+
+def _unready(point: ControlPoint, policy: Policy, ready: Readiness) -> str:
+    """What is missing, one line a question."""
+    lines = [f"the policy {policy.name} refuses a release of {point.name}: {ready.said}"]
+    lines += [f"- {ASKED[a.question]} no: {readiness.line(a)}" for a in ready.answers if not a.yes]
+    return "\n".join(lines)
 
 
 def _undecidable(point: ControlPoint, policy: Policy, history: History, problems: list[str]) -> str:
