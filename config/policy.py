@@ -19,6 +19,7 @@ from config.freezing import FreezeSpec
 from config.metrics import DEFAULTS, fill, order
 from config.preflight import PreflightSpec
 from config.quantities import Rate, Weight
+from config.readiness import ReadinessSpec
 from config.recovery import RecoverySpec
 from config.referee import RefereeSpec, check_referee
 from evaluators.blocks import WHOLE
@@ -213,6 +214,11 @@ class Policy(sections.Section):
         default=(),
         title="Freeze",
         description="Windows in which no release goes forward; looks go on, and a revert is always possible.",
+    )
+    readiness: ReadinessSpec = Field(
+        default=ReadinessSpec(),
+        title="Readiness",
+        description="How far a canary may go by how many of the seven questions are answered with yes.",
     )
     recovery: RecoverySpec = Field(
         default=RecoverySpec(),

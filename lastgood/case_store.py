@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from lastgood import cases
+from lastgood import cases, incidents
 from lastgood.cases import Case
 from lastgood.errors import Conflict, CorruptRow, InvalidMove, NotFound
 from lastgood.ids import new_id
-from lastgood.store import casing
+from lastgood.store import aftermath, casing
 from lastgood.store.connection import Row, Store, Transaction
 
 
@@ -78,6 +78,8 @@ class Stored:
 def put(store: Store, draft: Draft) -> Stored:
     """Store a case under its name; what stood there is replaced, and a changed one is reviewed anew.
 
+    A proven one stands for its incident from then on.
+
     Raises `NotFound` for a bundle that is not registered.
     """
     body = cases.to_json(draft.case)
@@ -102,9 +104,18 @@ def put(store: Store, draft: Draft) -> Stored:
             review = {name: found[name] for name in ("review", "reviewer", "review_note", "reviewed_us")}
             anew = {"review": Review.PENDING, "reviewer": "", "review_note": "", "reviewed_us": None}
             txn.run(casing.SET_CASE, id=found_id, **values, **(review if same else anew))
+        _stand_for(txn, draft, found_id)
         row = txn.one(casing.CASE, id=found_id)
         assert row is not None  # noqa: S101  it was written just now
         return _stored(row)
+
+
+def _stand_for(txn: Transaction, draft: Draft, case_id: str) -> None:
+    """Let a proven case stand for its incident, where the store has that."""
+    incident = draft.incident_id
+    known = incident is not None and txn.one(aftermath.INCIDENT, id=incident) is not None
+    if draft.state is State.ADMITTED and incident is not None and known:
+        incidents.add_case_in(txn, incident, case_id)
 
 
 def read(txn: Transaction, reference: str) -> Stored:

@@ -9,7 +9,7 @@ The flag is the agent and the value its bundle, as `lastgood.evaluation` has it;
 bundle's id. An evaluation enters a run: asked again by the same name while it is open, it is the same run.
 `Provider(enters=False)` and `record: False` in the context only look. Needs `lastgood[openfeature]`.
 
-`track` reports what a run did, by the name that the evaluation entered it under: `run.completed` ends the run,
+`track` reports what a run did, by the name that its evaluation entered it under: `run.completed` ends the run
 with whatever outcomes stand in its attributes; each of `TRACKED` adds one; `event.NAME` is a named event.
 """
 

@@ -97,8 +97,6 @@ class Log:
     denied: list[str] = field(default_factory=list)
     #: answers that were recorded
     recorded: list[Fixture] = field(default_factory=list)
-    #: kinds of parts that the agent read from `run.bundle`
-    read: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)

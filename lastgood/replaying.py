@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from lastgood.bundle import Bundle, Part
+from lastgood import part_reads
+from lastgood.bundle import KINDS, Bundle, Part
 from lastgood.errors import InvalidInput
 from lastgood.fixtures import Fixtures
 from lastgood.outcome import Outcome
@@ -267,7 +268,7 @@ def _played(log: Log, output: Any, error: str | None, seconds: float) -> Played:
         missing=tuple(log.missing),
         denied=tuple(log.denied),
         recorded=Fixtures(tuple(log.recorded)),
-        read=frozenset(log.read),
+        read=frozenset(KINDS) - frozenset(part_reads.unread(one.parts_read or 0 for one in log.outcomes)),
         seconds=seconds,
     )
 

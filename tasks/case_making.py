@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from evaluators.paired import Rules
-from lastgood import case_store, cases, points, profile, recorder, registry
+from lastgood import case_store, cases, incident_view, incidents, points, profile, recorder, registry
 from lastgood.bundle import Bundle
 from lastgood.case_store import Draft, State, Stored
 from lastgood.cases import Case
@@ -245,6 +245,58 @@ def wanted_of_runs(
     return Wanted(agent, environment, wrong, good or point.baseline, tuple(groups), replay=replay)
 
 
+def wanted_of_named(
+    store: Store, what: str, environment: str, runs: Sequence[str], *, bad: str = "", good: str = ""
+) -> Wanted:
+    """Return the wish for cases of single runs of an agent, or of an incident whose runs are named.
+
+    As `wanted_of_runs`; raises `InvalidInput` where no run is named.
+    """
+    if not runs:
+        raise InvalidInput(f"no run of {what} is named: give failing runs with --run, or an incident's id")
+    if not what.startswith("inc_"):
+        return wanted_of_runs(store, what, environment, runs, bad=bad, good=good)
+    with store.reading() as txn:
+        incident = incidents.read(txn, what)
+    found = wanted_of_runs(
+        store,
+        incident.agent,
+        incident.environment,
+        runs,
+        bad=bad or incident.bad,
+        good=good or incident.good or "",
+    )
+    return replace(found, incident_id=incident.id, culprits=incident.culprits)
+
+
+def wanted_of_incident(store: Store, incident_id: str, *, bad: str = "", good: str = "") -> Wanted:
+    """Return the wish for cases of an incident: its bundles, culprits and groups of failing runs.
+
+    `bad` and `good` name other bundles than the incident's.
+
+    Raises `NotFound`, and `InvalidInput` for one without a last known good or without a failing run.
+    """
+    with store.reading() as txn:
+        incident = incidents.read(txn, incident_id)
+        seen = incident_view.view(txn, incident)
+        replay = profile.read(txn, incident.agent).replay
+    if not (good or incident.good):
+        raise InvalidInput(
+            f"{incident_id} has no last known good bundle to pass its cases on; name one with --good, or "
+            f"`lastgood incident close {incident_id} --reason ...`"
+        )
+    if not seen.groups:
+        raise InvalidInput(
+            f"none of the {seen.runs} runs in the window of {incident_id} failed, so there is nothing to "
+            f"make a case of: name runs with --run, or `lastgood incident close {incident_id} --reason ...`"
+        )
+    groups = tuple(Group(str(group.signature), group.runs) for group in seen.groups)
+    return Wanted(
+        incident.agent, incident.environment, bad or incident.bad, good or incident.good or "", groups,
+        incident.id, incident.culprits, replay,
+    )  # fmt: skip
+
+
 def _in_words(run: Failing) -> str:
     """How a run failed, for its name and for people."""
     names = [type(check).__name__ for check in failing.checks_of(run)[0]]
@@ -289,5 +341,5 @@ def record_again(
 
 __all__ = [
     "Group", "Wanted", "Workshop", "draft_of", "make", "name_of", "open_workshop", "prove", "prove_again",
-    "record", "record_again", "wanted_of", "wanted_of_runs",
+    "record", "record_again", "wanted_of", "wanted_of_incident", "wanted_of_runs",
 ]  # fmt: skip

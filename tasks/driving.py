@@ -62,6 +62,7 @@ _STAGES = {
     Move.ARM: StageName.CAP,
     Move.PROMOTE: StageName.PROMOTE,
     Move.REVERT: StageName.REVERT,
+    Move.AWAIT: StageName.AWAITING,
 }
 
 #: the stage of a release that only waits, by its state

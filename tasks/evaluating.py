@@ -23,6 +23,7 @@ from tasks import (
     following,
     forms,
     notifying,
+    prefect_block,
     publishing,
 )
 
@@ -105,14 +106,24 @@ def watch() -> list[str]:
 def follow() -> list[str]:
     """Start what is due after reverts, tell people, and make up for forms that were not refreshed."""
     store = agent.store()
-    notifying.send_quietly(store)
     said = []
-    for work in (following.start_due, forms.reconcile):
+    for work in (following.start_due, forms.reconcile, _tell_people, _index):
         try:
             said += work(store)
         except Exception as error:  # noqa: BLE001  the next minute tries again
             log.warning("%s: %r", work.__name__, error)
     return said
+
+
+def _tell_people(store: Store) -> list[str]:
+    """Send what people have to be told; how often, in words."""
+    told = notifying.send_quietly(store, seconds=10.0, transports=prefect_block.WITH_PREFECT)
+    return [f"{told.sent} notices"] if told.sent else []
+
+
+def _index(store: Store) -> list[str]:
+    publishing.publish_index(store)
+    return []
 
 
 def state(looked: Sequence[Looked], changed: Sequence[str], followed: Sequence[str]) -> State[Any]:
@@ -125,7 +136,7 @@ def state(looked: Sequence[Looked], changed: Sequence[str], followed: Sequence[s
     parts += done[:_NAMED]
     if len(done) > _NAMED:
         parts.append(f"{len(done) - _NAMED} more looked at")
-    parts += [*changed, *([f"started or refreshed {', '.join(followed)}"] if followed else [])]
+    parts += [*changed, *([f"started, refreshed or sent {', '.join(followed)}"] if followed else [])]
     if broken:  # the others were evaluated all the same
         said = [f"{len(broken)} of {len(looked)} live releases: {broken[0]}", *parts[1:]]
         return Failed(message="; ".join(said))

@@ -26,16 +26,6 @@ from lastgood.triggers import TOOL_MALFORMED
 
 #: the event that tells what the output should have been: `report(run_id, event="correction", output=...)`
 CORRECTION = "correction"
-_FLAGS = (
-    "completed",
-    "validated",
-    "escalated",
-    "incidents",
-    "operator_edits",
-    "cost_usd",
-    "error",
-    "metrics",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +61,7 @@ def read(txn: Transaction, run_id: str) -> Failing:
     run = recorder.run_row(txn, run_id)
     row = txn.one(sql.OUTCOME, run_id=run_id)
     late = [json.loads(each["fields"]) for each in txn.all(sql.LATE_REPORTS, run_id=run_id)]
-    outcome = None if row is None else merged(_outcome(row), late)
+    outcome = None if row is None else merged(recorder.outcome_of(row), late)
     given, unkept = _kept(None if row is None else row["input"])
     actions = txn.all(sql.ACTIONS, run_id=run_id)
     return Failing(
@@ -88,17 +78,6 @@ def read(txn: Transaction, run_id: str) -> Failing:
         actions=tuple(each["kind"] for each in actions),
         recorded=tuple(answer for each in actions if (answer := _answer(each)) is not None),
     )
-
-
-def _outcome(row: Row) -> Outcome:
-    found = Outcome(status=row["status"])
-    for name in _FLAGS:
-        value = row[name]
-        setattr(found, name, json.loads(value) if name == "metrics" else value)
-    for name in ("completed", "validated", "escalated"):
-        value = getattr(found, name)
-        setattr(found, name, None if value is None else bool(value))
-    return found
 
 
 def _kept(text: str | None) -> tuple[Any, str]:

@@ -7,7 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from evaluators.streams import Population, draw, draw_history
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -132,6 +135,20 @@ def test_the_referee_that_is_shown_is_a_policy_and_a_callable(adopted, shell):
     assert "stored: policy judged" in shell("lastgood policy add judged.yaml")
     judged = "from my_judges import polite; assert polite({}, 'yes') and not polite({}, 'stupid')"
     shell(f'python -c "{judged}"')
+
+
+def test_the_slices_that_are_shown_are_a_policy(adopted, shell):
+    (adopted / "sliced.yaml").write_text(snippet("slices-policy"))
+    assert "stored: policy sliced" in shell("lastgood policy add sliced.yaml")
+
+
+def test_a_stream_of_runs_is_judged_from_the_checkout(adopted, shell):
+    rng = np.random.default_rng(1)
+    draw_history(rng, Population(), 5_000).to_csv(adopted / "recorded_baseline_runs.csv", index=False)
+    broken = Population(completed=0.4)
+    draw(rng, Population(), broken, 1_500, 0.1).to_csv(adopted / "runs.csv", index=False)
+    (adopted / "judge.py").write_text(snippet("judge"))
+    assert "revert ('completion'," in shell(f"PYTHONPATH={ROOT} python judge.py")
 
 
 def test_the_review_commands_are_those_that_there_are(adopted, shell):

@@ -57,25 +57,27 @@ def cases() -> None:
 
 
 @cases.command("make")
-@click.argument("agent")
-@click.option(
-    "--run", "runs", multiple=True, required=True, metavar="RUN", help="A failing run; may be given again."
-)
-@click.option("--bad", default="", help="Bundle that failed; default: the first run's.")
-@click.option("--good", default="", help="Last known good; default: who serves now.")
-@click.option("--incident", default=None, help="Incident that the cases stand for.")
+@click.argument("what", metavar="INCIDENT|AGENT")
+@click.option("--run", "runs", multiple=True, metavar="RUN", help="A failing run; may be given again.")
+@click.option("--bad", default="", help="Bundle that failed; default: the incident's, or the first run's.")
+@click.option("--good", default="", help="Last known good; default: the incident's, or who serves now.")
 @click.option("--redact", multiple=True, default=("email", "phone", "card"), show_default=True,
               help="email, phone, card, or 'pattern:' and a regular expression.")  # fmt: skip
 @environment_option
 @proof_options
 @replay_options
-def make(agent: str, runs: tuple[str, ...], bad: str, good: str, incident: str | None,
-         redact: tuple[str, ...], environment: str, **given: Any) -> None:  # fmt: skip
-    """Make a case of each failing RUN of AGENT and prove it: it fails on the bad bundle, not on the good."""
+def make(what: str, runs: tuple[str, ...], bad: str, good: str, redact: tuple[str, ...], environment: str,
+         **given: Any) -> None:  # fmt: skip
+    """Make cases of an incident's failing runs, or of single runs of an agent, and prove each.
+
+    A case is admitted where it fails on the bad bundle and passes on the last known good.
+    """
     held = store()
-    wanted = case_making.wanted_of_runs(held, agent, environment, runs, bad=bad, good=good)
-    wanted = replace(_with(wanted, given), incident_id=incident, redact=redact)
-    _tell(case_making.make(held, wanted))
+    if what.startswith("inc_") and not runs:
+        wanted = case_making.wanted_of_incident(held, what, bad=bad, good=good)
+    else:
+        wanted = case_making.wanted_of_named(held, what, environment, runs, bad=bad, good=good)
+    _tell(case_making.make(held, replace(_with(wanted, given), redact=redact)))
 
 
 def _with(wanted: Wanted, given: dict[str, Any]) -> Wanted:

@@ -509,13 +509,11 @@ def test_a_dry_run_says_what_is_due_and_changes_nothing(bad, at_crm):
     before = bad.world.dump()
     said = list(recovery_report.said_before(recovery.dry_run(bad.store, bad.incident.id)))
     assert bad.world.dump() == before
+    why = "nothing is declared that undoes a message: declare `undo` in the tools part"
     assert said == [
         "1 outputs and 0 memory entries to quarantine",
         f"1 refund to undo by {HERE}:refund",
-        (
-            "1 message can't be undone (irreversible): nothing is declared that undoes a message: declare "
-            "`undo` in the tools part"
-        ),
+        f"1 message can't be undone (irreversible): {why}",
     ]
 
 

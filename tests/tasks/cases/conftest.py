@@ -10,7 +10,7 @@ from textwrap import dedent
 
 import pytest
 
-from lastgood import control, registry
+from lastgood import control, incidents, registry
 from lastgood.bundle import Bundle, Part
 from lastgood.errors import LastgoodError, MalformedCall
 from lastgood.store.connection import Store
@@ -67,6 +67,8 @@ AGENT = dedent('''
             if tone == "wrong":
                 run.report(incidents=1)
             run.output = "it is lost" if tone == "wrong" else f"it was {order['state']}"
+            if tone == "flaky":  # as a model's words are
+                run.output += f", {random.random()}"
             return run.output
 
 
@@ -116,6 +118,14 @@ class Shop:
         self.monkeypatch.delenv("LASTGOOD_ENVIRONMENT")
         with self.store.reading() as txn:
             return txn.all("SELECT id FROM run ORDER BY seq DESC LIMIT 1")[0]["id"]
+
+    def incident(self, bad: str, environment: str = "production") -> str:
+        """Open an incident of a bundle; return its id."""
+        opening = incidents.Opening(
+            "support", environment, bad, self.good, 0, "person", "it went wrong", "ann", to_us=1 << 60
+        )
+        with self.store.transaction() as txn:
+            return incidents.open_in(txn, opening)
 
     def calls(self) -> list[str]:
         file = self.folder / "calls.txt"

@@ -23,10 +23,9 @@ def call(shop):
 def made(shop, call):
     """The name of a proven case."""
     shop.bad = shop.register(wrapper="broken")
-    output = call(
-        "cases", "make", "support", "--run", shop.fail(shop.bad), "--incident", "inc_1",
-        "--replay", f"{shop.module}:replay",
-    )  # fmt: skip
+    run = shop.fail(shop.bad)
+    shop.inc = shop.incident(shop.bad)
+    output = call("cases", "make", shop.inc, "--run", run, "--replay", f"{shop.module}:replay")
     assert "admitted (failed 5 and passed 5 of 5 pairs" in output
     return output.split()[1].rstrip(":")
 
@@ -85,8 +84,30 @@ def test_a_case_is_recorded_again_and_rejected(shop, call, made):
     assert "there is no regression case" in call("cases", "run", "support", shop.bad)
 
 
-def test_bisect_names_the_part(call, made):
-    assert call("bisect", "inc_1").splitlines()[-1] == "at fault: tools"
+def test_an_incident_brings_its_groups_bundles_and_the_profiles_replay(shop, call):
+    bad = shop.register(wrapper="broken")
+    for unit in ("u-1", "u-2"):
+        shop.fail(bad, unit)
+    incident = shop.incident(bad, f"on-{bad[:8]}")
+    file = shop.folder / "agent.yaml"
+    file.write_text(f"agent: support\nreplay: {shop.module}:replay\n")
+    call("agent", "set", file)
+    output = call("cases", "make", incident)
+    assert output.count("admitted") == 1  # both runs failed the same way
+    assert output.split()[1].startswith("malformedcall")
+
+
+def test_an_incident_without_failing_runs_says_so(shop, call):
+    incident = shop.incident(shop.register(wrapper="broken"))
+    assert "none of the 0 runs" in call("cases", "make", incident, code=1)
+
+
+def test_an_agents_runs_have_to_be_named(call):
+    assert "give failing runs with --run" in call("cases", "make", "support", code=1)
+
+
+def test_bisect_names_the_part(shop, call, made):
+    assert call("bisect", shop.inc).splitlines()[-1] == "at fault: tools"
     assert json.loads(call("bisect", made, "--json"))["layer"] == "tools"
 
 
