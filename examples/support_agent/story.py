@@ -12,12 +12,12 @@ from pathlib import Path
 
 from config.policy import Policy
 from config.profile import Profile
+from evaluators.watched import Answer
 from examples.support_agent import agent, http, shop
 from examples.support_agent.crm.books import Books
 from examples.support_agent.crm.server import Crm, serving
 from examples.support_agent.tickets import case
 from examples.support_agent.trials import drawn
-from evaluators.watched import Answer
 from lastgood import incident_view, incidents, points, profile
 from lastgood.case_store import State, Stored
 from lastgood.clock import ManualClock, SystemClock
