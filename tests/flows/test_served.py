@@ -246,6 +246,7 @@ driver_timeout: 15 s
 lease: 3 min
 steps: [{share: 20%}]
 guardrails: {validation: {margin: 5 points}}
+preflight: {open_incidents: allow}
 """
 
 
