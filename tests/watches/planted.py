@@ -66,6 +66,8 @@ class Planted:
     bundle: Rates | None = None
     provider: Rates | None = None
     model: str = "m-1"
+    #: minutes between two looks; triggers wait for none
+    pause: float = 1.0
     served: int = 0
     _serving: Serving | None = None
     release_id: str = ""
@@ -123,7 +125,7 @@ class Planted:
                 break
             driving.act(self.store, driver, what)
             if what.waits:
-                self.for_minutes(1.0)
+                self.for_minutes(self.pause)
         return self.state()
 
     def state(self) -> str:
@@ -188,8 +190,9 @@ def bundle_at_fault(world: Planted) -> watching.Glance | None:
 
 def provider_at_fault(world: Planted) -> watching.Glance | None:
     """After a while both bundles fail alike, and go on failing; half of the time the model's name changed."""
+    world.pause = 5.0  # both arms are alike: a trigger reverts, whenever it is looked
     world.start()
-    if world.drive(world.draw.uniform(5, 40)) != "compare":
+    if world.drive(world.draw.uniform(5, 20)) != "compare":
         return None
     world.provider = worse(world.draw, world.base)
     world.model = world.draw.choice(("m-1", "m-2"))
@@ -201,8 +204,9 @@ def provider_at_fault(world: Planted) -> watching.Glance | None:
 
 def provider_healed(world: Planted) -> watching.Glance | None:
     """The same, and the provider is well again when the bundle is left: no cause to praise the revert."""
+    world.pause = 5.0  # both arms are alike: a trigger reverts, whenever it is looked
     world.start()
-    if world.drive(world.draw.uniform(5, 40)) != "compare":
+    if world.drive(world.draw.uniform(5, 20)) != "compare":
         return None
     world.provider = worse(world.draw, world.base)
     if world.drive(600) != "reverted":
