@@ -297,6 +297,11 @@ def wanted_of_incident(store: Store, incident_id: str, *, bad: str = "", good: s
     )  # fmt: skip
 
 
+def allowed(wanted: Wanted, live: frozenset[str], sandbox: frozenset[str], usd: float) -> Wanted:
+    """Return the wish with what its replays may reach and spend."""
+    return replace(wanted, live=live, sandbox=sandbox, usd=usd)
+
+
 def _in_words(run: Failing) -> str:
     """How a run failed, for its name and for people."""
     names = [type(check).__name__ for check in failing.checks_of(run)[0]]

@@ -232,6 +232,12 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
+def joined(parts: Sequence[SuiteReport]) -> SuiteReport:
+    """Return the parts of a suite as one report."""
+    results = sorted((one for part in parts for one in part.results), key=lambda one: one.name)
+    return SuiteReport(parts[0].agent, parts[0].bundle, tuple(results))
+
+
 def refuse_failing(report: SuiteReport, *, required: bool) -> None:
     """Raise `InvalidMove` where a case fails, or none is there and one is required."""
     if required and not report.results:
@@ -252,4 +258,4 @@ def refuse_failing(report: SuiteReport, *, required: bool) -> None:
     raise InvalidMove("\n".join(lines))
 
 
-__all__ = ["Options", "Result", "SuiteReport", "gather", "refuse_failing", "run"]
+__all__ = ["Options", "Result", "SuiteReport", "gather", "joined", "refuse_failing", "run"]
