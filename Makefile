@@ -66,7 +66,7 @@ static: setup  ## Check format, lint, types and layers
 check: static test  ## Check everything: static, then the tests
 
 .PHONY: demo
-demo: setup  ## Two releases on recorded outcomes: one is reverted, one is promoted
+demo: setup  ## A release that is reverted, one that is promoted, and what comes after a revert
 	@$(BIN)/python -m examples.demo
 
 .PHONY: bench

@@ -4,6 +4,7 @@ Everything is real but the socket and the time: the store is a file, the CRM's o
 HTTP, and hours pass as fast as they are computed.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,13 +103,27 @@ class Shop:
         wanted = preflight.Wanted(agent.AGENT, found.bundle.id, policy.name, ENVIRONMENT, "ben")
         return releasing.start(self.store, preflight.check(self.store, wanted))
 
-    def drive(self, release_id: str, policy: Policy, *, most_tickets: int, over_http: bool = False) -> bool:
-        """Drive a release while tickets come in; whether it ended before so many tickets."""
-        driver = driving.begin(self.store, release_id, "the shop")
+    def drive(
+        self,
+        release_id: str,
+        policy: Policy,
+        *,
+        most_tickets: int,
+        over_http: bool = False,
+        said: Callable[[str], None] = lambda _: None,
+    ) -> bool:
+        """Drive a release while tickets come in; whether it ended before so many tickets.
+
+        `said` is told each stage as it begins.
+        """
+        driver, shown = driving.begin(self.store, release_id, "the shop"), ""
         pace, last = policy.look_every // EVERY_US, self.traffic.served + most_tickets
         while driving.read(self.store, release_id)[0]["ended_us"] is None:
             referee.work_quietly(self.store, release_id, seconds=60)
             what = driving.due(self.store, driver)
+            if what.label != shown:
+                said(what.label)
+            shown = what.label
             driving.act(self.store, driver, what)
             if what.waits and self.traffic.served >= last:
                 return False

@@ -7,7 +7,7 @@ shop's own and runs as fast as tickets are served, so that an hour of watching t
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from config.policy import Policy
@@ -18,13 +18,11 @@ from examples.support_agent.crm.books import Books
 from examples.support_agent.crm.server import Crm, serving
 from examples.support_agent.tickets import case
 from examples.support_agent.trials import drawn
-from lastgood import incident_view, incidents, points, profile
+from lastgood import incident_view, incidents, profile
 from lastgood.case_store import State, Stored
-from lastgood.clock import ManualClock, SystemClock
 from lastgood.errors import LastgoodError
 from lastgood.incidents import Incident
 from tasks import case_making, pictures, recovery, recovery_report, watch_report, watching
-from tasks.case_making import Group, Wanted
 
 Say = Callable[[str], None]
 #: tickets of the baseline's history, and most of a release
@@ -43,6 +41,10 @@ class Stage:
     place: Path
     say: Say
 
+    def stage(self, label: str) -> None:
+        """Say which stage a release is at."""
+        self.say(f"      {label}")
+
     def rows(self, query: str, **values: object) -> list[dict[str, object]]:
         """Rows of the store."""
         with self.shop.store.reading() as txn:
@@ -52,10 +54,9 @@ class Stage:
 @contextmanager
 def stage(place: Path, say: Say) -> Iterator[Stage]:
     """A shop with its CRM behind HTTP, the agent's profile set and the good bundle serving."""
-    clock = ManualClock(wall_us=SystemClock().now_us())
-    made = shop.opened(place, seed=11, clock=clock)
+    made = shop.opened(place, seed=11)
     made.books.close()
-    made.books = Books(str(place / "crm.db"), now_us=clock.now_us, deliver_after_s=_OUTBOX_S)
+    made.books = Books(str(place / "crm.db"), now_us=made.clock.now_us, deliver_after_s=_OUTBOX_S)
     told = Profile.load(shop.HERE / "agent.yaml")
     with made.store.transaction() as txn:
         profile.store_body(txn, told.agent, told.to_json(), actor="ana")
@@ -95,7 +96,7 @@ def bad_release(on: Stage) -> Incident:
     """Release the bundle with the malformed wrapper; the incident that its revert opened."""
     on.say("    release 1: its tool wrapper was moved to fields that the CRM does not have")
     release_id = on.shop.release("malformed", on.policy)
-    on.shop.drive(release_id, on.policy, most_tickets=MOST, over_http=True)
+    on.shop.drive(release_id, on.policy, most_tickets=MOST, over_http=True, said=on.stage)
     report(on, release_id, "malformed", "reverted")
     with on.shop.store.reading() as txn:
         (incident,) = incidents.listed(txn, agent.AGENT, shop.ENVIRONMENT)
@@ -119,9 +120,7 @@ def put_back(on: Stage, incident: Incident) -> None:
     """Undo what the bad bundle did in the CRM."""
     done = recovery.recover(on.shop.store, incident.id)
     made = recovery_report.build(on.shop.store, incident.id)
-    on.say(
-        f"    recovery: {done.outputs} outputs and {done.memories} memory entries quarantined; {made.headline}"
-    )
+    on.say(f"    {done.outputs} outputs and {done.memories} memory entries quarantined; {made.headline}")
     for left in made.residue:
         on.say(f"      left over: {left.kind} to {left.target}: {left.why}")
     bad = {str(row["unit"]) for row in on.rows(_TOUCHED, bundle=incident.bad)}
@@ -149,23 +148,18 @@ def watched(on: Stage, incident: Incident) -> None:
 
 def proven(on: Stage, incident: Incident) -> None:
     """Turn the failing runs into regression cases, recorded against a sandbox and proven on both bundles."""
-    with on.shop.store.reading() as txn:
-        seen = incident_view.view(txn, incident)
-        point = points.read(txn, agent.AGENT, shop.ENVIRONMENT)
-    groups = tuple(Group(str(group.signature), tuple(group.runs)) for group in seen.groups)
     with serving(Books()) as sandbox, named(sandbox):
-        for unit in {str(row["unit"]) for row in on.rows(_TOUCHED, bundle=incident.bad)}:
-            on.shop.traffic.load(case(unit))
-        wanted = Wanted(
-            agent.AGENT, shop.ENVIRONMENT, incident.bad, point.baseline, groups, incident.id, incident.culprits,
-            replay="examples.support_agent.replay:replay",
-            sandbox=frozenset({sandbox.url.removeprefix("http://")}),
-        )  # fmt: skip
-        made = case_making.make(on.shop.store, wanted)
+        for row in on.rows(_TOUCHED, bundle=incident.bad):
+            on.shop.traffic.load(case(str(row["unit"])))
+        wanted = case_making.wanted_of_incident(on.shop.store, incident.id)
+        hosts = frozenset({sandbox.url.removeprefix("http://")})
+        made = case_making.make(on.shop.store, replace(wanted, sandbox=hosts))
     for each in made:
         on.say(f"    case {each.draft.case.name}: {_proof(each)}")
     if not any(each.draft.state is State.ADMITTED for each in made):
         raise SystemExit("no case was proven")
+    closed = incidents.close(on.shop.store, incident.id, actor="ana")
+    on.say(f"    {closed.id} is closed: {len(closed.cases)} cases stand for it")
 
 
 def _proof(stored: Stored) -> str:
@@ -173,7 +167,8 @@ def _proof(stored: Stored) -> str:
     if draft.state is not State.ADMITTED:
         return f"candidate; {draft.reason}"
     proof = draft.proof
-    return f"failed {proof['bad_failed']} and passed {proof['good_passed']} of {proof['pairs']} on the two bundles"
+    failed, passed, pairs = proof["bad_failed"], proof["good_passed"], proof["pairs"]
+    return f"failed {failed} of {pairs} times on the bad bundle, passed {passed} of {pairs} on the good one"
 
 
 def refused(on: Stage) -> None:
@@ -194,7 +189,7 @@ def repaired(on: Stage) -> None:
     """Release the repaired bundle."""
     on.say("    release 2: the wrapper is repaired")
     release_id = on.shop.release("repaired", on.policy)
-    on.shop.drive(release_id, on.policy, most_tickets=MOST)
+    on.shop.drive(release_id, on.policy, most_tickets=MOST, said=on.stage)
     report(on, release_id, "repaired", "promoted")
 
 
