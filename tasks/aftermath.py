@@ -12,6 +12,9 @@ from lastgood.store import aftermath
 from lastgood.store.connection import Row, Store, Transaction
 from tasks.recovery_plan import settings_of
 
+#: microseconds after which work that is still due is started again, should its flow have died at once
+_AGAIN_US = 600_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -28,13 +31,15 @@ def due(store: Store) -> list[Due]:
     with store.reading() as txn:
         rows = txn.all(aftermath.DUE_RECOVERIES, now_us=txn.now_us)
         return [
-            Due("recover_data", {"incident": row["id"]}, _told(row)) for row in rows if _by_itself(txn, row)
+            Due("recover_data", {"incident": row["id"]}, _told(row, txn.now_us))
+            for row in rows
+            if _by_itself(txn, row)
         ]
 
 
-def _told(row: Row) -> str:
-    """A late action, or a time that was waited for, makes it other work."""
-    return f"{row['id']} {row['planned']} {row['recovery_until_us']}"
+def _told(row: Row, now_us: int) -> str:
+    """A late action, or a time that was waited for, makes it other work; so do ten minutes that it stays due."""
+    return f"{row['id']} {row['planned']} {row['recovery_until_us']} {now_us // _AGAIN_US}"
 
 
 def _by_itself(txn: Transaction, row: Row) -> bool:
