@@ -33,7 +33,7 @@ class ApprovalSpec(Section):
         "(`lastgood approve-code`).",
     )
     not_author: bool = Field(
-        default=True,
+        default=False,
         title="Not the author",
         description="Neither who wrote the candidate nor who started its release may approve it.",
     )

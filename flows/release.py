@@ -38,6 +38,8 @@ def release(
             due = stages.cap(driver, due)
         elif due.stage is StageName.COMPARE:
             due = stages.compare(driver, due)
+        elif due.stage is StageName.AWAITING:
+            due = stages.await_approval(driver, due)
         elif due.stage is StageName.PROMOTE:
             due = stages.promote(driver, due)
         else:

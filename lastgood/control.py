@@ -9,6 +9,7 @@ from lastgood.errors import InvalidMove, NotFound
 from lastgood.ledger import Entry
 from lastgood.moves import ControlPoint
 from lastgood.release import Terms
+from lastgood.store import approving
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store
 
@@ -44,6 +45,16 @@ def readmit(store: Store, agent: str, environment: str, bundle_id: str, *, actor
             msg = f"b-{bundle_id[:8]} is not quarantined for {agent} in {environment}"
             raise NotFound(msg)
         points.move(txn, point, point, Entry("readmit", actor, f"b-{bundle_id[:8]}: {reason}"))
+
+
+def end_cooldown(store: Store, agent: str, environment: str, *, actor: str, reason: str) -> bool:
+    """Let releases of the agent start again at once; return False where it does not cool down."""
+    with store.transaction(durable=True, first=True, at=(agent, environment)) as txn:
+        point = points.read(txn, agent, environment)
+        ended = txn.run(approving.END_COOLDOWN, agent=agent, environment=environment, now_us=txn.now_us)
+        if ended:
+            points.move(txn, point, point, Entry("cooldown", actor, f"ended early: {reason}"))
+        return ended > 0
 
 
 def kill(store: Store, agent: str, environment: str, *, actor: str, reason: str) -> ControlPoint:

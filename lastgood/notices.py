@@ -20,6 +20,9 @@ _TOLD = {
     "share": ("share", Level.INFORM, "{candidate} serves {share} of the eligible runs"),
     "lapse": ("lapsed", Level.INFORM, "the lease lapsed: {baseline} serves everybody"),
     "ask": ("asking", Level.PAGE, "a person has to decide about {candidate}; {baseline} serves everybody"),
+    "await": ("asking", Level.PAGE, "a person has to approve what comes next; {served}"),
+    "approve": ("approved", Level.INFORM, "a person decided about {candidate}"),
+    "cooldown": ("cleared", Level.INFORM, "the cool-down was ended: a release may start"),
     "promote": ("promoted", Level.INFORM, "{baseline} was promoted ({standing})"),
     "revert": ("reverted", Level.PAGE, "{was} was reverted: {baseline} serves everybody"),
     "rollback": ("reverted", Level.PAGE, "{was} was rolled back: {baseline} serves everybody"),
@@ -71,12 +74,17 @@ def said(was: ControlPoint | None, now: ControlPoint, entry: Entry, seq: int) ->
         "was": _short(left),
         "share": f"{now.share_bp / 100:g}%",
         "standing": now.standing,
+        "served": f"{_short(now.candidate)} serves {now.share_bp / 100:g}%"
+        if now.share_bp
+        else "no run is its",
     }
     lines = [entry.reason or "no reason given", f"by {entry.actor}, at epoch {now.epoch}"]
     if entry.release_id is not None:
         lines.append(f"release {entry.release_id}")
     if kind == "asking":
-        lines.append(f"decide: lastgood promote {now.agent} --vouch -m ..., or lastgood rollback {now.agent}")
+        lines.append(
+            f"decide: lastgood approve {now.agent} -e {now.environment} --decision promote|revert -m ..."
+        )
     return Notice(
         now.agent,
         now.environment,

@@ -21,7 +21,7 @@ ALL = "all"
 _MINUTE = 60_000_000
 
 #: fields of `Terms` that schema 0001 did not know
-_ADDED = ("after_watch", "on_revert", "watch_us")
+_ADDED = ("after_watch", "agent_cooldown_us", "on_revert", "watch_us")
 
 
 def stratum_of(listed: Collection[str], task_type: str | None) -> str:
@@ -65,6 +65,8 @@ class Terms:
     block_time_us: int = 60 * _MINUTE
     #: microseconds that a bundle reverted by hand, lapse or indecision rests
     cooldown_us: int = 60 * _MINUTE
+    #: microseconds after a revert in which no release of the agent may start
+    agent_cooldown_us: int = 0
     #: task types that are compared by themselves; every other one is `other`
     strata: tuple[str, ...] = ()
     caps: Caps = field(default_factory=Caps)

@@ -5,9 +5,10 @@ find the effect done, and the ledger. A driver passes what it `expect`s; a stale
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from lastgood import incidents, moves, points, registry, standing
 from lastgood.errors import InvalidMove, LiveRelease, NotFound, StaleDriver
@@ -37,6 +38,8 @@ class Start:
     actor: str
     approver: str = ""
     note: str = ""
+    #: JSON of the answers to the seven questions, and the share that they allow; empty: not asked
+    readiness: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +85,15 @@ def _live(txn: Transaction, release_id: str, move: str) -> tuple[Row, ControlPoi
 def start(store: Store, start: Start) -> str:
     """Record a release and hold the control point for it; nothing is served differently yet.
 
-    Raises `LiveRelease` naming the live one, `Quarantined`, `InvalidMove` (candidate is the baseline, kill
-    switch on) or `NotFound`.
+    Raises `LiveRelease` naming the live one, `Refused` (the agent cools down), `Quarantined`, `InvalidMove`
+    (candidate is the baseline, kill switch on) or `NotFound`.
     """
     with store.transaction(durable=True, first=True, at=(start.agent, start.environment)) as txn:
         registry.read(txn, start.candidate)
         point = points.read(txn, start.agent, start.environment)
         registry.read(txn, point.baseline)
         refuse_second(txn, start.agent, start.environment)
+        standing.refuse_cooling(txn, start.agent, start.environment)
         standing.refuse_quarantined(txn, start.agent, start.environment, start.candidate)
         release_id = new_id("rel_", txn.now_us)
         claimed = moves.claim(point, release_id=release_id, candidate=start.candidate, terms=start.terms)
@@ -133,6 +137,7 @@ def _insert(txn: Transaction, release_id: str, baseline: str, start: Start) -> N
             "driver_seen_us": txn.now_us,
             "reason": "",
             "culprits": "[]",
+            "readiness": start.readiness or None,
         },
     )
 
@@ -141,6 +146,10 @@ def new_lease(store: Store, now_us: int, lease_us: int) -> Lease:
     """Return a lease of `lease_us` microseconds from now, on both clocks."""
     clock = store.clock
     return Lease(now_us + lease_us, clock.boot_id, clock.boot_us() + lease_us)
+
+
+#: what a move does besides, in its own transaction
+Also: TypeAlias = Callable[[Transaction, Row, ControlPoint], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +194,20 @@ def _enter(txn: Transaction, row: Row, stage: Stage, point: ControlPoint, detail
 
 
 def set_share(
-    store: Store, release_id: str, stage: Stage, *, share_bp: int, lease_us: int, entry: Entry, expect: Expect
+    store: Store,
+    release_id: str,
+    stage: Stage,
+    *,
+    share_bp: int,
+    lease_us: int,
+    entry: Entry,
+    expect: Expect,
+    also: Also | None = None,
 ) -> ControlPoint:
-    """Serve the candidate to `share_bp` basis points under a lease of `lease_us`; once per stage key."""
+    """Serve the candidate to `share_bp` basis points under a lease of `lease_us`; once per stage key.
+
+    `also` is done in the same transaction.
+    """
     with _moving(store, release_id) as txn:
         row, point = _live(txn, release_id, "set the share of")
         if _done(txn, release_id, stage, point, expect):
@@ -196,18 +216,29 @@ def set_share(
         served = moves.share(point, release_id=release_id, share_bp=share_bp, lease=lease)
         point = points.move(txn, point, served, entry, expect)
         _enter(txn, row, stage, point, json.dumps({"share_bp": share_bp, "reason": entry.reason}))
+        if also is not None:
+            also(txn, row, point)
         return point
 
 
 def enter(
-    store: Store, release_id: str, stage: Stage, *, entry: Entry, expect: Expect, detail: str = "{}"
+    store: Store,
+    release_id: str,
+    stage: Stage,
+    *,
+    entry: Entry,
+    expect: Expect,
+    detail: str = "{}",
+    also: Also | None = None,
 ) -> None:
-    """Move a release on without changing who is served; once per stage key."""
+    """Move a release on without changing who is served; once per stage key. `also` is in its transaction."""
     with _moving(store, release_id) as txn:
         row, point = _live(txn, release_id, "move")
         if not _done(txn, release_id, stage, point, expect):
             points.move(txn, point, point, entry, expect)
             _enter(txn, row, stage, point, detail)
+            if also is not None:
+                also(txn, row, point)
 
 
 def renew(

@@ -1,7 +1,8 @@
 """A bundle's standing at a control point: served as last known good, or kept out."""
 
-from lastgood.errors import Quarantined
+from lastgood.errors import Quarantined, Refused
 from lastgood.moves import ControlPoint
+from lastgood.store import approving
 from lastgood.store import statements as sql
 from lastgood.store.connection import Transaction
 
@@ -65,7 +66,10 @@ def keep_out(
     cooling: bool,
     release_id: str | None = None,
 ) -> None:
-    """Keep a bundle out for the terms' cool-down, or until it is re-admitted; a quarantine stands."""
+    """Keep a bundle out for the terms' cool-down, or until it is re-admitted; a quarantine stands.
+
+    The agent itself cools down too, where the terms say so: no release of any bundle starts in that time.
+    """
     txn.run(
         sql.SET_QUARANTINE,
         agent=point.agent,
@@ -76,3 +80,24 @@ def keep_out(
         reason=reason,
         release_id=release_id,
     )
+    if point.terms.agent_cooldown_us:
+        txn.run(
+            approving.SET_COOLDOWN,
+            agent=point.agent,
+            environment=point.environment,
+            until_us=txn.now_us + point.terms.agent_cooldown_us,
+            reason=reason,
+            release_id=release_id,
+        )
+
+
+def refuse_cooling(txn: Transaction, agent: str, environment: str) -> None:
+    """Raise `Refused` while the agent cools down after a revert."""
+    row = txn.one(approving.COOLDOWN, agent=agent, environment=environment, now_us=txn.now_us)
+    if row is not None:
+        minutes = -(-(row["until_us"] - txn.now_us) // 60_000_000)
+        msg = (
+            f"{agent} in {environment} cools down for another {minutes} min ({row['reason']}); wait, or "
+            f"`lastgood cooldown {agent} --end --reason ...`"
+        )
+        raise Refused(msg)

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
-from evaluators.stages import LOOKING, Move, Standing, Transition, next_transition
-from lastgood import points, releasing
+from evaluators.stages import LOOKING, Asked, Move, Standing, Transition, next_transition
+from lastgood import approving, points, releasing
 from lastgood.errors import InvalidMove, StaleDriver, StoreError
 from lastgood.moves import ControlPoint
 from lastgood.points import Expect
@@ -49,7 +49,8 @@ class StageName(StrEnum):
     COMPARE = "compare"  #: look until the gate
     PROMOTE = "promote"
     REVERT = "revert"
-    ASKING = "asking"  #: a person decides; nobody needs to drive
+    AWAITING = "awaiting"  #: a person has to approve what comes next; looks go on
+    ASKING = "asking"  #: undecided at the horizon: a person decides, and nobody needs to drive
     HANDED = "handed"  #: the schedule goes on
     ENDED = "ended"
 
@@ -61,6 +62,14 @@ _STAGES = {
     Move.ARM: StageName.CAP,
     Move.PROMOTE: StageName.PROMOTE,
     Move.REVERT: StageName.REVERT,
+    Move.AWAIT: StageName.AWAITING,
+}
+
+#: the stage of a release that only waits, by its state
+_WAITING = {
+    ReleaseState.OPENED: StageName.AWAITING,
+    ReleaseState.AWAITING: StageName.AWAITING,
+    ReleaseState.ASKING: StageName.ASKING,
 }
 
 
@@ -124,12 +133,12 @@ def due(store: Store, driver: Driver) -> Due:
     if point.driver_term != driver.term:
         raise _taken_over(row, driver)
     rules = Frozen.of(row).rules
-    looking = ReleaseState(row["state"]) in LOOKING
+    looking = ReleaseState(row["state"]) in LOOKING and not _is_at_start(row, point)
     made = _look(store, row) if looking else None
     transition = next_transition(_standing(store, row, point, made), made.verdict if made else None, rules)
     stage = _STAGES.get(transition.move, StageName.COMPARE)
-    if transition.to is ReleaseState.ASKING and transition.move is Move.HOLD:
-        stage = StageName.ASKING
+    if transition.move is Move.HOLD:
+        stage = _WAITING.get(transition.to, stage)
     return Due(stage, transition, Expect(point.epoch, driver.term), made, rules.look_interval_us)
 
 
@@ -140,7 +149,8 @@ def act(store: Store, driver: Driver, what: Due) -> None:
     """
     if what.transition is None or what.expect is None:
         return
-    if what.waits and what.look is None:
+    waits_to_open = what.stage is StageName.AWAITING and not what.transition.share_bp
+    if what.waits and what.look is None and not waits_to_open:
         return  # the look failed: the lease runs out by itself
     if what.transition.move in _ARMED:
         limits.verify(store, driver.release_id)
@@ -306,4 +316,22 @@ def _standing(store: Store, row: Row, point: ControlPoint, made: Look | None) ->
         lease_left_us=_lease_left_us(store, point),
         invalid_us=None if invalid is None else now_us - invalid,
         killed=point.killed,
+        asked=_asked(store, row, now_us),
+        frozen=Frozen.of(row).policy.frozen(now_us),
     )
+
+
+def _is_at_start(row: Row, point: ControlPoint) -> bool:
+    """Whether there is nothing to look at yet: a person has to approve the first share."""
+    return row["state"] == ReleaseState.AWAITING and point.share_bp == 0
+
+
+def _asked(store: Store, row: Row, now_us: int) -> Asked | None:
+    """The question that a release waits with, and its answer."""
+    if row["state"] not in approving.ASKED:
+        return None
+    with store.reading() as txn:
+        found = approving.newest(txn, row["id"])
+    if found is None:  # asked before there were questions: nothing expires
+        return Asked(left_us=1)
+    return Asked(found["expires_us"] - now_us, found["decision"], found["who"], found["reason"])

@@ -1,5 +1,8 @@
 """Limits: the ceilings of a release, seen armed before its comparison begins."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from lastgood import points, releasing, reserving
 from lastgood.caps import Caps
 from lastgood.errors import InvalidMove
@@ -32,18 +35,62 @@ def verify(store: Store, release_id: str) -> tuple[str, ...]:
     return describe(caps, used)
 
 
-def describe(caps: Caps, used: dict[str, float]) -> tuple[str, ...]:
-    """Return one sentence a ceiling: its level and how much of this hour's is taken."""
-    lines = []
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """One hard ceiling, and how much of it is taken."""
+
+    name: str
+    level: float
+    #: taken of this hour; None where each run has it for itself
+    used: float | None
+    #: US dollars, else a count
+    money: bool = False
+
+    @property
+    def left(self) -> float | None:
+        """The free part, 0 to 1; None where each run has it for itself."""
+        if self.used is None:
+            return None
+        return 0.0 if self.level <= 0 else max(0.0, 1.0 - self.used / self.level)
+
+    @property
+    def most(self) -> str:
+        """The level, for people."""
+        return _amount(self.level, money=self.money)
+
+    @property
+    def taken(self) -> str:
+        """What is taken, for people."""
+        return "-" if self.used is None else _amount(self.used, money=self.money)
+
+    @property
+    def said(self) -> str:
+        """The same as a sentence."""
+        if self.used is None:
+            return f"{self.name} at most {self.most}"
+        return f"{self.name} {self.taken} of {self.most} this hour"
+
+
+def _amount(value: float, *, money: bool) -> str:
+    return f"${value:.2f}" if money else f"{value:.0f}"
+
+
+def ceilings(caps: Caps, used: Mapping[str, float]) -> tuple[Ceiling, ...]:
+    """Return every ceiling with what is taken of it; `used` is by the names of `lastgood.reserving`."""
+    found = []
     if caps.spend_usd_per_hour is not None:
-        lines.append(
-            f"spend ${used.get(reserving.SPEND, 0.0):.2f} of ${caps.spend_usd_per_hour:.2f} this hour"
-        )
+        spent = used.get(reserving.SPEND, 0.0)
+        found.append(Ceiling("spend", caps.spend_usd_per_hour, spent, money=True))
     if caps.spend_usd_per_run is not None:
-        lines.append(f"spend of one run at most ${caps.spend_usd_per_run:.2f}")
+        found.append(Ceiling("spend of one run", caps.spend_usd_per_run, None, money=True))
     if caps.runs_per_hour is not None:
-        lines.append(f"candidate runs {used.get(reserving.RUNS, 0.0):.0f} of {caps.runs_per_hour} this hour")
-    lines += [f"{kind} actions at most {most} a run" for kind, most in caps.actions_per_run]
+        found.append(Ceiling("candidate runs", caps.runs_per_hour, used.get(reserving.RUNS, 0.0)))
+    found += [Ceiling(f"{kind} actions of one run", most, None) for kind, most in caps.actions_per_run]
     for kind, most in caps.actions_per_hour:
-        lines.append(f"{kind} actions {used.get(f'action:{kind}', 0.0):.0f} of {most} this hour")
-    return tuple(lines)
+        found.append(Ceiling(f"{kind} actions", most, used.get(f"action:{kind}", 0.0)))
+    return tuple(found)
+
+
+def describe(caps: Caps, used: Mapping[str, float]) -> tuple[str, ...]:
+    """Return one sentence a ceiling: its level and how much of this hour's is taken."""
+    return tuple(each.said for each in ceilings(caps, used))

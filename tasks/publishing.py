@@ -18,7 +18,7 @@ from prefect.exceptions import ObjectNotFound
 
 from lastgood import agent
 from lastgood.store.connection import Row, Store
-from tasks import driving, pictures, report
+from tasks import driving, index, pictures, report
 from tasks.driving import Driver
 from tasks.report import Report
 
@@ -52,9 +52,27 @@ def publish_release(store: Store, release_id: str, *, illustrated: bool) -> Repo
                 figures = f"{made.key}-figures"
                 table = json.dumps(made.table)
                 _put(client, _latest(client, figures), figures, "table", table, made.headline, owner)
+            _put_index(client, store)
     except Exception as error:  # noqa: BLE001  as said above
         log.warning("the report of %s could not be published: %r", release_id, error)
     return made
+
+
+def publish_index(store: Store) -> None:
+    """Bring the table of all live releases up to date; what Prefect can't take is logged."""
+    try:
+        with get_client(sync_client=True) as client:
+            _put_index(client, store)
+    except Exception as error:  # noqa: BLE001  as said above
+        log.warning("the index of live releases could not be published: %r", error)
+
+
+def _put_index(client: SyncPrefectClient, store: Store) -> None:
+    """Nothing is written where it stands there already."""
+    made = index.build(store)
+    last = _latest(client, index.KEY)
+    if last is None or last.data != made.markdown:
+        _put(client, last, index.KEY, "markdown", made.markdown, made.headline, None)
 
 
 def flow_run_of(release: Row) -> UUID | None:
@@ -135,4 +153,4 @@ def _shown(state: State[Any], made: Report, *, ended: bool) -> State[Any] | None
     return State(type=state.type, name=name, message=made.headline)
 
 
-__all__ = ["flow_run_of", "publish", "publish_release", "put_page", "settle"]
+__all__ = ["flow_run_of", "publish", "publish_index", "publish_release", "put_page", "settle"]

@@ -8,12 +8,13 @@ from typing import Any
 
 from evaluators import amounts
 from evaluators.blindness import blind_spots
-from lastgood import points, releasing, reserving
+from evaluators.readiness import ASKED
+from lastgood import releasing, reserving
 from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
-from tasks import limits
-from tasks.comparison import Frozen
+from tasks import ahead, limits
+from tasks.comparison import Frozen, readiness_of
 
 #: newest runs of a release that are looked at for what they report
 _LOOKED_AT = 200
@@ -21,6 +22,8 @@ _NEWEST = """
 SELECT outcome.* FROM run JOIN outcome ON outcome.run_id = run.id WHERE run.release_id = :release_id
 ORDER BY run.seq DESC LIMIT :most
 """
+#: signs of the bar of a ceiling
+_BAR = 10
 #: what each word says to people
 _WORDS = {
     "pass": "pass",
@@ -63,18 +66,23 @@ def build(store: Store, release_id: str, images: Mapping[str, str] | None = None
             _table(rows),
             _pictures(images or {}),
             _unseen(txn, row),
+            _readiness(row),
             _caps(txn, row),
             _timeline(txn, row),
             _next(row, txn),
         ]
-        key = f"release-{release_id.replace('_', '-').lower()}"
         return Report(
-            key,
+            key_of(release_id),
             row["state"].capitalize(),
             _headline(row, verdict),
             "\n\n".join(part for part in sections if part) + "\n",
             rows,
         )
+
+
+def key_of(release_id: str) -> str:
+    """The key of a release's report, as Prefect takes one."""
+    return f"release-{release_id.replace('_', '-').lower()}"
 
 
 def _title(txn: Transaction, row: Row) -> str:
@@ -214,14 +222,38 @@ def escaped(text: str, *, bold: bool = False) -> str:
     return text if bold and text in _WORDS.values() else text.translate(_ENTITIES)
 
 
+def _readiness(row: Row) -> str:
+    """What was known before it started, and the share that it allowed."""
+    found = readiness_of(row)
+    if found is None:
+        return ""
+    lines = ["## Readiness", "", f"{found.said}.", "", "| question | answer | evidence |", "|---|---|---|"]
+    for answer in found.answers:
+        said = f"{answer.evidence} ({answer.way_out})" if answer.way_out else answer.evidence
+        lines.append(f"| {ASKED[answer.question]} | {'yes' if answer.yes else 'no'} | {escaped(said)} |")
+    return "\n".join(lines)
+
+
 def _caps(txn: Transaction, row: Row) -> str:
     used = {
         r["cap"]: r["used"] + r["reserved"]
         for r in txn.all(sql.CAPS_USED, release_id=row["id"])
         if r["window_us"] == reserving.window(txn.now_us)
     }
-    lines = limits.describe(Frozen.of(row).policy.caps(), used)
-    return "## Ceilings\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
+    ceilings = limits.ceilings(Frozen.of(row).policy.caps(), used)
+    if not ceilings:
+        return ""
+    lines = ["## Ceilings", "", "| ceiling | used this hour | at most | headroom |", "|---|---|---|---|"]
+    lines += [f"| {each.name} | {each.taken} | {each.most} | {_bar(each.left)} |" for each in ceilings]
+    return "\n".join(lines)
+
+
+def _bar(left: float | None) -> str:
+    """The free part of a ceiling; a ceiling of each run has none that could be drawn."""
+    if left is None:
+        return "each run for itself"
+    full = round(_BAR * (1.0 - left))
+    return f"{'█' * full}{'░' * (_BAR - full)} {left:.0%} left"
 
 
 def _timeline(txn: Transaction, row: Row) -> str:
@@ -253,15 +285,4 @@ def when(at_us: int) -> str:
 
 
 def _next(row: Row, txn: Transaction) -> str:
-    state = ReleaseState(row["state"])
-    if state is ReleaseState.ASKING:
-        return (
-            f"Next: a person decides: `lastgood promote {row['agent']} --vouch --reason ...` or "
-            f"`lastgood rollback {row['agent']}`."
-        )
-    if state.live:
-        point = points.read(txn, row["agent"], row["environment"])
-        return f"Next: another look; {point.share_bp / 100:g}% of the eligible runs go to the candidate."
-    if state is ReleaseState.REVERTED:
-        return "Next: the baseline serves everybody. Find out why before the next candidate."
-    return "Next: the candidate is the last known good now."
+    return "\n".join(["## What happens next", "", *(f"- {line}" for line in ahead.lines(txn, row, escaped))])

@@ -22,7 +22,7 @@ from prefect.settings import PREFECT_API_URL
 from config.settings import Settings
 from lastgood import agent
 from lastgood.errors import PrefectUnusable
-from tasks import automations, choices, forms, housekeeping, server
+from tasks import automations, choices, forms, housekeeping, notifying, prefect_block, server
 from tasks.forms import TAG
 from tasks.supervising import HOPELESS
 
@@ -67,7 +67,8 @@ def install() -> list[str]:
     """
     offered = choices.read(agent.store())
     with get_client(sync_client=True) as client:
-        made = automations.install(client)
+        lost_after = timedelta(microseconds=Settings.from_environment().lost_after)
+        made = automations.install(client, lost_after)
         forms.refresh(client, offered)
     return [f"automations: {', '.join(made)}"]
 
@@ -88,6 +89,8 @@ def serve(served: Sequence[Served]) -> None:
     stopped = threading.Event()
     keeper = threading.Thread(target=forms.keep_current, args=(agent.store(), stopped), daemon=True)
     keeper.start()
+    sending = (agent.store(), stopped, 5.0, prefect_block.WITH_PREFECT)
+    threading.Thread(target=notifying.keep_sending, args=sending, daemon=True).start()
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     said = [f"serving {', '.join(each.name for each in served)}", *lines, f"the UI is at {found.ui}"]
     print("\n".join(said), flush=True)  # noqa: T201  the command's answer

@@ -14,11 +14,22 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from config.settings import Settings
-from lastgood import agent, releasing
+from lastgood import agent, approving, releasing
 from lastgood.errors import LastgoodError, StaleDriver
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store
-from tasks import checkout, choices, comparison, driving, following, naming, preflight
+from tasks import (
+    approval,
+    checkout,
+    choices,
+    comparison,
+    driving,
+    following,
+    naming,
+    notifying,
+    prefect_block,
+    preflight,
+)
 from tasks.by_hand import REFUSED
 from tasks.driving import ENDED, Driver, Due, StageName
 from tasks.publishing import publish
@@ -72,13 +83,25 @@ def _begun(wanted: preflight.Wanted) -> tuple[Driver, str]:
     store, name = agent.store(), _name()
     mine = _mine(store, wanted)
     if mine is not None and mine["ended_us"] is not None:
-        return Driver(mine["id"], name, term=0), f"{mine['id']} of {wanted.agent} has ended already"
+        said = f"{mine['id']} of {wanted.agent} has ended already{_decided(store, mine)}"
+        return Driver(mine["id"], name, term=0), said
     if mine is not None:
-        reason = "its flow run is tried again"
-        return driving.begin(store, mine["id"], name, reason), f"{mine['id']}: {reason}"
+        reason = "its flow run goes on"
+        return driving.begin(
+            store, mine["id"], name, reason
+        ), f"{mine['id']}: {reason}{_decided(store, mine)}"
     release_id = releasing.start(store, preflight.check(store, replace(wanted, actor=name)))
     said = f"{release_id} of {wanted.agent} is recorded; nothing is served differently yet"
     return driving.begin(store, release_id, name), said
+
+
+def _decided(store: Store, release: Row) -> str:
+    """What a person decided meanwhile: a run that is resumed after that says so."""
+    with store.reading() as txn:
+        asked = approving.newest(txn, release["id"])
+    if asked is None or asked["decision"] not in approving.DECISIONS:
+        return ""
+    return f"; decided already: {asked['decision']} by {asked['who']} ({asked['reason']})"
 
 
 def _mine(store: Store, wanted: preflight.Wanted) -> Row | None:
@@ -166,6 +189,18 @@ def _hands_over(driver: Driver, what: Due) -> bool:
     return long and driving.may_hand_over(agent.store(), driver, settings.look_every)
 
 
+def await_approval(driver: Driver, what: Due) -> Due:
+    """Ask a person, where the policy wants one, or wait for the end of a freeze."""
+    naming.show(what)
+    if not what.waits:
+        return do(driver, what)
+    try:
+        return approval.wait(driver, what)
+    except StaleDriver as error:
+        get_run_logger().info("%s", error)
+        return ENDED
+
+
 def hand_over(driver: Driver, what: Due) -> State[Any]:
     """Leave the release to the schedule, which carries it to its end; returns how the flow ends."""
     try:
@@ -185,6 +220,7 @@ def finish(driver: Driver) -> State[Any]:
     """The last report, what comes after a revert, and how the flow ends."""
     made = publish(driver)
     following.start(agent.store(), driver.release_id)
+    notifying.send_quietly(agent.store(), transports=prefect_block.WITH_PREFECT)
     return Completed(name=made.state, message=made.headline)
 
 
@@ -201,6 +237,7 @@ def _go_on(driver: Driver, what: Due) -> Due:
 
 __all__ = [
     "Begun",
+    "await_approval",
     "begin",
     "canary",
     "cap",

@@ -24,6 +24,8 @@ _OWN = {
     "stop": ("control", "stop"),
     "rotate-key": ("control", "rotate_key"),
     "promote": ("control", "promote"),
+    "approve-code": ("approvals", "approve_code"),
+    "cooldown": ("approvals", "cooldown"),
     "readmit": ("control", "readmit"),
     "status": ("show", "status"),
     "run": ("show", "run"),
@@ -31,6 +33,7 @@ _OWN = {
     "token": ("tokens", "token"),
     "serve": ("serve", "serve"),
     "incident": ("incidents", "incident"),
+    "quarantine": ("quarantine", "quarantine"),
 }
 
 

@@ -2,7 +2,7 @@
 
 import click
 
-from lastgood import control, identity, points, registry, releasing
+from lastgood import approving, control, identity, points, registry, releasing
 from lastgood.cli.common import actor_option, environment_option, percent, reason_option, short, store
 from lastgood.errors import NotFound
 from lastgood.moves import ControlPoint
@@ -138,6 +138,8 @@ def promote(agent: str, environment: str, actor: str, reason: str, *, vouch: boo
     if release_id is None:
         msg = f"{agent} in {environment} has no live release to promote"
         raise NotFound(msg)
+    with held.reading() as txn:
+        approving.refuse_vouching(txn, releasing.read(txn, release_id))
     ending = Ending(actor, reason, by="hand")
     _say(releasing.promote(held, release_id, proven=False, ending=ending, expect=None), "promoted")
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import click
 
-from lastgood import ledger, outbox, points, recorder, registry
+from lastgood import approving, freezing, ledger, outbox, points, recorder, registry
 from lastgood.cli.common import environment_option, percent, short, store, table, when
 from lastgood.errors import LastgoodError
 from lastgood.moves import ControlPoint
+from lastgood.store import approving as sql_of
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store, Transaction
 
@@ -62,8 +63,12 @@ def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]
     people = outbox.standing(txn, point.agent, point.environment)
     if people:
         facts["notices"] = _untold(people)
+    cooling = txn.one(sql_of.COOLDOWN, **key, now_us=txn.now_us)
+    if cooling is not None:
+        facts["cool_down"] = f"until {when(cooling['until_us'])}: {cooling['reason']}"
     if point.release_id is None:
         return {**facts, "release": "none"}
+    facts |= _held(txn, point)
     release = txn.one(sql.RELEASE, id=point.release_id)
     clock = held.clock
     left = point.lease.left_us(now_us=txn.now_us, boot_id=clock.boot_id, boot_us=clock.boot_us())
@@ -75,6 +80,25 @@ def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]
         + ("" if left > 0 or not point.share_bp else " (lapsed: not served)"),
         "lease": f"{left / 1_000_000:.0f} s left" if left > 0 else "lapsed: the baseline serves",
     }
+
+
+def _held(txn: Transaction, point: ControlPoint) -> dict[str, str]:
+    """What holds the live release: a person who is asked, a freeze."""
+    found = {}
+    release = txn.one(sql.RELEASE, id=point.release_id)
+    frozen = (
+        None
+        if release is None
+        else freezing.frozen(json.loads(release["policy"]).get("freeze") or (), txn.now_us)
+    )
+    if frozen is not None:
+        found["freeze"] = frozen[1]
+    asked = approving.open_question(txn, point.agent, point.environment)
+    if asked is not None:
+        found["asked"] = (
+            f"{asked['what']}, until {when(asked['expires_us'])}: `lastgood approve {point.agent}`"
+        )
+    return found
 
 
 #: what each state of a delivery says to people

@@ -8,7 +8,7 @@ from lastgood.errors import InvalidPolicy
 
 TEXT = """
 name: careful
-approval: {before: [start, promote], level: verified, not_author: false, expires: 2 h}
+approval: {before: [start, promote], level: verified, not_author: true, expires: 2 h}
 freeze:
   - {days: [sun, sat], zone: Europe/Berlin}
   - {from: "22:00", to: "06:00"}

@@ -131,7 +131,7 @@ def test_a_waiting_approval_pages(desk):
     point = desk.point
     found = notices.said(point, point, Entry("ask", "d", "undecided", "rel_1"), 7)
     assert (found.kind, found.level, found.key) == ("asking", "page", "support/production/7")
-    assert "lastgood rollback support" in found.text
+    assert "lastgood approve support -e production --decision" in found.text
 
 
 def test_a_trigger_in_an_agent_tells_people(lab):

@@ -40,7 +40,7 @@ def test_each_ceiling_is_told_with_its_headroom(world):
         "spend $0.00 of $5.00 this hour",
         "spend of one run at most $0.50",
         "candidate runs 0 of 9 this hour",
-        "message actions at most 3 a run",
+        "message actions of one run at most 3",
         "message actions 0 of 20 this hour",
     )
 

@@ -3,6 +3,7 @@
 import json
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +28,10 @@ def test_a_live_release_says_what_is_known_and_who_drives_it(world):
     world.drive(release_id, looks=10, runs=10)
     made = report.build(world.store, release_id)
     assert re.fullmatch(r"COMPARE: \d+ candidate runs, the evidence says hold; driven by me", made.headline)
-    assert "Next: another look; 20% of the eligible runs go to the candidate." in made.markdown
+    assert (
+        "- Another look; 20% of the eligible runs go to the candidate (step 1 of 2, then 50%).\n"
+        in made.markdown
+    )
 
 
 def test_an_ended_release_says_why(world):
@@ -95,15 +99,47 @@ def test_a_schedule_that_drives_for_days_is_listed_once(world):
 
 def test_the_ceilings_are_listed(world):
     release_id = world.start("{name: small, guardrails: {completion: {margin: 15 points}}}")
-    assert "- candidate runs 0 of 500 this hour\n" in report.build(world.store, release_id).markdown
-
-
-def test_a_release_that_asks_names_both_ways_out(world):
-    release_id = world.start()
-    with world.store.transaction() as txn:
-        txn.run("UPDATE release SET state = 'asking'")
     text = report.build(world.store, release_id).markdown
-    assert "`lastgood promote support --vouch --reason ...` or `lastgood rollback support`" in text
+    assert "| candidate runs | 0 | 500 | ░░░░░░░░░░ 100% left |\n" in text
+    assert "| spend of one run | - | $0.50 | each run for itself |\n" in text
+
+
+@pytest.mark.parametrize(("used", "bar"), [(350, "███████░░░ 30% left"), (500, "██████████ 0% left")])
+def test_the_headroom_of_a_ceiling_is_drawn(world, used, bar):
+    from lastgood import reserving
+
+    release_id = world.start("{name: small, guardrails: {completion: {margin: 15 points}}}")
+    with world.store.transaction() as txn:
+        values = {"release_id": release_id, "cap": reserving.RUNS, "used": used - 10, "reserved": 10}
+        txn.insert("cap_use", {**values, "window_us": reserving.window(txn.now_us)})
+    text = report.build(world.store, release_id).markdown
+    assert f"| candidate runs | {used} | 500 | {bar} |\n" in text
+
+
+def test_what_is_next_for_a_live_release_is_its_step_and_the_one_after(world):
+    release_id = world.start()
+    driver = driving.begin(world.store, release_id, "me")
+    world.step(driver)
+    text = report.build(world.store, release_id).markdown
+    assert "- Another look; 20% of the eligible runs go to the candidate (step 1 of 2, then 50%).\n" in text
+
+
+def test_after_a_revert_the_report_says_what_is_kept_out_and_what_was_opened(world):
+    release_id = world.start()
+    releasing.revert(world.store, release_id, Ending("driver", "worse", by="evidence"))
+    text = report.build(world.store, release_id).markdown
+    short = f"b-{world.candidate[:8]}"
+    assert f"- {short} is quarantined: after a review `lastgood readmit support {short} --reason ...`" in text
+    assert "is open: recovery due, watch due" in text
+    assert text.index("## What happens next") > text.index("## Every switch")
+
+
+def test_a_kill_switch_stands_in_what_happens_next(world):
+    release_id = world.start()
+    control.kill(world.store, "support", "production", actor="ann", reason="drill")
+    assert (
+        "- the kill switch is on: `lastgood clear support`" in report.build(world.store, release_id).markdown
+    )
 
 
 def test_what_people_write_is_data(world):

@@ -1,0 +1,79 @@
+"""The index: every live release in one table, with a link to each report."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from lastgood import points
+from lastgood.errors import LastgoodError
+from lastgood.store import statements as sql
+from lastgood.store.connection import Row, Store, Transaction
+from tasks import ahead
+from tasks.report import escaped, key_of
+
+#: the artifact's key: it stays for good
+KEY = "lastgood-releases"
+_COLUMNS = ("agent", "environment", "candidate", "stage", "share", "looks", "verdict", "next")
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """All live releases, for people and for machines."""
+
+    headline: str
+    markdown: str
+    #: one row a release
+    table: list[dict[str, Any]]
+
+
+def build(store: Store) -> Index:
+    """Read the live releases, oldest first; one whose rows a hand damaged is listed with what is wrong."""
+    with store.reading() as txn:
+        found = [_row(txn, row) for row in txn.all(sql.LIVE_RELEASES)]
+    count = len(found)
+    headline = "no live release" if not count else f"{count} live release{'s' if count > 1 else ''}"
+    return Index(headline, _markdown(headline, found), found)
+
+
+def _row(txn: Transaction, row: Row) -> dict[str, Any]:
+    common = {
+        "agent": row["agent"],
+        "environment": row["environment"],
+        "candidate": f"b-{row['candidate'][:8]}",
+        "stage": row["state"],
+        "release": row["id"],
+        "report": key_of(row["id"]),
+    }
+    try:
+        look = txn.one(sql.LAST_LOOK, release_id=row["id"])
+        point = points.read(txn, row["agent"], row["environment"])
+        return {
+            **common,
+            "share": f"{point.share_bp / 100:g}%",
+            "looks": 0 if look is None else look["seq"],
+            "verdict": "no look yet" if look is None else json.loads(look["verdict"])["decision"],
+            "next": ahead.lines(txn, row)[0],
+        }
+    except LastgoodError as error:
+        return {**common, "share": "?", "looks": 0, "verdict": "?", "next": str(error)}
+
+
+def _markdown(headline: str, found: list[dict[str, Any]]) -> str:
+    if not found:
+        return f"# Releases\n\n**{headline}**\n"
+    lines = [
+        "# Releases",
+        "",
+        f"**{headline}**",
+        "",
+        f"| {' | '.join(_COLUMNS)} | report |",
+        "|" + "---|" * (len(_COLUMNS) + 1),
+    ]
+    for each in found:
+        cells = [escaped(str(each[name]).replace("**", "").replace("`", "")) for name in _COLUMNS]
+        # the same path in both UIs, whichever base they are served under
+        lines.append(f"| {' | '.join(cells)} | [{each['release']}](../key/{each['report']}) |")
+    return "\n".join(lines) + "\n"
+
+
+__all__ = ["KEY", "Index", "build"]
