@@ -134,7 +134,7 @@ def beside_peers(store: Store, agents: list[str], rounds: int, verified: int) ->
     shares = {"route": sum(route(f"u{n}").arm == "candidate" for n in range(verified)) / verified}
     for name, decide in decides.items():
         shares[name] = sum(bool(decide(agents[0], f"u{n}")) for n in range(verified)) / verified
-    units = UNITS[:500]
+    units = UNITS * 2
     works: dict[str, Callable[[], object]] = {"route": each(route, units)}
     for name, decide in decides.items():
         works[name] = each(lambda unit, decide=decide: decide(agents[0], unit), units)

@@ -16,6 +16,8 @@ import pytest
 
 pytestmark = pytest.mark.prefect
 
+#: seconds that a loaded machine may take; what is waited for comes within a few
+PATIENCE = 300
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
@@ -54,7 +56,7 @@ def place(tmp_path_factory, clean_environment, background):
         place.run("python agent_example.py 1200")
         agent = ["bash", "-c", f"cd {folder} && exec python agent_example.py 100000"]
         with background(agent, folder / "agent.log", environment):
-            assert wait_for(lambda: "the UI is at" in place.logs("up"), 120), place.logs()
+            assert wait_for(lambda: "the UI is at" in place.logs("up"), PATIENCE), place.logs()
             yield place
 
 
@@ -84,13 +86,13 @@ class Place:
 
     def start(self, deployment, **parameters):
         """Start a flow run of a deployment; return its id."""
-        found = wait_for(lambda: self._deployment(deployment), 60)
+        found = wait_for(lambda: self._deployment(deployment), PATIENCE)
         assert found, self.logs()
         return self.ask("POST", f"/deployments/{found}/create_flow_run", {"parameters": parameters})["id"]
 
     def ask(self, method, path, body=None):
         """Call the API; its SQLite answers 503 for a moment when it is busy."""
-        answer = wait_for(lambda: self._answer(method, path, body), 60)
+        answer = wait_for(lambda: self._answer(method, path, body), PATIENCE)
         assert answer, self.logs()
         return answer.json()
 
@@ -102,7 +104,7 @@ class Place:
         answer = self.api.get(f"/deployments/name/{name}")
         return answer.json()["id"] if answer.status_code == 200 else None
 
-    def ended(self, flow_run, seconds=90):
+    def ended(self, flow_run, seconds=PATIENCE):
         """Wait for a flow run's last state."""
 
         def look():
@@ -143,13 +145,13 @@ class Place:
             "related": list(related),
             "payload": payload,
         }
-        assert wait_for(lambda: self.api.post("/events", json=[told]).is_success, 60), self.logs()
+        assert wait_for(lambda: self.api.post("/events", json=[told]).is_success, PATIENCE), self.logs()
 
     def refused(self, deployment, **parameters):
         """What the API says to a start that it refuses."""
         body = {"parameters": parameters}
         path = f"/deployments/{self._deployment(deployment)}/create_flow_run"
-        answer = wait_for(lambda: (a := self.api.post(path, json=body)).status_code == 409 and a, 60)
+        answer = wait_for(lambda: (a := self.api.post(path, json=body)).status_code == 409 and a, PATIENCE)
         assert answer, self.logs()
         return answer.json()["detail"]
 
@@ -157,7 +159,7 @@ class Place:
 @pytest.fixture(scope="module")
 def silent(place):
     """A run of ours that claims to be at work and gave one sign of life: process and runner are gone."""
-    found = wait_for(lambda: place._deployment("plan/plan"), 60)
+    found = wait_for(lambda: place._deployment("plan/plan"), PATIENCE)
     body = {"parameters": {"agent": "support"}, "state": {"type": "RUNNING", "name": "Running"}}
     run = place.ask("POST", f"/deployments/{found}/create_flow_run", body)
     related = [
@@ -185,12 +187,13 @@ def test_a_release_started_over_the_api_reverts_a_worse_candidate(place):
     state = place.ended(flow_run)
     assert (state["type"], state["name"]) == ("COMPLETED", "Reverted"), place.logs()
     assert "validation is worse" in state["message"]
-    names = wait_for(lambda: (found := place.task_runs(flow_run))[-1:] == ["revert"] and found, 30)
+    names = wait_for(lambda: (found := place.task_runs(flow_run))[-1:] == ["revert"] and found, PATIENCE)
     assert names, place.task_runs(flow_run)
     assert [name.split()[0] for name in names[:3]] == ["preflight", "canary", "cap"]
     artifacts = place.ask("POST", "/artifacts/latest/filter", {})
-    report = next(found for found in artifacts if found["type"] == "markdown")
-    assert report["key"].startswith("release-rel-")
+    started = re.search(r"rel_\w+", place.run("lastgood release status support | grep rel_"))[0]
+    key = f"release-{started.replace('_', '-').lower()}"
+    report = next(found for found in artifacts if found["key"] == key)
     assert "REVERTED: validation is worse" in report["data"]
     assert report["flow_run_id"] == flow_run
     run = place.ask("GET", f"/flow_runs/{flow_run}")
@@ -199,7 +202,9 @@ def test_a_release_started_over_the_api_reverts_a_worse_candidate(place):
 
 
 def test_a_revert_is_followed_up_by_the_automation(place):
-    found = wait_for(lambda: [run for run in place.runs("follow-up") if run["state_type"] == "COMPLETED"], 60)
+    found = wait_for(
+        lambda: [run for run in place.runs("follow-up") if run["state_type"] == "COMPLETED"], PATIENCE
+    )
     assert found, place.logs()
     assert found[-1]["parameters"] == {"agent": "support", "environment": "production"}
     assert found[-1]["created_by"]["type"] == "AUTOMATION"
@@ -246,6 +251,7 @@ driver_timeout: 15 s
 lease: 3 min
 steps: [{share: 20%}]
 guardrails: {validation: {margin: 5 points}}
+preflight: {open_incidents: allow}
 """
 
 
@@ -256,10 +262,10 @@ def test_a_flow_killed_with_nine_is_finished_by_the_schedule(place):
     prompt.write_text(prompt.read_text().replace("from the documents only", "from memory, kindly"))
     worse = place.register()
     flow_run = place.start("release/release", agent="support", candidate=worse, policy="slow")
-    assert wait_for(lambda: "(compare)" in place.run("lastgood status support"), 60), place.logs()
+    assert wait_for(lambda: "(compare)" in place.run("lastgood status support"), PATIENCE), place.logs()
     killed = kill_flow_process(flow_run)
     assert killed, "the flow run's process was not found"
-    ended = wait_for(lambda: place.run("lastgood release status support").startswith("REVERTED"), 180)
+    ended = wait_for(lambda: place.run("lastgood release status support").startswith("REVERTED"), PATIENCE)
     assert ended, place.run("lastgood status support") + place.logs()
     assert "sound" in place.run("lastgood status support")
     report = place.run("lastgood release status support --markdown")
@@ -291,7 +297,7 @@ def test_a_serving_process_that_is_killed_is_started_again(place):
     before = serving(place)
     assert len(before) == 1, place.logs()
     os.kill(before[0], signal.SIGKILL)
-    assert wait_for(lambda: serving(place) not in ([], before), 60), place.logs()
+    assert wait_for(lambda: serving(place) not in ([], before), PATIENCE), place.logs()
     assert "serving ended (signal SIGKILL); it starts again in 1 s" in place.logs("up")
 
 
@@ -302,7 +308,7 @@ def serving(place):
 
 
 def test_a_run_whose_process_vanished_is_marked_as_crashed_and_the_evaluation_looks_at_once(place, silent):
-    assert wait_for(lambda: place.ask("GET", f"/flow_runs/{silent}")["state_type"] == "CRASHED", 120)
+    assert wait_for(lambda: place.ask("GET", f"/flow_runs/{silent}")["state_type"] == "CRASHED", PATIENCE)
     message = place.ask("GET", f"/flow_runs/{silent}")["state"]["message"]
     assert message == "no sign of life for 45 s: its process is gone"
 
@@ -310,7 +316,7 @@ def test_a_run_whose_process_vanished_is_marked_as_crashed_and_the_evaluation_lo
         made = [run["created_by"] or {} for run in place.runs("evaluate-canaries")]
         return any(each.get("type") == "AUTOMATION" for each in made)
 
-    assert wait_for(started, 60), place.logs()
+    assert wait_for(started, PATIENCE), place.logs()
 
 
 def test_an_action_that_fails_is_told(place):
@@ -318,7 +324,9 @@ def test_an_action_that_fails_is_told(place):
     place.emit(
         "lastgood.release.reverted", "lastgood.release.rel_x", agent="support", environment="production"
     )
-    told = wait_for(lambda: [run for run in place.runs("inform") if run["state_type"] == "COMPLETED"], 60)
+    told = wait_for(
+        lambda: [run for run in place.runs("inform") if run["state_type"] == "COMPLETED"], PATIENCE
+    )
     assert told, place.logs()
     assert told[0]["parameters"]["about"] == "lastgood: trigger fired"
     assert told[0]["state"]["message"].startswith("lastgood: trigger fired: ")
