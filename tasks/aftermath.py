@@ -39,7 +39,7 @@ def due(store: Store) -> list[Due]:
 
 
 def _told(row: Row, now_us: int) -> str:
-    """A late action or a time that was waited for makes it other work, and so do ten minutes."""
+    """A late action, or a time that was waited for, makes it other work; so do ten minutes of staying due."""
     return f"{row['id']} {row['planned']} {row['recovery_until_us']} {now_us // _AGAIN_US}"
 
 
