@@ -118,7 +118,7 @@ def bytes_of(body: Mapping[str, Any] | None) -> bytes:
         return json.dumps(body["json"], ensure_ascii=False).encode()
     if "form" in body:
         return urlencode([(name, value) for name, value in body["form"]]).encode()
-    return str(body["text"]).encode() if "text" in body else base64.b64decode(body["base64"])
+    return str(body["text"]).encode() if "text" in body else base64.b64decode(body["base64"], validate=True)
 
 
 def _redacted_url(url: str, rules: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ with `answer(...)` in its own process.
 """
 
 import asyncio
+import contextvars
 import hashlib
 import importlib
 import inspect
@@ -124,8 +125,11 @@ class LocalReplay:
         """Replay one input in a thread of its own; one that hangs is left behind, in its rehearsal."""
         held = Rehearsal(self.agent, bundle, fixtures, means.access, means.purse)
         done: list[Played] = []
+        here = contextvars.copy_context()  # what the caller set for its agent holds for the replay too
         thread = threading.Thread(
-            target=lambda: done.append(_rehearsed(held, self.function, inputs)), daemon=True, name="replay"
+            target=lambda: done.append(here.run(_rehearsed, held, self.function, inputs)),
+            daemon=True,
+            name="replay",
         )
         began = time.monotonic()
         thread.start()

@@ -10,11 +10,13 @@ from lastgood.bundle import Bundle
 from lastgood.case_store import Draft, State, Stored
 from lastgood.cases import Case
 from lastgood.errors import InvalidInput
-from lastgood.fixtures import Fixtures
+from lastgood.fixtures import Fixture, Fixtures, ToolFixture
 from lastgood.records import redact, scrubber
 from lastgood.rehearsal import Access, Purse
 from lastgood.replaying import Means, Replay, load
 from lastgood.store.connection import Store
+from lastgood.tool import manifest_of
+from lastgood.tool_schema import misfit
 from tasks import failing, proving
 from tasks.failing import Failing
 
@@ -173,8 +175,21 @@ def _case(shop: Workshop, group: Group, run: Failing) -> Case:
         inputs=redact(run.given, rules),
         checks=checks,
         expected=redact(expected, rules),
-        fixtures=Fixtures(run.recorded, rules).redacted(),
+        fixtures=Fixtures(_usable(shop.good, run.recorded), rules).redacted(),
         told={name: value for name, value in told.items() if value is not None},
+    )
+
+
+def _usable(good: Bundle, recorded: Sequence[Fixture]) -> tuple[Fixture, ...]:
+    """The recorded answers that the good bundle's manifest takes: another one is the bad wrapper's doing."""
+    tools = manifest_of(good.tools).tools
+    return tuple(
+        each
+        for each in recorded
+        if not isinstance(each, ToolFixture)
+        or (tool := tools.get(each.tool)) is None
+        or tool.output is None
+        or misfit(tool.output, each.result) is None
     )
 
 
@@ -280,6 +295,11 @@ def wanted_of_incident(store: Store, incident_id: str, *, bad: str = "", good: s
         incident.agent, incident.environment, bad or incident.bad, good or incident.good or "", groups,
         incident.id, incident.culprits, replay,
     )  # fmt: skip
+
+
+def allowed(wanted: Wanted, live: frozenset[str], sandbox: frozenset[str], usd: float) -> Wanted:
+    """Return the wish with what its replays may reach and spend."""
+    return replace(wanted, live=live, sandbox=sandbox, usd=usd)
 
 
 def _in_words(run: Failing) -> str:

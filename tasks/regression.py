@@ -183,6 +183,7 @@ def _command(folder: Path, report: Path, record: BundleRecord, replay: str, opti
     usd = options.usd / options.workers
     command = [
         sys.executable, "-m", "pytest", "-q", "-c", str(folder / "pytest.ini"), "--rootdir", str(folder),
+        "--noconftest",  # nor code: a conftest.py that is about here may change the environment
         "-p", "no:cacheprovider", "-p", "lastgood.pytest_plugin", "--lastgood-cases", str(folder / "cases"),
         "--lastgood-bundle", record.bundle.id, "--lastgood-report", str(report),
         "--lastgood-timeout", str(options.timeout_s), "--lastgood-usd", str(usd),
@@ -231,6 +232,12 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
+def joined(parts: Sequence[SuiteReport]) -> SuiteReport:
+    """Return the parts of a suite as one report."""
+    results = sorted((one for part in parts for one in part.results), key=lambda one: one.name)
+    return SuiteReport(parts[0].agent, parts[0].bundle, tuple(results))
+
+
 def refuse_failing(report: SuiteReport, *, required: bool) -> None:
     """Raise `InvalidMove` where a case fails, or none is there and one is required."""
     if required and not report.results:
@@ -251,4 +258,4 @@ def refuse_failing(report: SuiteReport, *, required: bool) -> None:
     raise InvalidMove("\n".join(lines))
 
 
-__all__ = ["Options", "Result", "SuiteReport", "gather", "refuse_failing", "run"]
+__all__ = ["Options", "Result", "SuiteReport", "gather", "joined", "refuse_failing", "run"]

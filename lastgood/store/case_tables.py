@@ -33,3 +33,13 @@ class RegressionCaseRow(SQLModel, table=True):
     review_note: str = Field(sa_column=Column(Text, nullable=False))
     created_us: int = Field(sa_column=Column(BIG, nullable=False))
     reviewed_us: int | None = Field(default=None, sa_column=Column(BIG, nullable=True))
+
+
+class SuitePartRow(SQLModel, table=True):
+    """The report of one part of a suite that is spread over workers."""
+
+    __tablename__ = "suite_part"
+    suite_id: str = Field(primary_key=True)
+    part: int = Field(primary_key=True)
+    report: str = Field(sa_column=Column(Text, nullable=False))  #: JSON
+    at_us: int = Field(sa_column=Column(BIG, nullable=False))

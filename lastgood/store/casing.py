@@ -21,3 +21,11 @@ UPDATE regression_case SET review = :review, reviewer = :reviewer, review_note =
   reviewed_us = :now_us
 WHERE id = :id AND digest = :digest
 """
+
+# -- suites that are spread over workers
+SET_PART = """
+INSERT INTO suite_part (suite_id, part, report, at_us) VALUES (:suite_id, :part, :report, :at_us)
+ON CONFLICT (suite_id, part) DO UPDATE SET report = excluded.report, at_us = excluded.at_us
+"""
+PARTS = "SELECT part, report FROM suite_part WHERE suite_id = :suite_id ORDER BY part"
+DROP_PARTS = "DELETE FROM suite_part WHERE suite_id = :suite_id"
