@@ -145,7 +145,7 @@ def _undo(facts: _Facts) -> Answer:
 
 
 def _lacks(tool: Tool, handlers: Handlers) -> str:
-    """What keeps a tool's actions from being undone, as a recovery would find it; empty where nothing does."""
+    """What keeps a tool's actions from being undone, as a recovery finds it; empty where nothing does."""
     declared = {"tool": tool.undo} if isinstance(tool.undo, str) else tool.undo or {}
     handler, _, why = handlers.find({"kind": tool.kind}, declared)
     return "" if handler is not None else f"{tool.kind}: {why}"
