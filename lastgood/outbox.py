@@ -24,6 +24,7 @@ _S = 1_000_000
 CLAIM_US = 120 * _S
 #: microseconds before the second try, and the most between two tries: each waits twice as long as the last
 FIRST_WAIT_US, LONGEST_WAIT_US = 15 * _S, 3_600 * _S
+_UNTOLD = "nobody is told, no route of %s takes it: %s"
 #: new notices of one control point that one transaction routes
 _MOST = 200
 
@@ -66,7 +67,9 @@ def _route_place(store: Store, agent: str, environment: str) -> int:
                 _deliver(txn, row, route)
             txn.run(telling.ROUTED, id=row["id"], state="routed" if taking else "unrouted")
             if not taking:
-                log.warning("nobody is told, no route of %s takes it: %s", agent, row["title"])
+                # a team that named no route at all knows; `lastgood status` says it too
+                loud = bool(routes) and row["level"] == Level.PAGE
+                log.log(logging.WARNING if loud else logging.INFO, _UNTOLD, agent, row["title"])
     return len(rows)
 
 

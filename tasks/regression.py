@@ -182,9 +182,9 @@ def _pytest(
 def _command(folder: Path, report: Path, record: BundleRecord, replay: str, options: Options) -> list[str]:
     usd = options.usd / options.workers
     command = [
-        # the folder is named, or pytest would load the conftest.py of tests that are about here
         sys.executable, "-m", "pytest", str(folder / "cases"), "-q",
         "-c", str(folder / "pytest.ini"), "--rootdir", str(folder),
+        "--noconftest",  # nor code: a conftest.py that is about here may change the environment
         "-p", "no:cacheprovider", "-p", "lastgood.pytest_plugin", "--lastgood-cases", str(folder / "cases"),
         "--lastgood-bundle", record.bundle.id, "--lastgood-report", str(report),
         "--lastgood-timeout", str(options.timeout_s), "--lastgood-usd", str(usd),

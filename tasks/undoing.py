@@ -4,6 +4,7 @@ A handler is a function (`package.module:function`) or a URL. It is called at le
 same key, and makes the effect happen once itself. What it answers decides: done, try again, or left over.
 """
 
+import contextvars
 import importlib
 import json
 import threading
@@ -157,7 +158,9 @@ class Caller:
             except Exception as error:  # noqa: BLE001  as above
                 found.append(judged(error))
 
-        thread = threading.Thread(target=run, name=f"lastgood-undo-{undo.action_id}", daemon=True)
+        here = contextvars.copy_context()  # a client that the caller replaced is replaced there too
+        name = f"lastgood-undo-{undo.action_id}"
+        thread = threading.Thread(target=here.run, args=(run,), name=name, daemon=True)
         thread.start()
         thread.join(self.timeout_s)
         return found[0] if found else Answer(Ended.AGAIN, f"no answer within {self.timeout_s:g} s")

@@ -158,14 +158,14 @@ def test_the_review_commands_are_those_that_there_are(adopted, shell):
 
 
 @pytest.mark.prefect
-def test_the_demo_reverts_one_release_and_promotes_the_other(tmp_path, clean_environment):
+def test_the_demo_reverts_promotes_and_puts_right_what_a_bad_release_did(tmp_path, clean_environment):
     made = subprocess.run(
         [sys.executable, "-m", "examples.demo", str(tmp_path / "demo")],
         cwd=ROOT,
         env=clean_environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert made.returncode == 0, made.stdout + made.stderr
@@ -175,3 +175,11 @@ def test_the_demo_reverts_one_release_and_promotes_the_other(tmp_path, clean_env
         "report-coder.md",
         "report-fixer.md",
     }
+    told = made.stdout.partition("3. support")[2]
+    for step in (
+        "REVERTED: completion is worse", "quarantined; recovery of", "0 with a wrong address left",
+        "watch: FIXED", "on the bad bundle, passed", "cases stand for it", "the same bundle is refused",
+        "another try with the same fault is refused", "PROMOTED: every guardrail is proven",
+    ):  # fmt: skip
+        assert step in told
+        told = told.partition(step)[2]

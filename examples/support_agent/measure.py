@@ -133,7 +133,7 @@ def main(releases: int, better: int, again: int, replays: int, workers: int, out
     keep.mkdir(exist_ok=True)
     wanted = [(target.bundle, number) for number in range(releases) for target in figures.TARGETS]
     wanted += [("better", number) for number in range(better)] + [
-        ("again", number) for number in range(again)
+        ("good again", number) for number in range(again)
     ]
     trials = fill(keep / f"trials-{version()}.jsonl", wanted, workers)
     told = replayed(recording(keep), "better", replays) if replays else None

@@ -80,6 +80,21 @@ def test_what_no_route_takes_is_shown_and_waits_for_a_profile(store):
     assert due(store) == [("a", "all"), ("a", "pages")]
 
 
+@pytest.mark.parametrize(
+    ("text", "level", "loud"),
+    [
+        ("agent: support", Level.PAGE, False),
+        (ROUTES.replace("name: all,", "name: all, kinds: [drift],"), Level.INFORM, False),
+        (ROUTES.replace("retry_for: 1 h", "kinds: [drift]"), Level.PAGE, True),
+    ],
+)
+def test_a_page_that_the_routes_leave_out_is_a_warning(store, caplog, text, level, loud):
+    set_profile(store, text)
+    put(store, "a", level)
+    outbox.route_new(store)
+    assert ("nobody is told, no route of support takes it: a" in caplog.text) is loud
+
+
 def test_what_no_route_took_for_a_day_is_left_alone(store, clock):
     put(store, "a")
     outbox.route_new(store)
