@@ -12,7 +12,6 @@ from examples.support_agent.crm.server import serving
 from lastgood import incidents, profile
 from tasks import recovery, recovery_report
 
-
 ACTED = "SELECT action.run_id FROM action JOIN run ON run.id = action.run_id WHERE run.arm = 'candidate'"
 
 
