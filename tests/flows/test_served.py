@@ -132,8 +132,9 @@ def test_a_release_started_over_the_api_reverts_a_worse_candidate(place):
     assert names, place.task_runs(flow_run)
     assert [name.split()[0] for name in names[:3]] == ["preflight", "canary", "cap"]
     artifacts = place.ask("POST", "/artifacts/latest/filter", {})
-    report = next(found for found in artifacts if found["type"] == "markdown")
-    assert report["key"].startswith("release-rel-")
+    pages = {found["key"]: found for found in artifacts if found["type"] == "markdown"}
+    report = next(found for key, found in pages.items() if key.startswith("release-rel-"))
+    assert "no live release" in pages["lastgood-releases"]["data"]
     assert "REVERTED: validation is worse" in report["data"]
 
 
@@ -164,6 +165,77 @@ def test_a_flow_killed_with_nine_is_finished_by_the_schedule(place):
     assert "sound" in place.run("lastgood status support")
     report = place.run("lastgood release status support --markdown")
     assert re.search(r"revert \| validation is worse .* \| evaluate", report), report
+
+
+ASKING = SLOW.replace("name: slow", "name: asking\napproval: {before: [start], not_author: true}")
+
+
+def test_an_approval_is_a_suspended_run_whose_form_is_recorded_in_our_tables(place):
+    (place.folder / "asking.yaml").write_text(ASKING)
+    place.run("lastgood policy add asking.yaml")
+    prompt = place.folder / "prompt.md"
+    prompt.write_text(prompt.read_text() + "\nBe brief.\n")
+    candidate = place.register()
+    author = place.run("id -un").strip()
+    flow_run = place.start("release/release", agent="support", candidate=candidate, policy="asking")
+    assert suspended(place, flow_run), place.logs()
+    index = artifact(place, "lastgood-releases")
+    assert "awaiting" in index
+    assert "a person has to approve the first share until" in index
+
+    answer = {"decision": "promote", "who": author, "reason": "it is mine"}
+    place.ask("POST", f"/flow_runs/{flow_run}/resume", {"run_input": answer})
+    again = wait_for(lambda: "Not taken" in form(place, flow_run) and suspended(place, flow_run), 60)
+    assert again, place.logs()
+    assert "wants somebody else to approve it" in form(place, flow_run)
+    assert "asked" in place.run("lastgood status support")
+
+    place.run("lastgood approve support --decision promote --actor ben --reason 'looks good'")
+    status = wait_for(lambda: "serves 20%" in place.run("lastgood notices list support"), 60)
+    assert status, place.run("lastgood status support") + place.logs()
+
+    answer = {"decision": "revert", "who": "cleo", "reason": "too late"}
+    place.ask("POST", f"/flow_runs/{flow_run}/resume", {"run_input": answer})
+    said = wait_for(lambda: "decided already: promote by ben (looks good)" in boxes(place, flow_run), 60)
+    assert said, boxes(place, flow_run) + place.logs()
+    assert "(compare)" in wait_for(
+        lambda: (shown := place.run("lastgood status support")) and "(compare)" in shown and shown, 60
+    )
+    place.run("lastgood rollback support --reason 'enough seen'")
+    assert place.ended(flow_run)["name"] == "Reverted"
+
+
+def suspended(place, flow_run):
+    """Wait until a flow run is suspended with a form."""
+    return wait_for(
+        lambda: (
+            place.ask("GET", f"/flow_runs/{flow_run}")["state"]["name"] == "Suspended"
+            and form(place, flow_run)
+        ),
+        90,
+    )
+
+
+def form(place, flow_run):
+    """The text above the form that a suspended run shows."""
+    state = place.ask("GET", f"/flow_runs/{flow_run}")["state"]
+    keys = state["state_details"].get("run_input_keyset")
+    if not keys:
+        return ""
+    answer = place.api.get(f"/flow_runs/{flow_run}/input/{keys['description']}")
+    return answer.text if answer.is_success else ""
+
+
+def boxes(place, flow_run):
+    """What the boxes of a flow run ended with."""
+    body = {"flow_runs": {"id": {"any_": [flow_run]}}}
+    return "\n".join(str(run["state"]["message"]) for run in place.ask("POST", "/task_runs/filter", body))
+
+
+def artifact(place, key):
+    """What an artifact shows."""
+    found = place.ask("POST", "/artifacts/latest/filter", {"artifacts": {"key": {"any_": [key]}}})
+    return found[0]["data"]
 
 
 def kill_flow_process(flow_run):
