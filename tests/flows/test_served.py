@@ -185,24 +185,24 @@ def test_an_approval_is_a_suspended_run_whose_form_is_recorded_in_our_tables(pla
 
     answer = {"decision": "promote", "who": author, "reason": "it is mine"}
     place.ask("POST", f"/flow_runs/{flow_run}/resume", {"run_input": answer})
-    again = wait_for(lambda: "Not taken" in form(place, flow_run) and suspended(place, flow_run), 60)
+    again = wait_for(lambda: "Not taken" in form(place, flow_run) and suspended(place, flow_run), 180)
     assert again, place.logs()
     assert "wants somebody else to approve it" in form(place, flow_run)
     assert "asked" in place.run("lastgood status support")
 
     place.run("lastgood approve support --decision promote --actor ben --reason 'looks good'")
-    status = wait_for(lambda: "serves 20%" in place.run("lastgood notices list support"), 60)
+    status = wait_for(lambda: "serves 20%" in place.run("lastgood notices list support"), 180)
     assert status, place.run("lastgood status support") + place.logs()
 
     answer = {"decision": "revert", "who": "cleo", "reason": "too late"}
     place.ask("POST", f"/flow_runs/{flow_run}/resume", {"run_input": answer})
-    said = wait_for(lambda: "decided already: promote by ben (looks good)" in boxes(place, flow_run), 60)
+    said = wait_for(lambda: "decided already: promote by ben (looks good)" in boxes(place, flow_run), 180)
     assert said, boxes(place, flow_run) + place.logs()
     assert "(compare)" in wait_for(
-        lambda: (shown := place.run("lastgood status support")) and "(compare)" in shown and shown, 60
+        lambda: (shown := place.run("lastgood status support")) and "(compare)" in shown and shown, 180
     )
     place.run("lastgood rollback support --reason 'enough seen'")
-    assert place.ended(flow_run)["name"] == "Reverted"
+    assert place.ended(flow_run, 180)["name"] == "Reverted"
 
 
 def suspended(place, flow_run):
