@@ -66,7 +66,7 @@ static: setup  ## Check format, lint, types and layers
 check: static test  ## Check everything: static, then the tests
 
 .PHONY: demo
-demo: setup  ## Two releases on recorded outcomes: one is reverted, one is promoted
+demo: setup  ## A release that is reverted, one that is promoted, and what comes after a revert
 	@$(BIN)/python -m examples.demo
 
 .PHONY: bench
@@ -97,11 +97,23 @@ mutation: setup  ## Change the pure parts of these in one place at a time: their
 study: setup  ## Simulate how often verdicts are right and write docs/study.md (hours; QUICK=1: minutes)
 	@$(BIN)/python tests/study/run.py --workers $(or $(WORKERS),2) $(if $(QUICK),--quick)
 
+.PHONY: support
+support: setup  ## Release each bundle of the support agent many times over and write docs/support-agent.md (an hour)
+	@$(BIN)/python -m examples.support_agent.measure --workers $(or $(WORKERS),1)
+
 .PHONY: watches
 watches: setup  ## Plant causes and see whether the watch names them; write docs/watch.md (an hour; QUICK=1: minutes)
 	@$(BIN)/python tests/watches/run.py --workers $(or $(WORKERS),2) $(if $(QUICK),--quick)
 
+.PHONY: planned
+planned: setup  ## What a plan says beside what simulated releases do: docs/planning.md (half an hour)
+	@PYTHONPATH=. $(BIN)/python tests/study/planned.py --workers $(or $(WORKERS),2)
+
+.PHONY: interop
+interop: setup  ## Regression cases under the real pydantic-evals and promptfoo (installs both; needs npm)
+	@$(BIN)/python tests/interop/run.py
+
 .PHONY: clean
 clean:  ## Remove .venv, builds and caches; stores of releases stay
-	@rm -rf .venv .bench .coverage build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .bench .interop .coverage build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,7 +17,10 @@ from config.document import Document, digest_of, read_frozen, read_yaml
 from config.durations import Duration, between, format_duration
 from config.freezing import FreezeSpec
 from config.metrics import DEFAULTS, fill, order
+from config.preflight import PreflightSpec
 from config.quantities import Rate, Weight
+from config.readiness import ReadinessSpec
+from config.recovery import RecoverySpec
 from config.referee import RefereeSpec, check_referee
 from evaluators.blocks import WHOLE
 from evaluators.referees import Sampler, sampler
@@ -212,8 +215,18 @@ class Policy(sections.Section):
         title="Freeze",
         description="Windows in which no release goes forward; looks go on, and a revert is always possible.",
     )
-    preflight: sections.PreflightSpec = Field(
-        default=sections.PreflightSpec(),
+    readiness: ReadinessSpec = Field(
+        default=ReadinessSpec(),
+        title="Readiness",
+        description="How far a canary may go by how many of the seven questions are answered with yes.",
+    )
+    recovery: RecoverySpec = Field(
+        default=RecoverySpec(),
+        title="Recovery",
+        description="How the actions of a bad window are undone.",
+    )
+    preflight: PreflightSpec = Field(
+        default=PreflightSpec(),
         title="Preflight",
         description="What must be true before a release starts.",
     )

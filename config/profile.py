@@ -41,6 +41,18 @@ def _called(text: str) -> str:
 Call = Annotated[str, StringConstraints(max_length=500), AfterValidator(_called)]
 
 
+class UndoSpec(Section):
+    """What undoes one kind of action, and what it does where nobody knows whether that took effect."""
+
+    call: Call = Field(title="Call", description="What is called with the action and an idempotency key.")
+    in_doubt: Literal["undo", "list"] = Field(
+        default="list",
+        title="In doubt",
+        description="undo: it does nothing where the action never took effect, so it is called in doubt too; "
+        "list: such an action is listed for a person.",
+    )
+
+
 class SignalSpec(Section):
     """One signal of the watch: a function, or a query of a database."""
 
@@ -86,7 +98,7 @@ class Profile(Section):
     replay: Call | None = Field(
         default=None, title="Replay", description="What replays a run of the agent from its inputs."
     )
-    undo: dict[Word, Call] = Field(
+    undo: dict[Word, Call | UndoSpec] = Field(
         default={}, max_length=50, title="Undo", description="What undoes each kind of action."
     )
     signals: dict[Word, SignalSpec] = Field(
@@ -137,7 +149,10 @@ class Profile(Section):
                 for route in routes
             ],
             "replay": self.replay or "",
-            "undo": self.undo,
+            "undo": {
+                kind: spec if isinstance(spec, str) else spec.model_dump(mode="json")
+                for kind, spec in self.undo.items()
+            },
             "signals": {
                 name: spec.model_dump(mode="json", exclude_none=True) for name, spec in self.signals.items()
             },
@@ -150,4 +165,4 @@ class Profile(Section):
         return digest_of(self.to_json())
 
 
-__all__ = ["PROFILE", "Call", "Profile", "SignalSpec"]
+__all__ = ["PROFILE", "Call", "Profile", "SignalSpec", "UndoSpec"]

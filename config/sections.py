@@ -358,18 +358,3 @@ class RecordsSpec(Section):
             except InvalidInput as error:
                 raise Misplaced(str(error), place) from error
         return rules
-
-
-class PreflightSpec(Section):
-    """What must be true before a release starts."""
-
-    recent: Annotated[Duration, between("1 s", "90 d")] = Field(
-        default="24 h", validate_default=True, title="Recent", description="How far back runs are looked at."
-    )
-    min_eligible_runs: int = Field(
-        default=1,
-        ge=0,
-        le=1_000_000,
-        title="Least eligible runs",
-        description="Of these, runs that would be eligible.",
-    )

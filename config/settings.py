@@ -16,6 +16,7 @@ from lastgood.errors import InvalidInput
 VARIABLES = {
     "look_every": "LASTGOOD_LOOK_EVERY",
     "drive_for": "LASTGOOD_DRIVE_FOR",
+    "lost_after": "LASTGOOD_RUN_LOST_AFTER",
     "sweep_every": "LASTGOOD_SWEEP_EVERY",
     "keep_looks": "LASTGOOD_KEEP_LOOK_RUNS",
     "keep_runs": "LASTGOOD_KEEP_PREFECT_RUNS",
@@ -40,6 +41,12 @@ class Settings(BaseModel):
         title="Drive for",
         description="Time after which a release flow hands its release to the scheduled evaluation, so that "
         "a long release holds no process.",
+    )
+    lost_after: Annotated[Duration, between("10 s", "1 h")] = Field(
+        default="90 s",
+        validate_default=True,
+        title="Run lost after",
+        description="Silence after which Prefect's run of a flow is marked as crashed: three heartbeats.",
     )
     sweep_every: Annotated[Duration, between("10 s", "7 d")] = Field(
         default="1 h",

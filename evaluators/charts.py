@@ -68,6 +68,13 @@ class Course:
         return len(self.runs) > 0
 
 
+#: what stands above the panels. The band is two-sided and holds for odds; a margin has a test of its own
+EXPLAINED = (
+    "candidate minus baseline with its confidence sequence; hatched: worse than the margin\n"
+    "(a margin is proven by a one-sided test of its own, so the band may still reach past it)"
+)
+
+
 def courses(verdicts: Sequence[Mapping[str, Any]]) -> tuple[Course, ...]:
     """Each guardrail's course over a release's looks, in the policy's order; empty without a look."""
     if not verdicts:
@@ -89,7 +96,7 @@ def confidence(found: Sequence[Course]) -> Figure:
     if not found:
         say(axes[0], "no look yet")
         return figure
-    caption(figure, "candidate minus baseline with its confidence sequence; hatched: worse than the margin")
+    caption(figure, EXPLAINED)
     for place, (panel, course) in enumerate(zip(axes, found, strict=True)):
         title(panel, course.name, WORDS.get(course.word, course.word))
         if course.drawable:

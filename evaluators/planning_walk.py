@@ -210,8 +210,11 @@ def hunt(
         back = np.where(found, (log_e - line) / np.where(found, np.maximum(log_e - before, 1e-9), 1.0), 0.0)
         back = np.clip(back, 0.0, 1.0)
         counted = seen[:, 0] - np.floor(back * (seen[:, 0] - seen_before - 1.0).clip(0.0))
-        runs = np.where(found, np.maximum(counted, 1.0) * clusters.design_effect, runs)
-        at = np.where(found, clock.at - back * size / clock.rates[clock.step] + lag, at)
+        # the look that says so follows the closed block
+        rest = -(clock.total - back * size) % rules.block_size
+        own = np.maximum(counted, 1.0) * clusters.design_effect + rest * clock.shares[clock.step]
+        runs = np.where(found, own, runs)
+        at = np.where(found, clock.at - (back * size - rest) / clock.rates[clock.step] + lag, at)
         if (np.isfinite(runs) | clock.over).all():
             break
         clock.step = (opens_us[:, :-1] <= clock.at[:, None]).sum(axis=1)

@@ -3,7 +3,7 @@
 All values are plain so that a release can freeze them as JSON and a replay can rebuild them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -177,6 +177,13 @@ class Rules:
         for guardrail in self.guardrails:
             found.setdefault(guardrail.maturity_us, []).append(guardrail)
         return {maturity: tuple(members) for maturity, members in sorted(found.items())}
+
+    def bounded(self, share_bp: int | None) -> "Rules":
+        """The same with no step above a share (basis points), as readiness allows; None: as they are."""
+        if share_bp is None:
+            return self
+        steps = tuple(replace(step, share_bp=min(step.share_bp, share_bp)) for step in self.steps)
+        return replace(self, steps=steps)
 
     def judged_by(self) -> list[Any]:
         """What of a policy its evidence was gathered under, as JSON: two policies never share a release."""

@@ -71,7 +71,7 @@ def flag_verdict(seen: Seen, rules: WatchRules, strata: Strata, name: str) -> Si
     n, bad = after.counts(strata.size)
     log_still = rate_over(n, bad, worse)
     if seen.kind is Kind.PROMOTE:
-        log_back = rate_under(n, bad, lifted(level.rate, float(np.log(rules.rule_out))))
+        log_back = rate_under(n, bad, level.worse(rules.rule_out))
         own = _one_block(after, groups[Group.BESIDE])
         verdict = SignalVerdict(name, Word.QUIET, told, shares, "share", own, 0.0, log_still, log_back)
         return _located(verdict, after, worse, strata, rules)

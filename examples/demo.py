@@ -1,8 +1,9 @@
-"""`make demo`: two real releases under the Prefect flow, on recorded outcomes of real agents.
+"""`make demo`: two real releases under the Prefect flow, and what comes after a revert.
 
-A process of its own serves tasks through the public API, as any agent would. The first release is a
-catastrophe and is reverted; the second is an improvement and is promoted. Everything lies in .demo/, or in
-the folder given: `python -m examples.demo FOLDER`.
+A process of its own serves recorded outcomes of real agents through the public API, as any agent would. The
+first release is a catastrophe and is reverted; the second is an improvement and is promoted. Then the support
+agent goes through a bad release from its canary to the repaired bundle's promotion, on a clock of its own.
+Everything lies in .demo/, or in the folder given: `python -m examples.demo FOLDER`.
 """
 
 import os
@@ -133,8 +134,19 @@ def release(story: Story, candidate: str) -> None:
         raise SystemExit(1)
 
 
+def aftermath() -> None:
+    """Tell what comes after a revert, in a store of its own."""
+    from examples.support_agent.story import tell
+    from examples.watching import say
+
+    place = PLACE / "support"
+    place.mkdir()
+    tell(place, say)
+    say(f"  reports and pictures: {place}; its CRM: {place / 'crm.db'}")
+
+
 def main() -> None:
-    """Tell both stories."""
+    """Tell the stories."""
     began = time.monotonic()
     environment()
     from examples.watching import say
@@ -150,6 +162,10 @@ def main() -> None:
             if number == 1:
                 say("    the release flow starts; a first start of Prefect takes 15 s or so")
             release(story, candidate)
+    say(
+        f"\n{len(STORIES) + 1}. support: a bad release of an agent that acts, and what comes after its revert"
+    )
+    aftermath()
     say(f"\ndone in {time.monotonic() - began:.0f} s; the store and the reports are in {PLACE}")
     say("to look at the flows and their artifacts in the Prefect UI:")
     say(f"  PREFECT_HOME={PLACE}/prefect .venv/bin/prefect server start")

@@ -8,10 +8,14 @@ from config.settings import Settings
 from flows.by_hand import clear, kill, readmit, waiver
 from flows.evaluate_canaries import evaluate_canaries
 from flows.follow_up import follow_up, inform
+from flows.incident_to_tests import incident_to_tests
 from flows.plan_release import plan
+from flows.recover_data import recover_data
+from flows.regression_suite import regression_suite
 from flows.release import release
 from flows.rollback import rollback
 from flows.sweep_runs import sweep_runs
+from flows.watch import watch
 from tasks import serving
 from tasks.serving import Served
 
@@ -27,6 +31,10 @@ SERVED = (
     Served(plan),
     Served(follow_up),
     Served(inform),
+    Served(watch),
+    Served(recover_data),
+    Served(incident_to_tests),
+    Served(regression_suite),
     Served(sweep_runs, every="sweep_every", alone=True),
 )
 

@@ -4,7 +4,7 @@
 `lastgood.resume` goes on with a run in another process. README.md shows an agent in ten lines.
 """
 
-from lastgood.agent import configure, flush, report, resume, run
+from lastgood.agent import configure, flush, is_quarantined, report, resume, run
 from lastgood.bundle import Bundle, Part
 from lastgood.errors import LastgoodError
 from lastgood.recorder import Ref
@@ -20,6 +20,7 @@ __all__ = [
     "Run",
     "configure",
     "flush",
+    "is_quarantined",
     "report",
     "resume",
     "run",

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from lastgood import points, recorder, reserving
+from lastgood import incidents, points, recorder, reserving
 from lastgood.errors import CapReached, InDoubt, Refused, StoreError
 from lastgood.ids import new_id
 from lastgood.moves import ControlPoint
@@ -21,6 +21,8 @@ from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 
 log = logging.getLogger("lastgood")
+#: microseconds after which a recovery may take an action that is not settled for one in doubt
+SLOW_US = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ def _in_doubt(run_id: str, effect: Effect) -> InDoubt:
 def _let_through(txn: Transaction, run: Row, effect: Effect, known: Row | None) -> Gated:
     point = points.read(txn, run["agent"], run["environment"])
     late = _fence(txn, run, point, effect.kind)
+    if late:
+        incidents.reopen_in(txn, run)  # a recovery that has ended comes back for it
     begun = known if known is not None and known["state"] == "reserved" else None
     if run["arm"] == CANDIDATE and run["release_id"] is not None:
         _count(txn, run, point, effect.kind, begun)
@@ -204,8 +208,12 @@ def settle(store: Store, action_id: str, state: str, result: str | None = None) 
         with store.transaction(durable=True, at=store.place_of(sql.PLACE_OF_ACTION, id=action_id)) as txn:
             row = txn.one(sql.ACTION, id=action_id)
             changed = txn.run(sql.FINISH_ACTION, id=action_id, state=state, now_us=txn.now_us, result=result)
-            if changed and row is not None and state == "failed" and row["release_id"] is not None:
+            if not changed or row is None:
+                return
+            if state == "failed" and row["release_id"] is not None:
                 _give_back(txn, row)
+            if txn.now_us - row["reserved_us"] > SLOW_US:  # a recovery may have taken it for dead
+                incidents.reopen_in(txn, recorder.run_row(txn, row["run_id"]))
     except StoreError as error:
         log.warning("the action %s is %s, and stays `reserved` in the store: %s", action_id, state, error)
 

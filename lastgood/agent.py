@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from lastgood import batching, identity, outside, recorder, suspending
+from lastgood import batching, identity, isolation, outside, recorder, suspending
 from lastgood.assigning import Assigned, Request, assign
 from lastgood.batching import Recorder
 from lastgood.bundle import Bundle
@@ -98,6 +98,17 @@ def _recorder(held: Store) -> Recorder:
 def flush() -> None:
     """Write every outcome that waits in this process; raises `StoreUnavailable` where that can't be done."""
     batching.flush()
+
+
+def is_quarantined(key: str, *, agent: str | None = None, environment: str | None = None) -> bool:
+    """Whether an output, by its run's id, or a memory entry, by its key, came from a bad window.
+
+    True until a person clears it (`lastgood quarantine clear KEY`), one recalled included. Keys of memory
+    entries are an agent's own: `agent` asks about its own alone. One indexed read; raises `StoreUnavailable`.
+    """
+    place = None if agent is None else (agent, environment or environment_name())
+    with store().reading() as txn:
+        return isolation.is_quarantined(txn, key, place)
 
 
 def database_url() -> str:

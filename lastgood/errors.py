@@ -16,6 +16,7 @@ LastgoodError
 ├── Refused             allowed in form, refused by a rule
 │   ├── Quarantined
 │   ├── CapReached
+│   ├── CannotUndo      an action can't be taken back: a handler of `undo` raises it
 │   ├── InDoubt         whether an earlier call with this key took effect is not known
 │   ├── BadToken        a report's run token is missing, forged, expired or another run's
 │   ├── Unauthenticated a request to the service shows no valid access token
@@ -111,6 +112,10 @@ class CapReached(Refused):
     ) -> None:
         super().__init__(message)
         self.cap, self.level, self.used, self.frees_us = cap, level, used, frees_us
+
+
+class CannotUndo(Refused):
+    """An action can't be taken back; raised by a handler, whose message says why, it is not called again."""
 
 
 class InDoubt(Refused):

@@ -4,7 +4,7 @@ As JSON, one map each:
 
     {tool: find_order, arguments: {order: "7"}, result: {...}}        or error: what the tool raised
     {http: GET, url: "http://crm/orders/7?full=1", body: {json: ...}, status: 200, headers: {...},
-     answer: {json: ...}, within: refund, ignore: [request_id]}       bodies: json, text, or base64
+     answer: {json: ...}, within: refund, ignore: [request_id]}       bodies: json, form, text, or base64
 
 `within` names the tool whose code made the request; fields that `ignore` names are left out when requests are
 compared. The host counts only where several answer the same request, since a service moves.
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from lastgood.errors import InvalidInput
 from lastgood.records import redact
@@ -27,7 +27,7 @@ SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 #: headers of an answer that are kept: an agent reads these, and none holds a secret
 KEPT_HEADERS: Final = ("content-type", "etag", "link", "location", "retry-after")
 #: bytes of one recorded answer
-MAX_ANSWER: Final = 1_000_000
+MAX_ANSWER: Final = 256_000
 _TOOL_KEYS = frozenset({"tool", "arguments", "result", "error"})
 _HTTP_KEYS = frozenset({"http", "url", "body", "status", "headers", "answer", "within", "ignore"})
 Key = tuple[str, ...]
@@ -55,7 +55,7 @@ class Asked:
 
     method: str
     url: str
-    #: `{json: ...}`, `{text: ...}`, `{base64: ...}`; None for an empty body
+    #: `{json: ...}`, `{form: [[name, value]]}`, `{text: ...}`, `{base64: ...}`; None for an empty body
     body: Mapping[str, Any] | None = None
 
     @property
@@ -93,7 +93,7 @@ Fixture = ToolFixture | HttpFixture
 
 
 def body_of(content: bytes, content_type: str) -> dict[str, Any] | None:
-    """Return a body as fixtures hold it: parsed JSON, else text, else base64; None for an empty one."""
+    """Return a body as fixtures hold it: parsed where it is JSON or a form, else text, else base64."""
     if not content:
         return None
     try:
@@ -105,6 +105,8 @@ def body_of(content: bytes, content_type: str) -> dict[str, Any] | None:
             return {"json": json.loads(text)}
         except ValueError:
             pass
+    if "x-www-form-urlencoded" in content_type:
+        return {"form": [list(pair) for pair in parse_qsl(text, keep_blank_values=True)]}
     return {"text": text}
 
 
@@ -114,7 +116,18 @@ def bytes_of(body: Mapping[str, Any] | None) -> bytes:
         return b""
     if "json" in body:
         return json.dumps(body["json"], ensure_ascii=False).encode()
-    return str(body["text"]).encode() if "text" in body else base64.b64decode(body["base64"])
+    if "form" in body:
+        return urlencode([(name, value) for name, value in body["form"]]).encode()
+    return str(body["text"]).encode() if "text" in body else base64.b64decode(body["base64"], validate=True)
+
+
+def _redacted_url(url: str, rules: tuple[str, ...]) -> str:
+    """A URL with what the rules match taken out of its path and query, where `@` may read `%40`."""
+    parts = urlsplit(url)
+    pairs = [[name, value] for name, value in parse_qsl(parts.query, keep_blank_values=True)]
+    kept: Any = redact([unquote(parts.path), pairs], rules)
+    path, query = quote(kept[0], safe="/[]:,@"), urlencode([tuple(pair) for pair in kept[1]], safe="[]")
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, query, ""))
 
 
 @dataclass(frozen=True)
@@ -137,7 +150,11 @@ class Fixtures:
 
     def redacted(self) -> "Fixtures":
         """Return them with what the rules match taken out."""
-        return Fixtures.from_json(redact(self.to_json(), self.rules), self.rules)
+        told = self.to_json()
+        for entry in told:
+            if "url" in entry:
+                entry["url"] = _redacted_url(entry["url"], self.rules)
+        return Fixtures.from_json(redact(told, self.rules), self.rules)
 
     @cached_property
     def tools(self) -> frozenset[str]:
@@ -178,7 +195,13 @@ class Fixtures:
         parts = urlsplit(asked.url)
         query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in ignore]
         body = None if asked.body is None else _without(dict(asked.body), ignore)
-        return asked.method, self._same([parts.path or "/", sorted(map(list, query))]), self._same(body)
+        if body is not None and "form" in body:
+            body = {"form": [pair for pair in body["form"] if pair[0] not in ignore]}
+        return (
+            asked.method,
+            self._same([unquote(parts.path) or "/", sorted(map(list, query))]),
+            self._same(body),
+        )
 
 
 def _without(value: Any, names: Iterable[str]) -> Any:
@@ -223,8 +246,8 @@ def _read_http(entry: dict[str, Any], what: str) -> HttpFixture:
 def _read_body(body: Any, what: str) -> dict[str, Any] | None:
     if body is None:
         return None
-    if not (isinstance(body, dict) and len(body) == 1 and set(body) <= {"json", "text", "base64"}):
-        raise InvalidInput(f"{what} is no body; write one of json, text, base64")
+    if not (isinstance(body, dict) and len(body) == 1 and set(body) <= {"json", "form", "text", "base64"}):
+        raise InvalidInput(f"{what} is no body; write one of json, form, text, base64")
     try:
         bytes_of(body)
     except (binascii.Error, ValueError, TypeError) as error:

@@ -192,6 +192,19 @@ def add_case_in(txn: Transaction, incident_id: str, case_id: str) -> Incident:
     return read(txn, incident_id)
 
 
+def reopen_in(txn: Transaction, run: Row) -> bool:
+    """Let the recovery of a run's incident begin anew: the run acted after that had ended."""
+    return bool(
+        txn.run(
+            aftermath.REOPEN,
+            agent=run["agent"],
+            environment=run["environment"],
+            bad_bundle=run["bundle_id"],
+            assigned_us=run["assigned_us"],
+        )
+    )
+
+
 def close_in(txn: Transaction, incident_id: str, *, actor: str, reason: str = "") -> Incident:
     """Close an incident that a regression case stands for, or with the reason why none can.
 
@@ -318,6 +331,7 @@ __all__ = [
     "open_by_hand",
     "open_in",
     "read",
+    "reopen_in",
     "since",
     "unproven",
 ]

@@ -54,8 +54,8 @@ class Profile:
     routes: tuple[Route, ...] = ()
     #: what replays a run: `package.module:function` or a URL
     replay: str = ""
-    #: what undoes each kind of action
-    undo: Mapping[str, str] = field(default_factory=dict)
+    #: what undoes each kind of action: a call, or a map of `call` and `in_doubt` (`undo` or `list`)
+    undo: Mapping[str, Any] = field(default_factory=dict)
     #: what the watch asks beside the runs, by name
     signals: Mapping[str, Any] = field(default_factory=dict)
     #: sha256 of the stored text; empty where none is registered

@@ -97,8 +97,6 @@ class Log:
     denied: list[str] = field(default_factory=list)
     #: answers that were recorded
     recorded: list[Fixture] = field(default_factory=list)
-    #: kinds of parts that the agent read from `run.bundle`
-    read: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -137,15 +135,15 @@ class Rehearsal:
         with self._lock:
             return f"run_rehearsed{len(self.runs) + 1}"
 
-    def tool(self, name: str, arguments: Mapping[str, Any]) -> ToolFixture | None:
+    def tool(self, name: str, arguments: Mapping[str, Any], *, effect: bool) -> ToolFixture | None:
         """Return what this call of a tool answers, None where no call of this tool is recorded.
 
-        Raises `MissingFixture` where calls with other arguments alone are.
+        Raises `MissingFixture` for a read of which calls with other arguments alone are.
         """
         if name not in self.fixtures.tools:
             return None
         found = self.fixtures.for_tool(name, arguments)
-        if not found and self.access.record:
+        if not found and (effect or self.access.record):
             return None
         if not found:
             raise self.missing(f"the tool {name} with {_short(arguments)}")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lastgood.assigning import Assigned
-from lastgood.bundle import Bundle, Part
 from lastgood.decision import BASELINE, Decision, Reason
 from lastgood.errors import Denied, InvalidMove, NotFound, Refused
 from lastgood.fixtures import ToolFixture
 from lastgood.outcome import Outcome
+from lastgood.part_reads import NotedBundle
 from lastgood.rehearsal import Act, Inside, Rehearsal, inside
 from lastgood.release import RISKS
 from lastgood.running import Run
@@ -22,19 +22,6 @@ from lastgood.tool_call import Call, Seam, as_json
 
 class ToolFailed(Exception):
     """What a recorded call of a tool raised."""
-
-
-class WatchedBundle(Bundle):
-    """A bundle that notes which of its parts are read."""
-
-    def __init__(self, bundle: Bundle, read: set[str]) -> None:
-        super().__init__(bundle.parts)
-        self.__dict__["_read"] = read
-
-    def __getitem__(self, kind: str) -> Part:
-        part = super().__getitem__(kind)
-        self.__dict__["_read"].add(kind)
-        return part
 
 
 @dataclass(slots=True)
@@ -92,7 +79,7 @@ class RehearsedSeam(Seam):
         if call.tool.kind is not None:
             target = str(call.arguments.get(call.tool.target, "")) if call.tool.target else ""
             self._held.log.actions.append(Act(call.tool.kind, target, call.tool.name, arguments))
-        return self._held.tool(call.tool.name, arguments)
+        return self._held.tool(call.tool.name, arguments, effect=call.tool.kind is not None)
 
     def _runs(self, tool: Tool) -> bool:
         """Whether the tool's own code is run: a read's, or where every request that it makes is in hand."""
@@ -133,12 +120,11 @@ class RehearsedRun(Run):
 
     def __init__(self, rehearsal: Rehearsal, environment: str, tools: tuple[str, ...] | None) -> None:
         run_id = rehearsal.next_id()
-        bundle = WatchedBundle(rehearsal.bundle, rehearsal.log.read)
+        bundle = rehearsal.bundle
         decision = Decision(BASELINE, bundle, False, Reason.NO_RELEASE, 0, 0, None, RISKS[0])
         self._assigned = Assigned(run_id, rehearsal.agent, environment, bundle, decision, 0, recorded=False)
         self._outcome = Outcome()
-        self._read = bundle
-        # read past the watch: that the seam reads a part does not mean that the agent does
+        self._read = NotedBundle(bundle, self._outcome)
         manifest = manifest_of(rehearsal.bundle.tools).only(tools)
         self._seam = RehearsedSeam(None, run_id, manifest, self._outcome, rehearsal)
         self._rehearsal = rehearsal

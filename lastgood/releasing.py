@@ -38,6 +38,8 @@ class Start:
     actor: str
     approver: str = ""
     note: str = ""
+    #: JSON of the answers to the seven questions, and the share that they allow; empty: not asked
+    readiness: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ def _insert(txn: Transaction, release_id: str, baseline: str, start: Start) -> N
             "driver_seen_us": txn.now_us,
             "reason": "",
             "culprits": "[]",
+            "readiness": start.readiness or None,
         },
     )
 

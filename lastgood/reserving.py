@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from lastgood.caps import Caps
 from lastgood.moves import ControlPoint
+from lastgood.store import aftermath
 from lastgood.store import statements as sql
 from lastgood.store.connection import Transaction
 
@@ -180,6 +181,15 @@ def _above_hour(txn: Transaction, caps: Caps, windows: Iterable[tuple[str, int]]
 def expire(txn: Transaction, release_id: str) -> int:
     """Return the reservations of runs that never settled; return how many."""
     rows = txn.all(sql.EXPIRED_RESERVATIONS, release_id=release_id, now_us=txn.now_us)
+    for row in rows:
+        _settle(txn, release_id, row["cap"], row["window_us"], amount=row["amount"], spent=0.0)
+        txn.run(sql.DROP_RESERVATION, run_id=row["run_id"], cap=row["cap"])
+    return len(rows)
+
+
+def cancel(txn: Transaction, release_id: str) -> int:
+    """Return every reservation of a release that has ended; return how many."""
+    rows = txn.all(aftermath.RESERVATIONS_OF_RELEASE, release_id=release_id)
     for row in rows:
         _settle(txn, release_id, row["cap"], row["window_us"], amount=row["amount"], spent=0.0)
         txn.run(sql.DROP_RESERVATION, run_id=row["run_id"], cap=row["cap"])

@@ -15,6 +15,7 @@ from lastgood.assignment import Hash
 from lastgood.clock import Clock, steady
 from lastgood.decision import BASELINE, CANDIDATE, Answers, Decision, Pair, Reason, Snapshot, risk_of
 from lastgood.epoch_word import Mark
+from lastgood.release import RISKS
 
 __all__ = ["BASELINE", "CANDIDATE", "Decision", "Reason", "Route", "Router", "Snapshot", "risk_of"]
 
@@ -22,8 +23,6 @@ log = logging.getLogger("lastgood")
 #: nanoseconds after which a router that can renew itself looks whether its word is still the store's
 RECHECK_NS = 250_000_000
 _FOREVER_NS = 1 << 62
-#: what a unit or a risk of the wrong type raises, and half a surrogate pair, and a risk that nobody knows
-_NOTHING_TO_PASS = (AttributeError, KeyError, TypeError, UnicodeEncodeError)
 
 
 class Route(Protocol):
@@ -47,7 +46,6 @@ class _Quick:
     until_ns: int
     #: the hash of a unit, begun
     begun: Hash
-    limit: bytes
     #: the answers to a run that names no risk, below the limit and not
     drawn: Decision
     kept: Decision
@@ -61,14 +59,14 @@ class _Quick:
 
 
 _Routine = Callable[[_Quick, str, str | None], Decision]
-#: by the words and the clock that they read, with the words: routers of one store share what is in the cache
-_routines: dict[tuple[int, Callable[[], int]], tuple[Sequence[int], _Routine]] = {}
+#: by the words, the clock and the limit, with the words: routers of one store share what is in the cache
+_routines: dict[tuple[int, Callable[[], int], bytes], tuple[Sequence[int], _Routine]] = {}
 _MOST_ROUTINES = 64
 
 
-def _routine(word: Sequence[int], now_ns: Callable[[], int]) -> _Routine:
-    """Return the decision over these words by this clock, as a method of `_Quick`."""
-    found = _routines.get((id(word), now_ns))
+def _routine(word: Sequence[int], now_ns: Callable[[], int], limit: bytes) -> _Routine:
+    """Return the decision over these words by this clock at this share, as a method of `_Quick`."""
+    found = _routines.get((id(word), now_ns, limit))
     if found is not None:
         return found[1]
 
@@ -79,15 +77,15 @@ def _routine(word: Sequence[int], now_ns: Callable[[], int]) -> _Routine:
         try:
             hashed.update(unit.encode())
             if risk is None:
-                return self.drawn if hashed.digest() < self.limit else self.kept
+                return self.drawn if hashed.digest() < limit else self.kept
             drawn, kept = self.pairs[risk]
-        except _NOTHING_TO_PASS:
+        except Exception:  # noqa: BLE001  half a surrogate pair, a risk that nobody knows, things of any type
             return self.again(unit, risk)
-        return drawn if hashed.digest() < self.limit else kept
+        return drawn if hashed.digest() < limit else kept
 
     if len(_routines) >= _MOST_ROUTINES:
         _routines.clear()
-    _routines[id(word), now_ns] = word, route
+    _routines[id(word), now_ns, limit] = word, route
     return route
 
 
@@ -162,13 +160,12 @@ class Router:
             mark.seen,
             self._until_ns(answers),
             answers.begun,
-            answers.limit,
             drawn,
             kept,
             pairs,
             self,
         )
-        self.route = cast("Route", MethodType(_routine(mark.view, self._now_ns), quick))
+        self.route = cast("Route", MethodType(_routine(mark.view, self._now_ns, answers.limit), quick))
         self._lapsed = lapsed
 
     def _until_ns(self, answers: Answers) -> int:
@@ -188,9 +185,15 @@ class Router:
         """Answer what the quick way can't."""
         current = self._is_current()
         answers, _ = self._held
-        if not current:
-            return answers.refuse(Reason.MOVED, risk)
-        return answers.decide(unit, risk, self._clock.boot_us())
+        try:
+            if not current:
+                return answers.refuse(Reason.MOVED, risk)
+            return answers.decide(unit, risk, self._clock.boot_us())
+        except Exception:  # what has no text and no type to go by: an agent never fails by its router
+            log.exception(
+                "a unit or risk of %s can't be read: it is served the baseline", answers.snapshot.point.name
+            )
+            return answers.refuse(Reason.RISK, RISKS[-1])
 
     def _is_current(self) -> bool:
         if self._renew is None:

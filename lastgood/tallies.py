@@ -21,6 +21,7 @@ MILLION = 1_000_000
 #: a free metric beyond this is not summed: its millionths would leave 64 bits in a large block
 MOST = 1e9
 _CELL = ("release_id", "task_type", "block", "arm")
+_NAMES = (*_CELL, *sql.SUMS)
 #: a run that is no evidence (not eligible, or a repeated unit)
 NO_BLOCK = -1
 
@@ -128,10 +129,7 @@ class Tallies:
         """Add them to the live sums; in one order everywhere, so that two writers never wait in a circle."""
         txn.many(
             sql.ADD_TALLY,
-            [
-                dict(zip((*_CELL, *sql.SUMS), (*cell, *sums), strict=True))
-                for cell, sums in self.cells().items()
-            ],
+            [dict(zip(_NAMES, (*cell, *sums), strict=True)) for cell, sums in self.cells().items()],
         )
         txn.many(
             sql.ADD_METRIC_TALLY,

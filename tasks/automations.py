@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, RunDeployment
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
+from lastgood.release import ReleaseState
 from tasks import forms
 from tasks.forms import TAG
 
@@ -30,18 +31,24 @@ _OURS: dict[str, str | list[str]] = {
     "prefect.resource.role": "tag",
     "prefect.resource.id": f"prefect.tag.{TAG}",
 }
+#: names of states in which a run of ours ends or rests
+_LAST = {
+    *("Completed", "Failed", "Crashed", "Cancelled", "Cancelling", "Suspended", "Paused"),
+    *("Refused", "HandedOver"),
+    *(state.capitalize() for state in ReleaseState if not state.live or state is ReleaseState.ASKING),
+}
 _RUNS: dict[str, str | list[str]] = {"prefect.resource.id": "prefect.flow-run.*"}
 
 
 def heartbeat_lost(lost_after: timedelta = LOST_AFTER) -> AutomationCore:
     """A run of ours whose process vanished without a word is marked as crashed.
 
-    Any event of the run counts as a sign of life, its last state (of whichever name) among them; Prefect
-    refuses to mark a run that ended.
+    Only heartbeats and last states count as signs of life: a state that a run names while it is under way
+    would hide that it died right after. Prefect refuses to mark a run that ended.
     """
     trigger = EventTrigger(
         after={"prefect.flow-run.heartbeat"},
-        expect={"prefect.flow-run.*"},
+        expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{name}" for name in _LAST)},
         match=_RUNS,
         match_related=_OURS,
         for_each={"prefect.resource.id"},

@@ -13,11 +13,17 @@ def beat(store: Store, name: str = SCHEDULE) -> None:
         txn.run(upkeep.SET_BEAT, name=name, at_us=txn.now_us)
 
 
-def silent_us(store: Store, name: str = SCHEDULE) -> int | None:
-    """Microseconds since the last sign of life; None where there never was one."""
+def last_us(store: Store, name: str = SCHEDULE) -> int | None:
+    """When the last sign of life was, microseconds UTC; None where there never was one."""
     with store.reading() as txn:
         row = txn.one(upkeep.BEAT, name=name)
-        return None if row is None else max(0, txn.now_us - int(row["at_us"]))
+    return None if row is None else int(row["at_us"])
 
 
-__all__ = ["SCHEDULE", "beat", "silent_us"]
+def silent_us(store: Store, name: str = SCHEDULE) -> int | None:
+    """Microseconds since the last sign of life; None where there never was one."""
+    at_us = last_us(store, name)
+    return None if at_us is None else max(0, store.clock.now_us() - at_us)
+
+
+__all__ = ["SCHEDULE", "beat", "last_us", "silent_us"]

@@ -9,6 +9,7 @@ from config.policy import Policy
 from evaluators import Comparison, History
 from evaluators.absence import SetAside, judged
 from evaluators.blocks import BlockCounts
+from evaluators.readiness import Readiness
 from evaluators.referees import Judges, Refereed, applied, unfit
 from evaluators.rules import Rules
 from evaluators.verdict import Verdict
@@ -31,7 +32,8 @@ class Frozen:
 
     policy: Policy
     history: History
-    #: what it is judged by: the policy's rules without what it sets aside under this history
+    #: what it is judged by: the policy's rules without what it sets aside under this history, no share above
+    #: what its readiness allowed
     rules: Rules
     #: guardrails that are left out of this release, and why
     set_aside: tuple[SetAside, ...]
@@ -42,7 +44,15 @@ class Frozen:
         policy = Policy.from_json(release["policy"], digest=release["policy_digest"])
         history = History.from_json(json.loads(release["history"]))
         found = judged(policy.rules(), history, policy.refereed)
-        return cls(policy, history, found.rules, found.set_aside)
+        ready = readiness_of(release)
+        rules = found.rules if ready is None else found.rules.bounded(ready.share_bp)
+        return cls(policy, history, rules, found.set_aside)
+
+
+def readiness_of(release: Row) -> Readiness | None:
+    """What was known of a release's readiness when it started; None where nobody asked."""
+    text = release["readiness"]
+    return Readiness.from_json(json.loads(text)) if text else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +137,14 @@ def _is_seen(txn: Transaction, stored: Row, after: Mapping[str, Progress], given
     last = txn.one(sql.LAST_LOOK, release_id=stored["release_id"])
     if last is None:
         return False
-    told = json.loads(last["verdict"])
-    return all(told.get(name) == value for name, value in json.loads(frames.plain(given.to_json())).items())
+    told = Given.read(json.loads(last["verdict"]))
+    return _still_open(told) == _still_open(given) and told.judges == given.judges
+
+
+def _still_open(given: "Given") -> str:
+    """The open blocks of a look: what it saw and the next one sees again."""
+    found = {name: [_plain(b) for b in blocks if not b.closed] for name, blocks in given.blocks.items()}
+    return frames.plain({name: blocks for name, blocks in found.items() if blocks})
 
 
 def _keep(store: Store, release: Row, frozen: Frozen, found: _Gathered, verdict: Verdict) -> bool:

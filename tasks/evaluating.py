@@ -13,10 +13,11 @@ from prefect.states import Completed, Failed
 from config.settings import Settings
 from lastgood import agent
 from lastgood.errors import LastgoodError
+from lastgood.store import statements as sql
+from lastgood.store import upkeep
 from lastgood.store.connection import Row, Store
 from tasks import (
     beats,
-    comparison,
     drift,
     drift_page,
     driving,
@@ -32,6 +33,8 @@ log = logging.getLogger("lastgood")
 _DRAW_US = 1_800_000_000
 #: releases that the state's message names
 _NAMED = 4
+#: microseconds that a flow has to tell of the end of its release, and that the first evaluation looks back
+_OWN_US, _FIRST_US = 300_000_000, 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,28 @@ class Looked:
 def look() -> list[Looked]:
     """Bring every release that nobody else drives up to date; one that breaks does not stop the others."""
     store, settings = agent.store(), Settings.from_environment()
+    before_us = beats.last_us(store)
     beats.beat(store)
+    _settle_ended(store, before_us)
     return [_looked(store, release_id, settings.look_every) for release_id in driving.live_releases(store)]
+
+
+def _settle_ended(store: Store, before_us: int | None) -> None:
+    """Bring the reports of releases up to date that ended since the last evaluation, and not by one.
+
+    A trigger or a person reverts in a process of theirs. A flow that drives tells of it itself, so it gets a
+    few minutes before it is held for dead.
+    """
+    now_us = store.clock.now_us()
+    since_us = now_us - _FIRST_US if before_us is None else before_us
+    with store.reading() as txn:
+        span = {"since_us": since_us - _OWN_US, "until_us": now_us}
+        rows = txn.all(upkeep.ENDED_BETWEEN, **span)
+    for row in rows:
+        mine, ended_us = row["driver"] == beats.SCHEDULE, row["ended_us"]
+        if ended_us > since_us if mine else ended_us <= now_us - _OWN_US:
+            name = f"{row['agent']}: {row['state']}"
+            _moved.with_options(task_run_name=name)(row["id"], return_state=True)
 
 
 def _looked(store: Store, release_id: str, every_us: int) -> Looked:
@@ -63,7 +86,9 @@ def _looked(store: Store, release_id: str, every_us: int) -> Looked:
 
 def _evaluated(store: Store, before: Row, every_us: int) -> Looked:
     release_id = before["id"]
-    seen = comparison.looks(store, release_id)
+    with store.reading() as txn:
+        last = txn.one(sql.LAST_LOOK, release_id=release_id)
+    seen = last["seq"] if last else 0
     found = driving.evaluate(store, release_id, beats.SCHEDULE, every_us)
     if found is None:
         return Looked(before["agent"])
@@ -74,11 +99,17 @@ def _evaluated(store: Store, before: Row, every_us: int) -> Looked:
         name = f"{after['agent']}: {found[1].label}"
         headline = _moved.with_options(task_run_name=name)(release_id, return_state=True).message
         return Looked(after["agent"], headline or name)
-    if number != seen:
-        drawn_us = int(before["driver_seen_us"]) // _DRAW_US
-        draws = store.clock.now_us() // _DRAW_US != drawn_us
-        publishing.publish_release(store, release_id, illustrated=draws)
+    if number == seen:
+        return Looked(after["agent"], f"{found[1].label}, nothing new since look {seen}")
+    then_us = last["at_us"] if last else 0
+    publishing.publish_release(store, release_id, illustrated=_draws(after, then_us, store.clock.now_us()))
     return Looked(after["agent"], f"{found[1].label}, look {number}")
+
+
+def _draws(release: Row, then_us: int, now_us: int) -> bool:
+    """Whether a half hour of the release ended since the last look: twenty are not drawn in one minute."""
+    began_us = release["started_us"]
+    return bool((now_us - began_us) // _DRAW_US != (then_us - began_us) // _DRAW_US)
 
 
 @task(name="moved", cache_policy=NO_CACHE, retries=0)
@@ -104,7 +135,7 @@ def watch() -> list[str]:
 
 
 def follow() -> list[str]:
-    """Start what is due after reverts, and make up for forms that were not refreshed."""
+    """Start what is due after reverts, tell people, and make up for forms that were not refreshed."""
     store = agent.store()
     said = []
     for work in (following.start_due, forms.reconcile, _tell_people, _index):

@@ -1,6 +1,8 @@
 """Following: what comes after a revert is started, by whoever notices it first; each of it is idempotent."""
 
+import hashlib
 import logging
+from datetime import UTC, datetime, timedelta
 
 from prefect.deployments import run_deployment
 from prefect.events import emit_event
@@ -12,10 +14,15 @@ from lastgood.notice import Level, Notice
 from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store
-from tasks import driving
+from tasks import aftermath, driving, watching
+from tasks.aftermath import Due
 from tasks.automations import REVERTED
 
 log = logging.getLogger("lastgood")
+#: microseconds after which what is due still is started again
+_AGAIN_US = 600_000_000
+#: how far Prefect's clock may be behind ours: a run that is older was started before
+_SKEW = timedelta(seconds=2)
 
 
 def start(store: Store, release_id: str) -> None:
@@ -61,18 +68,35 @@ def inform(about: str, text: str) -> str:
 
 
 def start_due(store: Store) -> list[str]:
-    """Start every flow that is due after reverts and promotions; return what was started, a word each."""
-    started = []
-    for name, parameters in due(store):
-        run_deployment(name, parameters=dict(parameters), timeout=0, as_subflow=False)
-        started.append(name.partition("/")[0])
-    return started
+    """Start every flow that is due after reverts and promotions; return the names of those that were new.
+
+    The same work is started once in ten minutes, however many notice it: it may have died since. One that
+    can't be started does not keep the others from it.
+    """
+    return [work.flow for work in due(store) if _started(work)]
 
 
-def due(store: Store) -> list[tuple[str, dict[str, str]]]:
-    """What is due by our own tables: deployment and parameters."""
-    del store
-    return []
+def _started(work: Due) -> bool:
+    key = hashlib.sha256(f"{work.flow}:{work.tells}".encode()).hexdigest()
+    name = f"{work.flow}/{work.flow.replace('_', '-')}"
+    before = datetime.now(UTC)
+    try:
+        run = run_deployment(
+            name, parameters=dict(work.parameters), timeout=0, as_subflow=False, idempotency_key=key
+        )
+    except Exception as error:  # noqa: BLE001  the next minute tries again
+        log.warning("%s could not be started: %r", name, error)
+        return False
+    created = getattr(run, "created", None)
+    return created is None or created >= before - _SKEW
+
+
+def due(store: Store) -> list[Due]:
+    """What is due by our own tables."""
+    begin, ready = watching.due(store)
+    watches = " ".join(sorted([*begin, *ready]))
+    told = f"{watches} {store.clock.now_us() // _AGAIN_US}"
+    return [*aftermath.due(store), *([Due("watch", {}, told)] if watches else [])]
 
 
 __all__ = ["due", "follow_up", "inform", "start", "start_due", "tell"]

@@ -18,6 +18,8 @@ from lastgood.store.connection import Store
 from tasks import preflight, recorded
 from tasks.busy import eligible_per_day, traffic_of
 
+#: recorded runs under which nothing that they say is a rate
+LEAST = 30
 #: amounts that a run can report, in words
 UNWATCHED = {
     "cost_usd": "what a run costs",
@@ -44,7 +46,10 @@ class Known:
 def from_agent(
     store: Store, agent: str, environment: str, policy: Policy, runs_per_day: float | None
 ) -> Known:
-    """From an agent's own baseline runs. NotFound where nothing was served lately and no rate is given."""
+    """From an agent's own baseline runs. NotFound where nothing was served lately and no rate is given.
+
+    InvalidRuns where they are too few to say a rate.
+    """
     with store.reading() as txn:
         point = points.read(txn, agent, environment)
         history = preflight.read_history(txn, point, policy)
@@ -56,7 +61,7 @@ def from_agent(
             f"{point.name} had no run of risk {', '.join(policy.eligible_risks)} in the last {hours:g} h, and"
             " a plan needs its traffic; let the agent run, or say --runs-per-day N"
         )
-    runs = max((n for n, _ in history.overall.values()), default=0)
+    runs = _enough(history, f"{point.name}'s baseline", "let the agent run")
     said = f"rates, costs and edits as in {runs:,} matured runs of {point.name}'s baseline"
     return _known(
         policy, history, rate, said, extra=_about(policy, history, validators=validators), spends=True
@@ -77,6 +82,7 @@ def from_file(
         )
     runs = recording.of(variants or tuple(there))
     history = History(runs)
+    _enough(history, path.name, "record more")
     said = f"rates, costs and edits as in {len(runs):,} recorded runs of {path.name}"
     return _known(policy, history, runs_per_day, said, extra=_about(policy, history), left_out=True)
 
@@ -108,6 +114,17 @@ def _known(
     traffic = traffic_of(policy, history, runs_per_day, spends=spends)
     blind = (*blind_spots(rules, aside, policy.refereed), *extra)
     return Known(policy, rules, history, traffic, said, blind)
+
+
+def _enough(history: History, name: str, way: str) -> int:
+    """How many runs a history has. InvalidRuns where they are some, but too few to say a rate."""
+    runs = max((n for n, _ in history.overall.values()), default=0)
+    if 0 < runs < LEAST:
+        raise InvalidRuns(
+            f"{name} has {runs} recorded runs, and under {LEAST} say no rate: {way}, or leave --history out"
+            " and declare what is known under `reference:` in the policy"
+        )
+    return runs
 
 
 def _plannable(guardrail: Guardrail, rules: Rules, history: History) -> bool:

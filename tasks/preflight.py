@@ -8,8 +8,10 @@ import pandas as pd
 from config.policy import Policy
 from evaluators import History, absence, planning
 from evaluators.blocks import stratum_of
+from evaluators.readiness import ASKED, Readiness
 from evaluators.rules import Gate, Kind
-from lastgood import approving, points, registry, releasing, standing
+from lastgood import approving, incidents, points, registry, releasing, standing
+from lastgood.bundle import Bundle
 from lastgood.errors import InvalidMove, InvalidPolicy, NotFound, Refused
 from lastgood.moves import ControlPoint
 from lastgood.release import RISKS
@@ -17,7 +19,7 @@ from lastgood.releasing import Start
 from lastgood.retention import HISTORY_RUNS  # the newest baseline runs that a history is counted from
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store, Transaction
-from tasks import frames
+from tasks import frames, readiness, regression
 from tasks.comparison import terms_of
 
 
@@ -50,7 +52,9 @@ def check(store: Store, wanted: Wanted) -> Start:
     """Return the release that would start, frozen; raises the first thing that refuses it.
 
     `NotFound` (agent, bundle, policy), `LiveRelease`, `Quarantined`, `InvalidMove` (the candidate is the
-    baseline; no recent run would be eligible), `InvalidPolicy` (it can never decide), `CorruptRow`.
+    baseline; no recent run would be eligible; a regression case fails), `InvalidPolicy` (it can never
+    decide), `InvalidInput` (the cases can't be run), `CorruptRow`, `Refused` (too few of the seven questions
+    are answered with yes).
     """
     with store.reading() as txn:
         point = points.read(txn, wanted.agent, wanted.environment)
@@ -64,13 +68,18 @@ def check(store: Store, wanted: Wanted) -> Start:
         standing.refuse_cooling(txn, wanted.agent, wanted.environment)
         standing.refuse_quarantined(txn, wanted.agent, wanted.environment, candidate.id)
         _refuse_approver(txn, candidate.id, policy, wanted)
+        _refuse_open_incidents(txn, point, policy)
         _refuse_ineligible(txn, point, policy)
         history = read_history(txn, point, policy)
-    rules = absence.judged(policy.rules(), history, policy.refereed).rules
+    ready = readiness.check(store, wanted.agent, wanted.environment, policy, candidate)
+    if ready.share_bp == 0:
+        raise Refused(_unready(point, policy, ready))
+    rules = absence.judged(policy.rules(), history, policy.refereed).rules.bounded(ready.share_bp)
     # by runs alone: the traffic of a day may be a burst or a holiday; `lastgood plan` looks at time too
     problems = planning.can_decide(rules, history)
     if problems:
         raise InvalidPolicy(_undecidable(point, policy, history, problems))
+    _refuse_regressions(store, wanted, candidate, policy)
     return Start(
         agent=wanted.agent,
         environment=wanted.environment,
@@ -83,6 +92,7 @@ def check(store: Store, wanted: Wanted) -> Start:
         actor=wanted.actor,
         approver=wanted.approver,
         note=wanted.note,
+        readiness=json.dumps(ready.to_json(), sort_keys=True),
     )
 
 
@@ -97,6 +107,40 @@ def _refuse_approver(txn: Transaction, candidate: str, policy: Policy, wanted: W
             "wants somebody else to approve it; name them, or leave the approver out and they are asked"
         )
         raise Refused(msg)
+
+
+def _refuse_open_incidents(txn: Transaction, point: ControlPoint, policy: Policy) -> None:
+    """What failed before and is held by no case would fail again unseen."""
+    if policy.preflight.open_incidents == "allow":
+        return
+    found = incidents.unproven(txn, point.agent, point.environment)
+    if found:
+        first = found[0]
+        msg = (
+            f"no release of {point.name} can start: {len(found)} open incidents have no regression case, the "
+            f"oldest is {first.id} ({first.reason}). `lastgood cases make {first.id}` makes them, `lastgood "
+            f"incident close {first.id} --reason ...` says why none can stand for it, and "
+            "`preflight: {open_incidents: allow}` in the policy lets the release start all the same"
+        )
+        raise InvalidMove(msg)
+
+
+def _refuse_regressions(store: Store, wanted: Wanted, candidate: Bundle, policy: Policy) -> None:
+    """Replay the regression cases on the candidate: one that fails is refused before anything is served."""
+    spec = policy.preflight.cases
+    options = regression.Options(
+        spec.folder, spec.required, spec.live, spec.usd, spec.workers, spec.timeout / 1_000_000,
+        spec.time / 1_000_000,
+    )  # fmt: skip
+    report = regression.run(store, wanted.agent, wanted.environment, candidate.id, options)
+    regression.refuse_failing(report, required=spec.required)
+
+
+def _unready(point: ControlPoint, policy: Policy, ready: Readiness) -> str:
+    """What is missing, one line a question."""
+    lines = [f"the policy {policy.name} refuses a release of {point.name}: {ready.said}"]
+    lines += [f"- {ASKED[a.question]} no: {readiness.line(a)}" for a in ready.answers if not a.yes]
+    return "\n".join(lines)
 
 
 def _undecidable(point: ControlPoint, policy: Policy, history: History, problems: list[str]) -> str:

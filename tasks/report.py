@@ -8,12 +8,13 @@ from typing import Any
 
 from evaluators import amounts
 from evaluators.blindness import blind_spots
+from evaluators.readiness import ASKED
 from lastgood import releasing, reserving
 from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 from tasks import ahead, limits
-from tasks.comparison import Frozen
+from tasks.comparison import Frozen, readiness_of
 
 #: newest runs of a release that are looked at for what they report
 _LOOKED_AT = 200
@@ -65,6 +66,7 @@ def build(store: Store, release_id: str, images: Mapping[str, str] | None = None
             _table(rows),
             _pictures(images or {}),
             _unseen(txn, row),
+            _readiness(row),
             _caps(txn, row),
             _timeline(txn, row),
             _next(row, txn),
@@ -218,6 +220,18 @@ _ENTITIES = {ord(mark): f"&#{ord(mark)};" for mark in "&<>|[]`*\\"} | {ord(end):
 def escaped(text: str, *, bold: bool = False) -> str:
     """Text of runs and people is data: it can't end a cell, open a tag or point anywhere."""
     return text if bold and text in _WORDS.values() else text.translate(_ENTITIES)
+
+
+def _readiness(row: Row) -> str:
+    """What was known before it started, and the share that it allowed."""
+    found = readiness_of(row)
+    if found is None:
+        return ""
+    lines = ["## Readiness", "", f"{found.said}.", "", "| question | answer | evidence |", "|---|---|---|"]
+    for answer in found.answers:
+        said = f"{answer.evidence} ({answer.way_out})" if answer.way_out else answer.evidence
+        lines.append(f"| {ASKED[answer.question]} | {'yes' if answer.yes else 'no'} | {escaped(said)} |")
+    return "\n".join(lines)
 
 
 def _caps(txn: Transaction, row: Row) -> str:

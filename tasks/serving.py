@@ -67,7 +67,8 @@ def install() -> list[str]:
     """
     offered = choices.read(agent.store())
     with get_client(sync_client=True) as client:
-        made = automations.install(client)
+        lost_after = timedelta(microseconds=Settings.from_environment().lost_after)
+        made = automations.install(client, lost_after)
         forms.refresh(client, offered)
     return [f"automations: {', '.join(made)}"]
 

@@ -75,7 +75,7 @@ class Called:
     def read(self, since_us: int, until_us: int) -> Series:
         """Ask the function; whatever goes wrong is an absence."""
         try:
-            function = _function(self.call)
+            function = function_of(self.call)
             points = within(_PATIENCE_S, lambda: list(function(_time(since_us), _time(until_us))))
             return self.reading.series(points, until_us)
         except Exception as error:  # noqa: BLE001  a team's own function may raise anything
@@ -142,7 +142,8 @@ def read_all(signals: Mapping[str, Mapping[str, Any]], since_us: int, until_us: 
     return tuple(source(name, spec).read(since_us, until_us) for name, spec in sorted(signals.items()))
 
 
-def _function(call: str) -> Any:
+def function_of(call: str) -> Any:
+    """Import what `package.module:function` names, from beside the agent too; raises whatever that does."""
     module, colon, name = call.partition(":")
     if not colon or "/" in call:
         raise InvalidInput(f"{call!r} is no package.module:function")
@@ -193,4 +194,4 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
 
 
-__all__ = ["Called", "Queried", "Reading", "Source", "read_all", "source"]
+__all__ = ["Called", "Queried", "Reading", "Source", "function_of", "read_all", "source"]

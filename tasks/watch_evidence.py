@@ -94,18 +94,18 @@ def pinned(txn: Transaction, bundle_id: str) -> frozenset[str]:
 
 
 def _parts(asked: Asked) -> tuple[_Part, ...]:
-    end = asked.now_us + 1
-    after = _Part(Group.AFTER, asked.good_bundle, asked.at_us, end)
+    at_us = asked.at_us + 1  # what began in the moment of the switch began before it
+    after = _Part(Group.AFTER, asked.good_bundle, at_us, asked.now_us + 1)
     if asked.kind is Kind.PROMOTE:
         return (
-            _Part(Group.BEFORE, asked.left_bundle, asked.before_us, asked.at_us, _BEFORE),
-            _Part(Group.BESIDE, asked.good_bundle, asked.from_us, asked.at_us, of_release=True),
+            _Part(Group.BEFORE, asked.left_bundle, asked.before_us, at_us, _BEFORE),
+            _Part(Group.BESIDE, asked.good_bundle, asked.from_us, at_us, of_release=True),
             after,
         )
     return (
         _Part(Group.BEFORE, asked.good_bundle, asked.before_us, asked.from_us, _BEFORE),
-        _Part(Group.BAD, asked.left_bundle, asked.from_us, asked.at_us),
-        _Part(Group.BESIDE, asked.good_bundle, asked.from_us, asked.at_us),
+        _Part(Group.BAD, asked.left_bundle, asked.from_us, at_us),
+        _Part(Group.BESIDE, asked.good_bundle, asked.from_us, at_us),
         after,
     )
 

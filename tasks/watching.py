@@ -82,7 +82,7 @@ def due(store: Store) -> tuple[list[str], list[str]]:
 def begin(store: Store, subject: str) -> str:
     """Begin the watch of an incident, or of a release that was reverted or promoted, once; return its id.
 
-    Raises `NotFound`, and `InvalidInput` where nothing was switched or the bundle left served nobody.
+    Raises `NotFound`, and `InvalidInput` where nothing was switched, or what was left served nobody.
     """
     with store.transaction(durable=True) as txn:
         subject = _subject(txn, subject)

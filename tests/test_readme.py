@@ -7,7 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from evaluators.streams import Population, draw, draw_history
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -134,6 +137,20 @@ def test_the_referee_that_is_shown_is_a_policy_and_a_callable(adopted, shell):
     shell(f'python -c "{judged}"')
 
 
+def test_the_slices_that_are_shown_are_a_policy(adopted, shell):
+    (adopted / "sliced.yaml").write_text(snippet("slices-policy"))
+    assert "stored: policy sliced" in shell("lastgood policy add sliced.yaml")
+
+
+def test_a_stream_of_runs_is_judged_from_the_checkout(adopted, shell):
+    rng = np.random.default_rng(1)
+    draw_history(rng, Population(), 5_000).to_csv(adopted / "recorded_baseline_runs.csv", index=False)
+    broken = Population(completed=0.4)
+    draw(rng, Population(), broken, 1_500, 0.1).to_csv(adopted / "runs.csv", index=False)
+    (adopted / "judge.py").write_text(snippet("judge"))
+    assert "revert ('completion'," in shell(f"PYTHONPATH={ROOT} python judge.py")
+
+
 def test_the_review_commands_are_those_that_there_are(adopted, shell):
     for line in snippet("review").splitlines():
         called = line.split("  #")[0].replace("rel_…", "rel_0").strip()
@@ -141,14 +158,14 @@ def test_the_review_commands_are_those_that_there_are(adopted, shell):
 
 
 @pytest.mark.prefect
-def test_the_demo_reverts_one_release_and_promotes_the_other(tmp_path, clean_environment):
+def test_the_demo_reverts_promotes_and_puts_right_what_a_bad_release_did(tmp_path, clean_environment):
     made = subprocess.run(
         [sys.executable, "-m", "examples.demo", str(tmp_path / "demo")],
         cwd=ROOT,
         env=clean_environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert made.returncode == 0, made.stdout + made.stderr
@@ -158,3 +175,11 @@ def test_the_demo_reverts_one_release_and_promotes_the_other(tmp_path, clean_env
         "report-coder.md",
         "report-fixer.md",
     }
+    told = made.stdout.partition("3. support")[2]
+    for step in (
+        "REVERTED: completion is worse", "quarantined; recovery of", "0 with a wrong address left",
+        "watch: FIXED", "on the bad bundle, passed", "cases stand for it", "the same bundle is refused",
+        "another try with the same fault is refused", "PROMOTED: every guardrail is proven",
+    ):  # fmt: skip
+        assert step in told
+        told = told.partition(step)[2]

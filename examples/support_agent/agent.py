@@ -72,7 +72,7 @@ def _worked(run: Run, ticket: Ticket, said: Settings, tools: Tools) -> dict[str,
 
 def _handed_over(ticket: Ticket, said: Settings, tools: Tools, why: str) -> dict[str, Any]:
     """Leave a ticket to a person, and tell the customer."""
-    tools("send_message", ticket=ticket.id, about="handover", text=said.prompt["handover"])
+    tools("send_message", ticket=ticket.id, about="handover", text=said.prompt[said.policy["fallback"]])
     tools("update_ticket", ticket=ticket.id, status="escalated", resolution=why)
     return {"escalated": why}
 

@@ -1,4 +1,4 @@
-"""The one place where the agent's HTTP client is made: whoever replaces its transport replaces all of it."""
+"""The one place where the agent's HTTP client is made: rehearsals answer it, tests replace its transport."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from examples.support_agent.crm.service import Request, Service
+from lastgood.outbound import Transport
 
 #: names the CRM
 URL = "SUPPORT_CRM_URL"
@@ -22,7 +23,7 @@ _replaced: ContextVar[httpx.BaseTransport | None] = ContextVar("support_transpor
 def client() -> httpx.Client:
     """A client of the CRM that SUPPORT_CRM_URL names; connections are kept by the process, not by it."""
     url = os.environ.get(URL, "http://127.0.0.1:8070")
-    transport = _replaced.get() or _shared()
+    transport = Transport(_replaced.get() or _shared())
     return httpx.Client(base_url=url, transport=transport, timeout=TIMEOUT_S, trust_env=False)
 
 

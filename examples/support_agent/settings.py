@@ -20,7 +20,7 @@ class Settings:
     model: Mapping[str, Any]
     #: `retrieval` and `note`
     memory: Mapping[str, Any]
-    #: `validators`, `messages`, `confident_from`, `approval_above_cents`
+    #: `validators`, `messages`, `fallback`, `confident_from`, `longest_answer_words`, `approval_above_cents`
     policy: Mapping[str, Any]
     index: Index
 

@@ -4,6 +4,8 @@ Everything is real but the socket and the time: the store is a file, the CRM's o
 HTTP, and hours pass as fast as they are computed.
 """
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,9 +39,10 @@ ENVIRONMENT = "production"
 
 
 def bundle(name: str) -> Bundle:
-    """One of the bundles that come with the agent; `again` is the good one with two words swapped."""
-    if name == "again":
-        good = bundle("good")
+    """One of the bundles that come with the agent; `NAME again` is that one with two words swapped."""
+    name, _, again = name.partition(" ")
+    if again:
+        good = bundle(name)
         text = good.prompt.text.replace("brief and\nfriendly", "friendly and\nbrief")
         return Bundle([Part.of_files("prompt", "3", {"prompt.md": text.encode()}), *(
             part for part in good.parts if part.kind != "prompt"
@@ -85,9 +88,9 @@ class Shop:
         self.store.close()
         self.books.close()
 
-    def serve(self, tickets: int) -> None:
-        """Serve so many tickets, one every 15 seconds."""
-        with http.through(http.InProcess(Service(self.books))):
+    def serve(self, tickets: int, *, over_http: bool = False) -> None:
+        """Serve so many tickets, one every 15 seconds; over HTTP where SUPPORT_CRM_URL names the CRM."""
+        with nullcontext() if over_http else http.through(http.InProcess(Service(self.books))):
             for _ in range(tickets):
                 self.clock.advance(EVERY_US)
                 self.traffic.one()
@@ -100,19 +103,33 @@ class Shop:
         wanted = preflight.Wanted(agent.AGENT, found.bundle.id, policy.name, ENVIRONMENT, "ben")
         return releasing.start(self.store, preflight.check(self.store, wanted))
 
-    def drive(self, release_id: str, policy: Policy, *, most_tickets: int) -> bool:
-        """Drive a release while tickets come in; whether it ended before so many tickets."""
-        driver = driving.begin(self.store, release_id, "the shop")
-        pace = policy.look_every // EVERY_US
-        for _ in range(2 * most_tickets // pace):
-            if driving.read(self.store, release_id)[0]["ended_us"] is not None:
-                return True
+    def drive(
+        self,
+        release_id: str,
+        policy: Policy,
+        *,
+        most_tickets: int,
+        over_http: bool = False,
+        said: Callable[[str], None] = lambda _: None,
+    ) -> bool:
+        """Drive a release while tickets come in; whether it ended before so many tickets.
+
+        `said` is told each stage as it begins.
+        """
+        driver, shown = driving.begin(self.store, release_id, "the shop"), ""
+        pace, last = policy.look_every // EVERY_US, self.traffic.served + most_tickets
+        while driving.read(self.store, release_id)[0]["ended_us"] is None:
             referee.work_quietly(self.store, release_id, seconds=60)
             what = driving.due(self.store, driver)
+            if what.label != shown:
+                said(what.label)
+            shown = what.label
             driving.act(self.store, driver, what)
+            if what.waits and self.traffic.served >= last:
+                return False
             if what.waits:
-                self.serve(pace)
-        return False
+                self.serve(pace, over_http=over_http)
+        return True
 
 
 def _keep(txn: Transaction, policy: Policy) -> None:

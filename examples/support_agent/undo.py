@@ -2,7 +2,8 @@
 
 A handler is given the record of one compensation and returns what the CRM says. It calls with the
 compensation's own idempotency key, so a second try has no second effect, and it needs nothing that the bundle
-made of the CRM's answer: the CRM knows the change by the key that it came with.
+made of the CRM's answer: the CRM knows the change by the key that it came with. A change that never arrived
+is barred, so that it may be undone while nobody knows whether it took effect.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from examples.support_agent import http
 from examples.support_agent.wrapper import key_of
 
 _CORRECTION = "Our last message to you was wrong. Please ignore it: a person of ours writes to you today."
+_DELIVERED = "it was delivered and can't be recalled; a correction was sent after it"
 
 
 class Undoing(Protocol):
@@ -36,8 +38,9 @@ def refund(action: Undoing) -> dict[str, Any]:
 
 
 def message(action: Undoing) -> dict[str, Any]:
-    """Recall a message that still waits; send a correction after one that was delivered."""
-    return _undone(action, "messages", correction=_CORRECTION)
+    """Recall a message that still waits; one that was delivered is corrected, and stays: it is left over."""
+    found = _undone(action, "messages", correction=_CORRECTION)
+    return {**found, "residue": _DELIVERED} if "correction" in found else found
 
 
 def memory_write(action: Undoing) -> dict[str, Any]:

@@ -33,6 +33,7 @@ _OWN = {
     "token": ("tokens", "token"),
     "serve": ("serve", "serve"),
     "incident": ("incidents", "incident"),
+    "quarantine": ("quarantine", "quarantine"),
 }
 
 

@@ -10,12 +10,13 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 
+from lastgood import evaluation
 from lastgood.bundle import check_name
 from lastgood.errors import Forbidden, LastgoodError, NotFound, Unauthenticated
+from lastgood.evaluation import Context, Unfit
 from lastgood.roles import Act, Principal
 from lastgood.service import evaluating, problems, streams
 from lastgood.service.desk import Caller, Desk, DeskOf, Visit
-from lastgood.service.evaluating import Context, Unfit
 from lastgood.store import statements as sql
 
 router = APIRouter(prefix="/ofrep/v1", tags=["OFREP"])
@@ -40,8 +41,8 @@ def evaluate(key: str, desk: DeskOf, principal: Caller, sent: Sent) -> Response:
     try:
         if sent is None:
             raise Unfit("PARSE_ERROR", "the body is no JSON: send {'context': {'targetingKey': ...}}")
-        context = evaluating.context_of(sent)
-        visit = _visit(desk, principal, key.removesuffix(evaluating.ID), _environment(desk, sent))
+        context = evaluation.context_of(sent.get("context") if isinstance(sent, dict) else None)
+        visit = _visit(desk, principal, key.removesuffix(evaluation.ID), _environment(desk, sent))
         return Response(evaluating.evaluate(visit, key, context), media_type="application/json")
     except LastgoodError as error:
         return _refused(error, key)
@@ -58,7 +59,7 @@ def evaluate_all(
     try:
         if sent is None:
             raise Unfit("PARSE_ERROR", "the body is no JSON: send {'context': {'targetingKey': ...}}")
-        context = evaluating.context_of(sent)
+        context = evaluation.context_of(sent.get("context") if isinstance(sent, dict) else None)
         visits = _visits(desk, principal, _environment(desk, sent))
         tag = evaluating.tag(visits, context)
     except LastgoodError as error:

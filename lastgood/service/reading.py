@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field
 
 from lastgood import ledger, points, recorder, registry
 from lastgood.errors import Forbidden, NotFound
+from lastgood.evaluation import content
 from lastgood.moves import ControlPoint
 from lastgood.roles import Act
-from lastgood.service import evaluating
 from lastgood.service.desk import Caller, Desk, DeskOf, Visit, allowed
 from lastgood.service.moving import Served
 from lastgood.store import statements as sql
@@ -151,7 +151,7 @@ def bundle(desk: DeskOf, principal: Caller, bundle: str) -> Response:
     record = registry.load(desk.store, bundle)
     if not principal.reaches(record.agent, desk.environment):
         raise Forbidden(f"the token of {principal.name} does not reach {record.agent}")
-    text = evaluating.content(record.bundle, record.name)
+    text = content(record.bundle, record.name)
     forever = {"Cache-Control": "private, max-age=31536000, immutable", "ETag": f'"{record.bundle.id}"'}
     return Response(text, media_type="application/json", headers=forever)
 

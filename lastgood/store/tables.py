@@ -12,6 +12,7 @@ from sqlmodel import Field, SQLModel
 from lastgood.store import (  # their tables are part of the schema
     access_tables,  # noqa: F401
     approval_tables,  # noqa: F401
+    case_tables,  # noqa: F401
     containment_tables,  # noqa: F401
     incident_tables,  # noqa: F401
     telling_tables,  # noqa: F401

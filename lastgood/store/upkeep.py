@@ -6,6 +6,11 @@ INSERT INTO beat (name, at_us) VALUES (:name, :at_us)
 ON CONFLICT (name) DO UPDATE SET at_us = excluded.at_us
 """
 
+#: releases that ended in a span of time, by what the scheduled evaluation drives and what it does not
+ENDED_BETWEEN = """
+SELECT * FROM release WHERE ended_us > :since_us AND ended_us <= :until_us ORDER BY ended_us, id
+"""
+
 # -- the watch of what serves
 DRIFT_WATCH = """
 SELECT * FROM drift_watch WHERE agent = :agent AND environment = :environment AND bundle_id = :bundle_id

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from config.settings import Settings
 from lastgood import agent
 from lastgood.errors import PrefectUnusable
 from lastgood.store import engine
@@ -51,6 +52,7 @@ def up(host: str, port: int) -> None:
     started. Traffic, ceilings, triggers and `lastgood rollback` need none of it.
     """
     checkout.verify()
+    Settings.from_environment()  # a wrong one is said before anything starts
     click.echo(f"store: {_upgraded()}")
     environment = {**_FLOWS, **os.environ, **_places()}
     children: list[Child] = []

@@ -79,14 +79,15 @@ def beside_floor(store: Store, agents: list[str], rounds: int) -> list[Figure]:
     routes = [Router(router.snapshot, store.clock, mark=router.mark).route for router in routers]
     split, number = bare(f"rel_{agents[0]}", SHARE_BP), plain(f"rel_{agents[0]}", SHARE_BP)
     assert all((routes[0](u).arm == "candidate") == split(u) == number(u) for u in UNITS)
-    works = {"route": each(loaded[0], UNITS), "bare": each(split, UNITS), "plain": each(number, UNITS)}
+    many = UNITS * 10
+    works = {"route": each(loaded[0], many), "bare": each(split, many), "plain": each(number, many)}
     splits = [bare(f"rel_{agent}", SHARE_BP) for agent in agents]
-    for many in (1, 10, 100, len(agents)):
-        works[f"{many}"] = by_turns(routes[:many], UNITS)
-        works[f"bare {many}"] = by_turns(splits[:many], UNITS)
+    for count in (1, 10, 100, len(agents)):
+        works[f"{count}"] = by_turns(routes[:count], UNITS)
+        works[f"bare {count}"] = by_turns(splits[:count], UNITS)
     works["loaded"] = by_turns(loaded, UNITS)
     taken = interleaved(works, rounds)
-    micro = sorted(taken["route"])[rounds // 2] / len(UNITS) * 1e6
+    micro = sorted(taken["route"])[rounds // 2] / len(many) * 1e6
     quick, usual = ratio(taken, "route", "bare"), ratio(taken, "route", "plain")
     turns = [
         Figure(
@@ -133,7 +134,7 @@ def beside_peers(store: Store, agents: list[str], rounds: int, verified: int) ->
     shares = {"route": sum(route(f"u{n}").arm == "candidate" for n in range(verified)) / verified}
     for name, decide in decides.items():
         shares[name] = sum(bool(decide(agents[0], f"u{n}")) for n in range(verified)) / verified
-    units = UNITS[:500]
+    units = UNITS * 2
     works: dict[str, Callable[[], object]] = {"route": each(route, units)}
     for name, decide in decides.items():
         works[name] = each(lambda unit, decide=decide: decide(agents[0], unit), units)

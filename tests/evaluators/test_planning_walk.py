@@ -55,7 +55,7 @@ def test_a_harm_is_caught_when_the_comparison_catches_it(
     for seed in range(60):
         comparison = fresh.copy()
         rng = np.random.default_rng([8, seed])
-        comparison.observe(draw(rng, HEALTHY, HEALTHY.at(column, level), runs, 0.1), every_run=runs < 500)
+        comparison.observe(draw(rng, HEALTHY, HEALTHY.at(column, level), runs, 0.1))
         ends.append(comparison.path()["candidate"].iloc[-1] if comparison.ended else np.inf)
     found, _ = hunted(rules, history, name, size)
     # 15% and the standard error of a median of 60

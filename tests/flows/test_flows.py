@@ -315,3 +315,51 @@ def test_every_deployment_can_be_built():
     assert scheduled.concurrency_limit == 1
     assert scheduled.concurrency_options.collision_strategy is ConcurrencyLimitStrategy.CANCEL_NEW
     assert all(not found[name].schedules for name in ("release", "rollback"))
+
+
+def test_a_recovery_undoes_what_it_can_and_shows_what_is_left_over(place, monkeypatch):
+    import json
+
+    from flows.recover_data import recover_data
+    from lastgood import acting, incidents, profile
+    from lastgood.acting import Effect
+    from tests.tasks import crm
+
+    monkeypatch.setattr(crm, "CRM", crm.Crm())
+    undo = {"refund": "tests.tasks.crm:refund"}
+    body = {"agent": "support", "owner": "", "routes": [], "replay": "", "undo": undo, "signals": {}}
+    run_id = _acting_run(place)
+    with place.store.transaction() as txn:
+        profile.store_body(txn, "support", json.dumps(body), actor="ann")
+    for kind, how in (("refund", {"kind": "refund"}), ("message", {})):
+        gated = acting.reserve(place.store, run_id, Effect(kind, f"{kind}-1", how))
+        acting.settle(place.store, gated.id, "done")
+    control.rollback(place.store, "support", "production", actor="ann", reason="it is bad")
+    with place.store.reading() as txn:
+        (incident,) = incidents.listed(txn, "support", "production")
+    for calls in (1, 1):  # a second start finds everything done
+        state = recover_data(incident.id, return_state=True)
+        assert (state.name, len(crm.CRM.undone), sum(crm.CRM.calls.values())) == ("residue", 1, calls)
+    key = f"recovery-{incident.id.replace('_', '-').lower()}"
+    assert "1 undone, 1 left over" in artifacts(key)[-1].data
+    assert "message-1" in artifacts(f"{key}-residue")[-1].data
+
+
+def _acting_run(place):
+    """A run of a candidate that serves everybody."""
+    from lastgood import points, releasing
+    from lastgood.assigning import Request, assign
+    from lastgood.ledger import Entry
+    from lastgood.points import Expect
+    from lastgood.release import ReleaseState, Terms
+    from lastgood.releasing import Stage, Start
+    from lastgood.snapshot import Serving
+
+    given = ("support", "production", place.candidate, "p", "d" * 64, "{}", "{}", Terms(), "ann")
+    release_id = releasing.start(place.store, Start(*given))
+    with place.store.reading() as txn:
+        expect = Expect.of(points.read(txn, "support", "production"))
+    stage, entry = Stage("canary", ReleaseState.CANARY, 0), Entry("share", "ann", "all", release_id)
+    moved = {"share_bp": 10_000, "lease_us": 60_000_000, "entry": entry, "expect": expect}
+    releasing.set_share(place.store, release_id, stage, **moved)
+    return assign(Serving(place.store, "support", "production"), Request("u", "faq", None, None)).run_id

@@ -1,11 +1,14 @@
-"""The deployments as people meet them: a real Prefect server, `python -m flows`, releases over its API."""
+"""All as people meet it: `lastgood up` in a folder, releases over Prefect's API, what automations do."""
 
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -13,6 +16,8 @@ import pytest
 
 pytestmark = pytest.mark.prefect
 
+#: seconds that a loaded machine may take; what is waited for comes within a few
+PATIENCE = 300
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
@@ -28,37 +33,39 @@ def wait_for(what, seconds):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, real_server, background):
-    """A user's folder with an adopted agent at work, a server, and the served deployments."""
+def place(tmp_path_factory, clean_environment, background):
+    """A user's folder with an adopted agent at work, and `lastgood up`."""
     folder = tmp_path_factory.mktemp("served")
-    with real_server(sys.executable, folder) as environment:
-        environment |= {
-            "LASTGOOD_DATABASE": f"sqlite:///{folder}/lastgood.db",
-            "LASTGOOD_LOOK_EVERY": "5 s",
-            "PATH": f"{BIN}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
-        }
-        place = Place(folder, environment)
-        place.run("lastgood init support")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    environment = clean_environment | {
+        "LASTGOOD_LOOK_EVERY": "5 s",
+        "LASTGOOD_RUN_LOST_AFTER": "45 s",
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "PREFECT_HOME": str(folder / "prefect"),
+    }
+    place = Place(folder, environment, f"http://127.0.0.1:{port}/api")
+    place.run("lastgood init support")
+    with background(
+        ["bash", "-c", f"cd {folder} && exec lastgood up --port {port}"], folder / "up.log", environment
+    ) as place.up:
         place.good = place.register()
         place.run(f"lastgood adopt support {place.good}")
         place.run("lastgood policy add policy.yaml")
         place.run("python agent_example.py 1200")
-        serve = [sys.executable, "-m", "flows"]
-        agent = [sys.executable, str(folder / "agent_example.py"), "100000"]
-        with (
-            background(serve, folder / "serve.log", environment),
-            background(agent, folder / "agent.log", environment),
-        ):
+        agent = ["bash", "-c", f"cd {folder} && exec python agent_example.py 100000"]
+        with background(agent, folder / "agent.log", environment):
+            assert wait_for(lambda: "the UI is at" in place.logs("up"), PATIENCE), place.logs()
             yield place
 
 
 class Place:
     """The folder, its shell and its Prefect API."""
 
-    def __init__(self, folder, environment):
-        self.folder, self.environment = folder, environment
-        self.api = httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=30)
+    def __init__(self, folder, environment, url):
+        self.folder, self.environment, self.url = folder, environment, url
+        self.api = httpx.Client(base_url=url, timeout=30)
 
     def run(self, line):
         """Run one line as the user would."""
@@ -79,13 +86,13 @@ class Place:
 
     def start(self, deployment, **parameters):
         """Start a flow run of a deployment; return its id."""
-        found = wait_for(lambda: self._deployment(deployment), 60)
+        found = wait_for(lambda: self._deployment(deployment), PATIENCE)
         assert found, self.logs()
         return self.ask("POST", f"/deployments/{found}/create_flow_run", {"parameters": parameters})["id"]
 
     def ask(self, method, path, body=None):
         """Call the API; its SQLite answers 503 for a moment when it is busy."""
-        answer = wait_for(lambda: self._answer(method, path, body), 60)
+        answer = wait_for(lambda: self._answer(method, path, body), PATIENCE)
         assert answer, self.logs()
         return answer.json()
 
@@ -97,7 +104,7 @@ class Place:
         answer = self.api.get(f"/deployments/name/{name}")
         return answer.json()["id"] if answer.status_code == 200 else None
 
-    def ended(self, flow_run, seconds=90):
+    def ended(self, flow_run, seconds=PATIENCE):
         """Wait for a flow run's last state."""
 
         def look():
@@ -113,29 +120,128 @@ class Place:
         body = {"flow_runs": {"id": {"any_": [flow_run]}}, "sort": "EXPECTED_START_TIME_ASC"}
         return [run["name"] for run in self.ask("POST", "/task_runs/filter", body)]
 
-    def logs(self):
+    def logs(self, name="*"):
         """What the processes said last."""
-        return "\n".join(path.read_text()[-3000:] for path in self.folder.glob("*.log"))
+        found = [*self.folder.glob(f"{name}.log"), *self.folder.glob(f".lastgood/{name}.log")]
+        return "\n".join(path.read_text()[-3000:] for path in found)
+
+    def offered(self):
+        """The bundles that the release form offers."""
+        found = self.ask("GET", "/deployments/name/release/release")
+        return found["parameter_openapi_schema"]["properties"]["candidate"].get("enum", [])
+
+    def runs(self, deployment):
+        """The flow runs of a deployment, the newest first."""
+        body = {"deployments": {"name": {"any_": [deployment]}}, "sort": "EXPECTED_START_TIME_DESC"}
+        return self.ask("POST", "/flow_runs/filter", body)
+
+    def emit(self, event, resource, related=(), **payload):
+        """Send an event as Prefect's own client does."""
+        told = {
+            "id": str(uuid.uuid4()),
+            "occurred": datetime.now(UTC).isoformat(),
+            "event": event,
+            "resource": {"prefect.resource.id": resource},
+            "related": list(related),
+            "payload": payload,
+        }
+        assert wait_for(lambda: self.api.post("/events", json=[told]).is_success, PATIENCE), self.logs()
+
+    def refused(self, deployment, **parameters):
+        """What the API says to a start that it refuses."""
+        body = {"parameters": parameters}
+        path = f"/deployments/{self._deployment(deployment)}/create_flow_run"
+        answer = wait_for(lambda: (a := self.api.post(path, json=body)).status_code == 409 and a, PATIENCE)
+        assert answer, self.logs()
+        return answer.json()["detail"]
 
 
+@pytest.fixture(scope="module")
+def silent(place):
+    """A run of ours that claims to be at work and gave one sign of life: process and runner are gone."""
+    found = wait_for(lambda: place._deployment("plan/plan"), PATIENCE)
+    body = {"parameters": {"agent": "support"}, "state": {"type": "RUNNING", "name": "Running"}}
+    run = place.ask("POST", f"/deployments/{found}/create_flow_run", body)
+    related = [
+        {"prefect.resource.id": f"prefect.flow.{run['flow_id']}", "prefect.resource.role": "flow",
+         "prefect.resource.name": "plan"},
+        {"prefect.resource.id": "prefect.tag.lastgood", "prefect.resource.role": "tag"},
+    ]  # fmt: skip
+    place.emit("prefect.flow-run.heartbeat", f"prefect.flow-run.{run['id']}", related)
+    return run["id"]
+
+
+@pytest.mark.usefixtures("silent")
 def test_a_release_started_over_the_api_reverts_a_worse_candidate(place):
     prompt = place.folder / "prompt.md"
     text = prompt.read_text()
     prompt.write_text(text.replace("from the documents only", "from memory"))
     worse = place.register()
     prompt.write_text(text)
-    flow_run = place.start("release/release", agent="support", candidate=worse, policy="support")
+    # registering one is enough: the form offers it within seconds
+    label = wait_for(
+        lambda: next((each for each in place.offered() if each.startswith(f"{worse} ")), None), 40
+    )
+    assert label, place.offered()
+    flow_run = place.start("release/release", agent="support", candidate=label, policy="support")
     state = place.ended(flow_run)
     assert (state["type"], state["name"]) == ("COMPLETED", "Reverted"), place.logs()
     assert "validation is worse" in state["message"]
-    names = wait_for(lambda: (found := place.task_runs(flow_run))[-1:] == ["revert"] and found, 30)
+    names = wait_for(lambda: (found := place.task_runs(flow_run))[-1:] == ["revert"] and found, PATIENCE)
     assert names, place.task_runs(flow_run)
     assert [name.split()[0] for name in names[:3]] == ["preflight", "canary", "cap"]
     artifacts = place.ask("POST", "/artifacts/latest/filter", {})
-    pages = {found["key"]: found for found in artifacts if found["type"] == "markdown"}
-    report = next(found for key, found in pages.items() if key.startswith("release-rel-"))
-    assert "no live release" in pages["lastgood-releases"]["data"]
+    started = re.search(r"rel_\w+", place.run("lastgood release status support | grep rel_"))[0]
+    key = f"release-{started.replace('_', '-').lower()}"
+    report = next(found for found in artifacts if found["key"] == key)
+    index = next(found for found in artifacts if found["key"] == "lastgood-releases")
+    assert "no live release" in index["data"]
     assert "REVERTED: validation is worse" in report["data"]
+    assert report["flow_run_id"] == flow_run
+    run = place.ask("GET", f"/flow_runs/{flow_run}")
+    assert run["name"] == f"release support {place.good[:6]} -> {worse[:6]}"
+    assert {"support", "production", worse[:6], "lastgood"} <= set(run["tags"])
+
+
+def test_a_revert_is_followed_up_by_the_automation(place):
+    found = wait_for(
+        lambda: [run for run in place.runs("follow-up") if run["state_type"] == "COMPLETED"], PATIENCE
+    )
+    assert found, place.logs()
+    assert found[-1]["parameters"] == {"agent": "support", "environment": "production"}
+    assert found[-1]["created_by"]["type"] == "AUTOMATION"
+
+
+def test_wrong_values_are_refused_in_the_form_or_by_the_first_task(place):
+    right = {"agent": "support", "candidate": place.good, "policy": "support"}
+    for name, wrong in {"agent": "nobody", "candidate": "b-00000000", "policy": "nope"}.items():
+        assert f"Validation failed for field '{name}'" in place.refused(
+            "release/release", **right | {name: wrong}
+        )
+    assert "is too long" in place.refused("release/release", **right, note="x" * 501)
+    flow_run = place.start(
+        "waiver/waiver", policy="support", guardrail="speed", slice="faq", reason="why", approver="bea"
+    )
+    state = place.ended(flow_run)
+    assert (state["type"], state["name"]) == ("FAILED", "Refused")
+    assert "no slice of this policy" in state["message"]
+    assert "Traceback" not in state["message"]
+
+
+def test_a_plan_leaves_its_answer_as_an_artifact(place):
+    state = place.ended(place.start("plan/plan", agent="support", policy="support"))
+    assert state["type"] == "COMPLETED", state
+    artifacts = place.ask("POST", "/artifacts/latest/filter", {})
+    page = next(found for found in artifacts if found["key"] == "plan-support-production")
+    assert "A candidate that does harm is caught after" in page["data"]
+
+
+def test_kill_and_clear_are_forms_whose_runs_say_what_was_done(place):
+    state = place.ended(place.start("kill/kill", agent="support", reason="drill", actor="bea"))
+    assert state["message"].endswith(", kill switch on"), state
+    assert "bea, flow run kill support (" in place.run("lastgood status support")
+    state = place.ended(place.start("clear/clear", agent="support", actor="bea"))
+    assert "kill switch" not in state["message"]
 
 
 #: its first evidence comes 10 s after the start: the flow is killed before that
@@ -147,6 +253,7 @@ driver_timeout: 15 s
 lease: 3 min
 steps: [{share: 20%}]
 guardrails: {validation: {margin: 5 points}}
+preflight: {open_incidents: allow}
 """
 
 
@@ -157,10 +264,10 @@ def test_a_flow_killed_with_nine_is_finished_by_the_schedule(place):
     prompt.write_text(prompt.read_text().replace("from the documents only", "from memory, kindly"))
     worse = place.register()
     flow_run = place.start("release/release", agent="support", candidate=worse, policy="slow")
-    assert wait_for(lambda: "(compare)" in place.run("lastgood status support"), 60), place.logs()
+    assert wait_for(lambda: "(compare)" in place.run("lastgood status support"), PATIENCE), place.logs()
     killed = kill_flow_process(flow_run)
     assert killed, "the flow run's process was not found"
-    ended = wait_for(lambda: place.run("lastgood release status support").startswith("REVERTED"), 180)
+    ended = wait_for(lambda: place.run("lastgood release status support").startswith("REVERTED"), PATIENCE)
     assert ended, place.run("lastgood status support") + place.logs()
     assert "sound" in place.run("lastgood status support")
     report = place.run("lastgood release status support --markdown")
@@ -185,24 +292,26 @@ def test_an_approval_is_a_suspended_run_whose_form_is_recorded_in_our_tables(pla
 
     answer = {"decision": "promote", "who": author, "reason": "it is mine"}
     place.ask("POST", f"/flow_runs/{flow_run}/resume", {"run_input": answer})
-    again = wait_for(lambda: "Not taken" in form(place, flow_run) and suspended(place, flow_run), 180)
+    again = wait_for(lambda: "Not taken" in form(place, flow_run) and suspended(place, flow_run), PATIENCE)
     assert again, place.logs()
     assert "wants somebody else to approve it" in form(place, flow_run)
     assert "asked" in place.run("lastgood status support")
 
     place.run("lastgood approve support --decision promote --actor ben --reason 'looks good'")
-    status = wait_for(lambda: "serves 20%" in place.run("lastgood notices list support"), 180)
+    status = wait_for(lambda: "serves 20%" in place.run("lastgood notices list support"), PATIENCE)
     assert status, place.run("lastgood status support") + place.logs()
 
     answer = {"decision": "revert", "who": "cleo", "reason": "too late"}
     place.ask("POST", f"/flow_runs/{flow_run}/resume", {"run_input": answer})
-    said = wait_for(lambda: "decided already: promote by ben (looks good)" in boxes(place, flow_run), 180)
+    said = wait_for(
+        lambda: "decided already: promote by ben (looks good)" in boxes(place, flow_run), PATIENCE
+    )
     assert said, boxes(place, flow_run) + place.logs()
     assert "(compare)" in wait_for(
-        lambda: (shown := place.run("lastgood status support")) and "(compare)" in shown and shown, 180
+        lambda: (shown := place.run("lastgood status support")) and "(compare)" in shown and shown, PATIENCE
     )
     place.run("lastgood rollback support --reason 'enough seen'")
-    assert place.ended(flow_run, 180)["name"] == "Reverted"
+    assert place.ended(flow_run, PATIENCE)["name"] == "Reverted"
 
 
 def suspended(place, flow_run):
@@ -253,10 +362,70 @@ def kill_flow_process(flow_run):
     return False
 
 
-def test_rollback_works_from_prefect_and_without_it(place):
-    said = place.run("lastgood rollback support 2>&1 || true")
-    assert "rolled back" in said or "no other" in said
-    flow_run = place.start("rollback/rollback", agent="nobody")
-    state = place.ended(flow_run)
-    assert state["type"] == "FAILED"
-    assert "no agent 'nobody'" in state["message"]
+def test_a_rollback_from_prefect_goes_back_or_says_why_not(place):
+    state = place.ended(place.start("rollback/rollback", agent="support", reason="drill"))
+    assert state["name"] in {"Completed", "Refused"}
+    assert "has no other last known good bundle" in state["message"] or " serves b-" in state["message"]
+
+
+def test_a_serving_process_that_is_killed_is_started_again(place):
+    before = serving(place)
+    assert len(before) == 1, place.logs()
+    os.kill(before[0], signal.SIGKILL)
+    assert wait_for(lambda: serving(place) not in ([], before), PATIENCE), place.logs()
+    assert "serving ended (signal SIGKILL); it starts again in 1 s" in place.logs("up")
+
+
+def serving(place):
+    """The processes that serve, children of `lastgood up`."""
+    told = Path(f"/proc/{place.up.pid}/task/{place.up.pid}/children").read_text().split()
+    return [int(pid) for pid in told if b"flows" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_a_run_whose_process_vanished_is_marked_as_crashed_and_the_evaluation_looks_at_once(place, silent):
+    assert wait_for(lambda: place.ask("GET", f"/flow_runs/{silent}")["state_type"] == "CRASHED", PATIENCE)
+    message = place.ask("GET", f"/flow_runs/{silent}")["state"]["message"]
+    assert message == "no sign of life for 45 s: its process is gone"
+
+    def started():
+        made = [run["created_by"] or {} for run in place.runs("evaluate-canaries")]
+        return any(each.get("type") == "AUTOMATION" for each in made)
+
+    assert wait_for(started, PATIENCE), place.logs()
+
+
+def test_an_action_that_fails_is_told(place):
+    place.api.delete(f"/deployments/{place._deployment('follow_up/follow-up')}")
+    place.emit(
+        "lastgood.release.reverted", "lastgood.release.rel_x", agent="support", environment="production"
+    )
+    told = wait_for(
+        lambda: [run for run in place.runs("inform") if run["state_type"] == "COMPLETED"], PATIENCE
+    )
+    assert told, place.logs()
+    assert told[0]["parameters"]["about"] == "lastgood: trigger fired"
+    assert told[0]["state"]["message"].startswith("lastgood: trigger fired: ")
+
+
+def test_installing_again_changes_nothing(place):
+    def automations():
+        found = place.ask("POST", "/automations/filter", {})
+        return sorted((each["name"], each["id"], str(each["actions"])) for each in found)
+
+    before = automations()
+    names = [name.removeprefix("lastgood: ") for name, *_ in before]
+    assert names == ["action failed", "heartbeat lost", "run crashed", "trigger fired"]
+    database = f"sqlite:///{place.folder}/.lastgood/lastgood.db"
+    where = f"PREFECT_API_URL={place.url} LASTGOOD_DATABASE={database}"
+    place.run(f"cd {ROOT} && {where} python -m flows install")
+    assert automations() == before
+
+
+def test_a_signal_ends_everything_that_was_started(place):
+    children = Path(f"/proc/{place.up.pid}/task/{place.up.pid}/children").read_text().split()
+    assert len(children) == 2
+    place.up.send_signal(signal.SIGINT)
+    assert place.up.wait(60) == 0
+    assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+    with pytest.raises(httpx.ConnectError):
+        place.api.get("/health")

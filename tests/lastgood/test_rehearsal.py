@@ -18,6 +18,7 @@ from lastgood import outbound, rehearsal
 from lastgood.bundle import Bundle, Part
 from lastgood.errors import CapReached, Denied, MalformedCall, MissingFixture, NotFound, Refused
 from lastgood.fixtures import Fixtures
+from lastgood.part_reads import unread
 from lastgood.rehearsal import Access, Purse, Rehearsal, rehearse
 from lastgood.rehearsed import ToolFailed, sample
 
@@ -165,12 +166,11 @@ def test_a_suspended_run_is_resumed_within_its_rehearsal():
     assert [(o.validated, o.operator_edits) for o in held.log.outcomes] == [(True, 1)]
 
 
-def test_the_parts_that_the_agent_reads_are_noted_and_those_that_the_seam_reads_are_not():
+def test_the_parts_that_the_agent_reads_are_noted():
     held = make()
     with rehearse(held), lastgood.run("support") as run:
-        run.tool(lookup, name="find_order")
         _ = run.bundle.prompt.text
-    assert held.log.read == {"prompt"}
+    assert unread([held.log.outcomes[0].parts_read]) == ("memory", "model", "policy", "tools")
 
 
 def test_threads_started_in_a_rehearsal_stand_under_it():

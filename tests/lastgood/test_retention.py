@@ -30,6 +30,8 @@ KEPT = {
     "ledger_anchor",
     "agent_profile",  # as long as the agent
     "access_token",  # who was let in, ended ones too
+    *("watch", "drift", "regression_case"),  # the story of a release: a row each, not a row a run
+    *("beat", "drift_watch"),  # one row a process' name, a serving bundle
     *("approval", "approval_code", "cooldown"),  # who decided what, and what still holds
     *("incident", "recovery_approval"),  # what was learnt, and who let something be undone
 }

@@ -167,6 +167,41 @@ def test_no_unit_makes_it_raise(bundles, unit):
     assert found.route(unit).arm == "candidate"
 
 
+class Broken(str):
+    """A text whose every way to be read fails."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        raise OverflowError
+
+    def __eq__(self, other):
+        raise OSError
+
+    def __hash__(self):
+        return hash("low")
+
+    def encode(self, *_):
+        raise RuntimeError
+
+
+class Unhashable(str):
+    __slots__ = ()
+    __hash__ = None
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("risk", [None, Broken("low"), Unhashable("low"), [], 7], ids=type)
+@pytest.mark.parametrize("unit", ["unit", Broken("unit"), [], b"unit"], ids=type)
+def test_nothing_that_is_given_makes_it_raise(bundles, unit, risk, moved):
+    words = [0, 2]
+    found = watched(bundles, words)
+    words[1] += moved
+    decision = found.route(unit, risk)
+    if moved or isinstance(unit, Broken) or risk is not None:
+        assert (decision.arm, decision.eligible) == ("baseline", False)
+
+
 def test_half_a_surrogate_pair_is_drawn_like_any_unit(bundles, clock):
     units = [f"{unit}\ud800" for unit in UNITS]
     arms = {unit: router(bundles, clock).route(unit).arm for unit in units}

@@ -161,19 +161,27 @@ def score(part: Pure, workers: int) -> tuple[int, int]:
         return len(every), sum(pool.map(lambda mutant: _noticed(part, mutant), every))
 
 
+def asked_for(words: list[str]) -> tuple[list[Pure], int]:
+    """All parts, or the modules named, and how many mutants to try at once."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    known = [part.module for part in PARTS]
+    asked.add_argument("modules", nargs="*", help=f"default: all of {', '.join(known)}")
+    asked.add_argument("--workers", type=int, default=1, help="mutants that are tried at once")
+    given = asked.parse_args(words)
+    if unknown := sorted(set(given.modules) - set(known)):  # `choices` would refuse to have none named
+        asked.error(f"no such module: {', '.join(unknown)}; there are {', '.join(known)}")
+    return [part for part in PARTS if part.module in (given.modules or known)], given.workers
+
+
 def main() -> int:
     """Try all parts, or the modules named."""
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("modules", nargs="*", choices=[part.module for part in PARTS], default=[])
-    asked.add_argument("--workers", type=int, default=1, help="mutants that are tried at once")
-    given = asked.parse_args()
+    parts, workers = asked_for(sys.argv[1:])
     os.nice(10)
-    parts = [part for part in PARTS if not given.modules or part.module in given.modules]
     _preload(parts)
     short, found = [], []
     for part in parts:
         began = time.monotonic()
-        found.append((part.module, *score(part, given.workers)))
+        found.append((part.module, *score(part, workers)))
         name, number, noticed = found[-1]
         print(f"{name}: {noticed} of {number} in {time.monotonic() - began:.0f} s", flush=True)
         if noticed < LEAST * number:

@@ -1,5 +1,6 @@
 """Mutants are what they say, and a module whose tests notice too few of them ends in an error."""
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,18 @@ def test_a_mutant_behaves_as_it_says_and_the_next_one_does_not(source):
 
     found = {mutant.change: full(mutant) for mutant in mutants(source, ("Meter.full",))}
     assert found == {"return True -> return None": None, "True -> False": False}
+
+
+@pytest.mark.parametrize(
+    ("words", "modules"), [([], "moves caps triggers reserving judging releasing points"), (["caps"], "caps")]
+)
+def test_all_parts_are_tried_where_none_is_named(words, modules, monkeypatch):
+    spec = importlib.util.spec_from_file_location("mutation_run", HERE / "run.py")
+    run = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "mutation_run", run)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    spec.loader.exec_module(run)
+    assert [part.module for part in run.asked_for(words)[0]] == modules.split()
 
 
 @pytest.mark.parametrize(

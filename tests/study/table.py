@@ -35,6 +35,10 @@ NOTES = """\
 - The test of differences bets around the stake at which an equal candidate grows fastest
   (`evaluators.bounded.margin_prior`): +.5 points on incidents are ruled out after 1,920 candidate runs
   instead of 2,610, +2 points on completion after 1,290 instead of 1,570; at the margin both stay under .03.
+- Incidents: 534 (482 to 588) has 510 inside its range. The guardrail alone, in 2,000 other releases
+  (`python tests/study/priors.py`): 516 (494 to 537); with the smallest harm declared 462 (444 to 483). A prior
+  that is narrower (width .8 about .9) comes to 502 (483 to 525), and two points on completion alone then take
+  2,524 instead of 2,426.
 - Not built: truncating each guardrail's e-value where it reverts alone and giving the lost null mass back. It
   is exact and finds harm 4% to 5% sooner (collapse 4.17 to 4.02 candidate runs on average, .92 to .64 in 21.8
   to 21.0, .97 to .87 in 71 to 67; medians 4 to 4, 19 to 18, 62 to 58), but it needs every run's place in its

@@ -50,10 +50,11 @@ def close_to(ours, theirs):
     return ours == theirs
 
 
-def test_the_same_comes_of_one_look_and_of_many(world, tmp_path):
+@pytest.mark.parametrize(("good", "decision"), [(0.9, "hold"), (0.1, "revert")])
+def test_the_same_comes_of_one_look_and_of_many(world, tmp_path, good, decision):
     release_id = opened(world)
     began = world.clock.now_us()
-    world.work(80, candidate=0.8, every=MINUTE)
+    world.work(80, candidate=good, every=MINUTE)
     world.clock.advance(120 * MINUTE)
     ended = world.clock.now_us()
     world.store.close()
@@ -62,9 +63,16 @@ def test_the_same_comes_of_one_look_and_of_many(world, tmp_path):
     many = replace(world, store=Store(f"sqlite:///{tmp_path / 'other.db'}", world.clock))
     for world.clock.wall_us in range(began, ended + 1, 4 * MINUTE):
         often = look(many, release_id)
-    assert often.seq == 51
-    assert close_to(asdict(often.verdict), asdict(once))
-    assert once.candidate_runs > 10
+    assert 3 < often.seq <= 51  # a look without new evidence is not stored
+    assert once.decision == decision
+    ours, theirs = asdict(often.verdict), asdict(once)
+    if decision == "revert":
+        # completion ended it; how far the class that matures later had come by then hangs on the looks
+        for found in (ours, theirs):
+            found["guardrails"] = found["guardrails"][:1]
+        assert once.culprits == ("completion",)
+    assert close_to(ours, theirs)
+    assert once.candidate_runs > 3
 
 
 def test_a_look_goes_on_in_another_process(world):
@@ -139,9 +147,12 @@ def test_looking_again_at_the_same_evidence_says_the_same(world):
     release_id = opened(world)
     world.work(30)
     world.clock.advance(60 * MINUTE)
-    first, second = look(world, release_id), look(world, release_id)
+    first = look(world, release_id)
+    before = world.dump()
+    second = look(world, release_id)
     assert first.verdict == second.verdict
-    assert (first.seq, second.seq) == (1, 2)
+    assert (first.seq, second.seq) == (1, 1)
+    assert world.dump() == before
 
 
 def test_a_look_that_breaks_leaves_nothing_behind(world, monkeypatch):

@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy import Boolean
 from sqlmodel import SQLModel
 
-from lastgood import ledger
+from lastgood import ledger, releasing
 from lastgood.errors import LiveRelease
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store
 from lastgood.store.engine import upgrade
-from tasks import comparison, driving
+from tasks import comparison, driving, watching
 
 fork = multiprocessing.get_context("fork")
 MINUTE, SECOND = 60_000_000, 1_000_000
@@ -40,7 +40,7 @@ def copy(source, target):
                 rows = [{**row, name: None if row[name] is None else bool(row[name])} for row in rows]
             if rows:
                 txn.many(sql.insert(table.name, tuple(rows[0])), rows)
-        for name in ("run", "late_report", "event"):
+        for name in ("run", "late_report", "event", "notice"):
             txn.one(f"SELECT setval(pg_get_serial_sequence('{name}', 'seq'), 10000)")
 
 
@@ -148,3 +148,17 @@ def test_a_release_killed_at_a_commit_is_finished_by_the_next_driver(name, when,
         world.work(80, candidate=1.0, every=2 * SECOND)
     assert world.row(release_id)["state"] == "promoted"
     assert world.ledger().count("promote") == 1
+
+
+def test_a_watch_answers_as_on_sqlite(world):
+    release_id = world.start(POLICY.replace("lost_after: 1 min", "lost_after: 1 min\nwatch: {time: 30 min}"))
+    world.until(driving.begin(world.store, release_id, "me"), "compare")
+    world.work(120, every=SECOND, candidate=0.2)
+    ending = releasing.Ending("ann", "it looks worse", by="hand")
+    releasing.revert(world.store, release_id, ending)
+    world.work(181, every=10 * SECOND)
+    found = watching.keep_up(world.store)
+    assert [(str(each.verdict.answer), each.stage) for each in found] == [("fixed", "fast")]
+    world.clock.advance(2 * MINUTE)
+    assert [each.stage for each in watching.keep_up(world.store)] == ["final"]
+    assert world.rows("SELECT watch FROM incident") == [{"watch": "fixed"}]

@@ -7,7 +7,7 @@ only the outcomes: base rates, traffic, share, fault and its size are drawn anew
 import json
 import random
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from config.policy import Policy
@@ -19,6 +19,7 @@ from lastgood.clock import ManualClock
 from lastgood.errors import LastgoodError
 from lastgood.outcome import Outcome
 from lastgood.releasing import Ending
+from lastgood.router import CANDIDATE
 from lastgood.snapshot import Serving
 from lastgood.store.connection import Store
 from tasks import driving, preflight, watching
@@ -36,6 +37,8 @@ on_undecided: ask
 watch: {time: 45 min}
 """
 AGENT, PLACE = "support", "production"
+#: agents with a history of their own; runs of the baseline that are recorded together
+AGENTS, BATCH = 10, 10
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,12 @@ class Planted:
     bundle: Rates | None = None
     provider: Rates | None = None
     model: str = "m-1"
+    #: minutes between two looks; triggers wait for none
+    pause: float = 1.0
     served: int = 0
     _serving: Serving | None = None
     release_id: str = ""
-    log: list[str] = field(default_factory=list)
+    waiting: list[recorder.Report] = field(default_factory=list)
 
     def assigned(self) -> Assigned:
         self.served += 1
@@ -92,17 +97,29 @@ class Planted:
         return made
 
     def work(self, runs: int) -> None:
-        """Serve runs at this traffic, each recorded as it ends."""
+        """Serve so many runs at this traffic."""
         for _ in range(runs):
-            self.clock.advance(int(self.every_s * SECOND * self.draw.expovariate(1.0)))
-            run = self.assigned()
-            report = recorder.Report(run.run_id, self.outcome(run.bundle.id))
-            recorder.record_batch(self.store, [report])
+            self._one()
+        self._flush()
 
     def for_minutes(self, minutes: float) -> None:
         until = self.clock.now_us() + int(minutes * MINUTE)
         while self.clock.now_us() < until:
-            self.work(1)
+            self._one()
+        self._flush()
+
+    def _one(self) -> None:
+        """One run; a candidate's is recorded as it ends, the baseline's wait for each other a little."""
+        self.clock.advance(int(self.every_s * SECOND * self.draw.expovariate(1.0)))
+        run = self.assigned()
+        self.waiting.append(recorder.Report(run.run_id, self.outcome(run.bundle.id)))
+        if run.decision.arm == CANDIDATE or len(self.waiting) >= BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self.waiting:
+            recorder.record_batch(self.store, self.waiting)
+            self.waiting = []
 
     def start(self) -> None:
         text = POLICY.replace("SHARE", f"{self.share}%")
@@ -123,7 +140,7 @@ class Planted:
                 break
             driving.act(self.store, driver, what)
             if what.waits:
-                self.for_minutes(1.0)
+                self.for_minutes(self.pause)
         return self.state()
 
     def state(self) -> str:
@@ -142,25 +159,41 @@ class Unsynced(Store):
         return super().transaction(**given)
 
 
-def planted(template: Path, folder: Path, seed: int, **changes) -> Planted:
-    """An agent with a history, drawn by a seed."""
-    draw = random.Random(seed)
-    copy = folder / f"{seed}.db"
-    shutil.copy(template, copy)
+def season(template: Path, folder: Path) -> None:
+    """Write agents with a history of 800 runs, whose base rates are drawn by their number."""
+    for number in range(AGENTS):
+        made = _opened(template, folder, f"agent-{number}", random.Random(f"agent {number}"))
+        for name in ("old", "new"):
+            bundle = Bundle([Part.of_value(kind, "1", name) for kind in KINDS])
+            setattr(made, name, registry.register(made.store, AGENT, bundle, author="ann")[0].bundle.id)
+        control.adopt(made.store, AGENT, PLACE, made.old, actor="ann", reason="it serves")
+        made._serving = Serving(made.store, AGENT, PLACE)
+        made.work(800)
+        made.clock.advance(2 * MINUTE)
+        made.store.close()
+        known = {"old": made.old, "new": made.new, "base": asdict(made.base), "clock": asdict(made.clock)}
+        (folder / f"agent-{number}.json").write_text(json.dumps(known), "utf-8")
+
+
+def _opened(source: Path, folder: Path, name: str, draw: random.Random) -> Planted:
+    shutil.copy(source, folder / f"{name}.db")
     clock = ManualClock()
     base = Rates(draw.uniform(0.92, 0.98), draw.uniform(0.93, 0.98), draw.uniform(0.02, 0.08), 0.08)
-    found = Planted(
-        draw, Unsynced(f"sqlite:///{copy}", clock), clock, base, every_s=draw.uniform(3.0, 12.0),
-        share=draw.choice((10, 20, 30)),
-    )  # fmt: skip
-    found = replace(found, **changes)
-    for name in ("old", "new"):
-        bundle = Bundle([Part.of_value(kind, "1", name) for kind in KINDS])
-        setattr(found, name, registry.register(found.store, AGENT, bundle, author="ann")[0].bundle.id)
-    control.adopt(found.store, AGENT, PLACE, found.old, actor="ann", reason="it serves")
+    store = Unsynced(f"sqlite:///{folder / name}.db", clock)
+    every_s, share = draw.uniform(3.0, 12.0), draw.choice((10, 20, 30))
+    return Planted(draw, store, clock, base, every_s, share)
+
+
+def planted(folder: Path, seed: int) -> Planted:
+    """One of the seasoned agents, its traffic and share drawn by a seed."""
+    source = folder / f"agent-{seed % AGENTS}"
+    known = json.loads(source.with_suffix(".json").read_text("utf-8"))
+    found = _opened(source.with_suffix(".db"), folder, f"seed-{seed}", random.Random(seed))
+    for name, value in known["clock"].items():
+        setattr(found.clock, name, value)
+    found.old, found.new, found.base = known["old"], known["new"], Rates(**known["base"])
+    found.served = 1_000_000  # no unit of the history comes again
     found._serving = Serving(found.store, AGENT, PLACE)
-    found.work(800)
-    clock.advance(2 * MINUTE)
     return found
 
 
@@ -188,8 +221,9 @@ def bundle_at_fault(world: Planted) -> watching.Glance | None:
 
 def provider_at_fault(world: Planted) -> watching.Glance | None:
     """After a while both bundles fail alike, and go on failing; half of the time the model's name changed."""
+    world.pause = 5.0  # both arms are alike: a trigger reverts, whenever it is looked
     world.start()
-    if world.drive(world.draw.uniform(5, 40)) != "compare":
+    if world.drive(world.draw.uniform(5, 20)) != "compare":
         return None
     world.provider = worse(world.draw, world.base)
     world.model = world.draw.choice(("m-1", "m-2"))
@@ -201,8 +235,9 @@ def provider_at_fault(world: Planted) -> watching.Glance | None:
 
 def provider_healed(world: Planted) -> watching.Glance | None:
     """The same, and the provider is well again when the bundle is left: no cause to praise the revert."""
+    world.pause = 5.0  # both arms are alike: a trigger reverts, whenever it is looked
     world.start()
-    if world.drive(world.draw.uniform(5, 40)) != "compare":
+    if world.drive(world.draw.uniform(5, 20)) != "compare":
         return None
     world.provider = worse(world.draw, world.base)
     if world.drive(600) != "reverted":
@@ -259,8 +294,8 @@ def _promoted(world: Planted, provider: Rates | None) -> watching.Glance | None:
 
 #: scenario: what is planted, the answers that are right, and those that would be wrong
 SCENARIOS = {
-    "bundle at fault": (bundle_at_fault, {Answer.FIXED}, {Answer.ELSEWHERE}),
     "provider at fault": (provider_at_fault, {Answer.ELSEWHERE}, {Answer.FIXED}),
+    "bundle at fault": (bundle_at_fault, {Answer.FIXED}, {Answer.ELSEWHERE}),
     "provider at fault, healed at the revert": (provider_healed, {Answer.ELSEWHERE}, {Answer.FIXED}),
     "nothing wrong, reverted by hand": (
         nothing_wrong, {Answer.INCONCLUSIVE}, {Answer.FIXED, Answer.ELSEWHERE},
@@ -273,16 +308,16 @@ SCENARIOS = {
 }  # fmt: skip
 
 
-def result(template: Path, folder: Path, name: str, seed: int) -> dict[str, object]:
+def result(folder: Path, name: str, seed: int) -> dict[str, object]:
     """One planted release of a scenario; its answer is None where the release did not end as planned."""
-    world = planted(template, folder, seed)
+    world = planted(folder, seed)
     try:
         found = SCENARIOS[name][0](world)
     except LastgoodError as error:
         return {"seed": seed, "answer": None, "why": str(error)}
     finally:
         world.store.close()
-        for file in folder.glob(f"{seed}.db*"):
+        for file in folder.glob(f"seed-{seed}.db*"):
             file.unlink()
     if found is None:
         return {"seed": seed, "answer": None, "why": "the release did not end as planned"}

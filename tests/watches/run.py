@@ -24,7 +24,7 @@ from scipy.stats import beta  # noqa: E402
 from lastgood.store.engine import upgrade  # noqa: E402
 
 #: planted releases of the two targets, and of the others
-WATCHES, OTHERS = 200, 60
+WATCHES, OTHERS = 200, 20
 TARGETS = ("bundle at fault", "provider at fault")
 HEAD = """\
 # How often the watch is right

@@ -1,43 +1,26 @@
 """Every kind of action of the agent is taken back by its handler, and the CRM is as before."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import replace
 
 import httpx
 import pytest
-import yaml
 
+from config.profile import Profile
 from examples.support_agent import agent, http, undo
 from examples.support_agent.crm.faults import Faults
 from examples.support_agent.shop import HERE, NAMES, bundle
 from examples.support_agent.tickets import cases
 from lastgood.tool import manifest_of
+from tasks.undoing import Ended, Undo, function_of, handler_of, of_result
 
 
-@dataclass(frozen=True)
-class Compensation:
+def of(row) -> Undo:
     """As a recovery hands it over."""
-
-    action_id: str
-    key: str
-    kind: str
-    target: str
-    undo: dict
-    result: object
-    run_id: str
-    attempt: int = 1
-
-
-def of(row) -> Compensation:
-    return Compensation(
-        row["id"],
-        f"undo:{row['id']}",
-        row["kind"],
-        row["target"],
-        json.loads(row["undo"]),
-        row["result"],
-        row["run_id"],
-    )
+    return Undo(
+        f"undo-{row['id']}", row["id"], row["run_id"], "support", "production", row["kind"], row["target"],
+        row["tool"], json.loads(row["undo"]), json.loads(row["result"] or "null"), False, 1,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -88,14 +71,39 @@ def test_a_crm_that_fails_is_an_error_and_a_second_try_works(served, crm):
     assert getattr(undo, action.kind)(action)
 
 
+def test_a_delivered_message_is_left_over_with_a_correction(served):
+    _, actions = served("good", tickets=1)
+    (action,) = [each for each in actions if each.kind == "message"]
+    answer = of_result(undo.message(action))
+    assert answer.ended is Ended.REFUSED
+    assert "a correction was sent" in answer.why
+
+
+def test_a_message_that_waits_is_undone(served, crm):
+    crm.books.deliver_after_us = 3_600_000_000
+    _, actions = served("good", tickets=1)
+    (action,) = [each for each in actions if each.kind == "message"]
+    assert of_result(undo.message(action)).ended is Ended.DONE
+    assert crm.books.shown()["messages"] == []
+
+
+def test_an_action_that_never_arrived_is_barred(served, crm):
+    _, (action, *_) = served("good", tickets=1)
+    before = crm.books.shown()
+    unknown = replace(action, kind="refund", undo={"of": "refund", "arguments": {"order": "O1"}})
+    assert of_result(undo.refund(unknown)).ended is Ended.DONE
+    assert crm.books.shown() == before
+
+
 def test_the_profile_names_a_handler_for_every_kind_that_a_bundle_declares():
-    profile = yaml.safe_load((HERE / "agent.yaml").read_text("utf-8"))
-    named = {kind: call.rpartition(":")[2] for kind, call in profile["undo"].items()}
-    assert all(callable(getattr(undo, name)) for name in named.values())
+    profile = Profile.load(HERE / "agent.yaml")
+    handlers = {kind: handler_of(spec) for kind, spec in json.loads(profile.to_json())["undo"].items()}
+    assert all(function_of(each.call) is getattr(undo, kind) for kind, each in handlers.items())
+    assert all(each.safe_in_doubt for each in handlers.values())
     for name in NAMES:
         tools = manifest_of(bundle(name).tools).tools.values()
-        assert {tool.kind for tool in tools if tool.undo is not None} == set(named)
-        assert {tool.kind for tool in tools if tool.kind and tool.undo is None}.isdisjoint(named)
+        assert {tool.kind for tool in tools if tool.undo is not None} == set(handlers)
+        assert {tool.kind for tool in tools if tool.kind and tool.undo is None}.isdisjoint(handlers)
 
 
 def test_the_crm_is_reached_by_the_one_client(crm):

@@ -1,0 +1,50 @@
+"""The aftermath: what is due after reverts, read from our own tables.
+
+Whoever lives starts it: the flow that reverted, the scheduled look, a command. Each flow that is named here
+may be started as often as one likes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lastgood.incidents import Incident
+from lastgood.store import aftermath
+from lastgood.store.connection import Row, Store, Transaction
+from tasks.recovery_plan import settings_of
+
+#: microseconds after which work that is still due is started again, should its flow have died at once
+_AGAIN_US = 600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A flow to start."""
+
+    flow: str
+    parameters: Mapping[str, str]
+    #: what tells this work from other work of the same flow; changes with each ten minutes that it stays due
+    tells: str
+
+
+def due(store: Store) -> list[Due]:
+    """Return the flows that are due now, of the oldest incident first."""
+    with store.reading() as txn:
+        rows = txn.all(aftermath.DUE_RECOVERIES, now_us=txn.now_us)
+        return [
+            Due("recover_data", {"incident": row["id"]}, _told(row, txn.now_us))
+            for row in rows
+            if _by_itself(txn, row)
+        ]
+
+
+def _told(row: Row, now_us: int) -> str:
+    return f"{row['id']} {row['recovery']} {row['recovery_until_us']} {now_us // _AGAIN_US}"
+
+
+def _by_itself(txn: Transaction, row: Row) -> bool:
+    """Whether its recovery starts by itself: the policy says so, or a person started it before."""
+    incident = Incident.of(row)
+    return bool(row["begun"]) or incident.by in settings_of(txn, incident).after
+
+
+__all__ = ["Due", "due"]

@@ -1,0 +1,75 @@
+"""What the forms offer: what is registered now, and nothing that would be refused."""
+
+import jsonschema
+import pytest
+
+from lastgood import control
+from tasks import choices
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "agent": {"type": "string", "title": "agent"},
+        "candidate": {"type": "string", "title": "candidate", "description": "which"},
+        "policy": {"type": "string", "default": "default"},
+        "environment": {"type": "string", "default": "production"},
+        "to": {"type": "string", "default": ""},
+        "note": {"type": "string", "default": ""},
+    },
+    "required": ["agent", "candidate"],
+}
+
+
+def field(world, name, schema=SCHEMA):
+    return choices.amended(schema, choices.read(world.store))["properties"][name]
+
+
+def test_the_newest_bundle_is_offered_first_by_id_and_name_and_each_by_its_id_alone(world):
+    newest = world.bundle("newest")
+    offered = field(world, "candidate")["enum"]
+    assert offered[0].startswith(f"b-{newest[:8]} support-")
+    ids = [f"b-{each[:8]}" for each in (newest, world.candidate, world.baseline)]
+    assert offered[3:] == [choices.reference(each) for each in offered[:3]]
+    assert set(offered[3:]) == set(ids)
+
+
+def test_agents_environments_and_policies_are_those_that_exist(world):
+    control.adopt(world.store, "billing", "staging", world.baseline, actor="ann", reason="")
+    world.policy()
+    assert field(world, "agent")["enum"] == ["billing", "support"]
+    assert field(world, "environment")["enum"] == ["production", "staging"]
+    assert field(world, "policy")["enum"] == ["default", "low_traffic", "small"]
+    assert field(world, "to")["enum"][0] == ""
+
+
+def test_every_field_has_a_title_and_keeps_its_help(world):
+    found = field(world, "candidate")
+    assert (found["title"], found["description"]) == ("Candidate", "which")
+    assert field(world, "note") == {"type": "string", "default": "", "title": "Note", "maxLength": 500}
+
+
+def test_doing_it_again_changes_nothing_and_what_is_gone_goes(world):
+    now = choices.read(world.store)
+    once = choices.amended(SCHEMA, now)
+    assert choices.amended(once, now) == once
+    empty = choices.amended(once, choices.Choices())
+    assert all("enum" not in found for found in empty["properties"].values())
+    assert "enum" not in SCHEMA["properties"]["agent"]
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("agent", "nobody"), ("candidate", "b-00000000"), ("policy", "nope"), ("note", "x" * 501)],
+)
+def test_what_is_not_offered_is_refused(world, name, wrong):
+    schema = choices.amended(SCHEMA, choices.read(world.store))
+    right = {"agent": "support", "candidate": schema["properties"]["candidate"]["enum"][0]}
+    jsonschema.validate(right, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**right, name: wrong}, schema)
+
+
+def test_a_choice_is_read_back_as_a_reference():
+    assert choices.reference("b-3f2a90bc support-2026-11-29.1") == "b-3f2a90bc"
+    assert choices.reference("support-2026-11-29.1") == "support-2026-11-29.1"
+    assert choices.reference("  ") == ""
