@@ -274,7 +274,10 @@ def test_a_flow_killed_with_nine_is_finished_by_the_schedule(place):
     assert re.search(r"revert \| validation is worse .* \| evaluate", report), report
 
 
-ASKING = SLOW.replace("name: slow", "name: asking\napproval: {before: [start], not_author: true}")
+#: a person is asked first, and nothing is promoted while the test looks on
+ASKING = SLOW.replace("name: slow", "name: asking\napproval: {before: [start], not_author: true}").replace(
+    "{share: 20%}", "{share: 20%, min_time: 1 h}"
+)
 
 
 def test_an_approval_is_a_suspended_run_whose_form_is_recorded_in_our_tables(place):
