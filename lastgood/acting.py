@@ -191,7 +191,10 @@ def _count(txn: Transaction, run: Row, point: ControlPoint, kind: str, begun: Ro
 def _count_in_run(txn: Transaction, run: Row, kind: str, per_run: int | None) -> None:
     counted = txn.one(sql.ACTION_COUNT, run_id=run["id"], kind=kind)
     if per_run is not None and counted is not None and counted["n"] >= per_run:
-        msg = f"{kind} of run {run['id']} is refused: it took {counted['n']}, its ceiling is {per_run} a run"
+        msg = (
+            f"{kind} of run {run['id']} is refused: it took {counted['n']}, its ceiling is {per_run} a run; "
+            "it frees with the next run"
+        )
         raise CapReached(msg, cap=f"actions_per_run:{kind}", level=per_run, used=counted["n"])
 
 

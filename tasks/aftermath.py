@@ -22,7 +22,7 @@ class Due:
 
     flow: str
     parameters: Mapping[str, str]
-    #: what tells this work from other work of the same flow; changes with each ten minutes that it stays due
+    #: what tells this work from other work of the same flow
     tells: str
 
 
@@ -38,13 +38,14 @@ def due(store: Store) -> list[Due]:
 
 
 def _told(row: Row, now_us: int) -> str:
-    return f"{row['id']} {row['recovery']} {row['recovery_until_us']} {now_us // _AGAIN_US}"
+    """A late action, or a time that was waited for, makes it other work; so do ten minutes of staying due."""
+    return f"{row['id']} {row['planned']} {row['recovery_until_us']} {now_us // _AGAIN_US}"
 
 
 def _by_itself(txn: Transaction, row: Row) -> bool:
     """Whether its recovery starts by itself: the policy says so, or a person started it before."""
     incident = Incident.of(row)
-    return bool(row["begun"]) or incident.by in settings_of(txn, incident).after
+    return bool(row["planned"] or row["begun"]) or incident.by in settings_of(txn, incident).after
 
 
 __all__ = ["Due", "due"]

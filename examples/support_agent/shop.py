@@ -31,7 +31,7 @@ from tasks import driving, preflight, referee
 HERE = Path(__file__).parent
 BUNDLES = HERE / "bundles"
 #: the bundles that come with the agent
-NAMES = ("good", "malformed", "confidently_wrong", "cheap", "garbage", "overspend", "better")
+NAMES = ("good", "malformed", "confidently_wrong", "cheap", "garbage", "overspend", "better", "repaired")
 SECOND, MINUTE = 1_000_000, 60_000_000
 #: microseconds between two tickets: 240 an hour
 EVERY_US = 15 * SECOND

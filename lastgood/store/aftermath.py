@@ -68,8 +68,9 @@ UPDATE incident SET recovery = CASE WHEN recovery = 'due' THEN 'due' ELSE :recov
 WHERE id = :id AND recovery_worker = :recovery_worker
 """
 DUE_RECOVERIES = """
-SELECT incident.*, (EXISTS (SELECT 1 FROM compensation WHERE compensation.incident_id = incident.id)
-  OR EXISTS (SELECT 1 FROM quarantine_item WHERE quarantine_item.incident_id = incident.id)) AS begun
+SELECT incident.*,
+  (SELECT count(*) FROM compensation WHERE compensation.incident_id = incident.id) AS planned,
+  EXISTS (SELECT 1 FROM quarantine_item WHERE quarantine_item.incident_id = incident.id) AS begun
 FROM incident WHERE (recovery = 'due' AND (recovery_worker = '' OR recovery_until_us <= :now_us))
   OR (recovery IN ('running', 'waiting') AND recovery_until_us > 0 AND recovery_until_us <= :now_us)
 ORDER BY opened_us, id

@@ -105,7 +105,7 @@ def unbroken(steps: int, minutes: float, url: str | None, workers: int, first: i
             total.add(future.result())
             took = time.perf_counter() - began
             print(f"{total.steps:,} steps, {total.examples:,} examples, {took:.0f} s", flush=True)
-            if total.failure is not None or took > minutes * 60:
+            if total.failure is not None or total.steps >= steps or took > minutes * 60:
                 for share in shares:
                     share.cancel()
     missing = never(total.reached)

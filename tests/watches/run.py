@@ -54,23 +54,18 @@ def version() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
-def one(job: tuple[str, str, str, int]) -> dict[str, object]:
+def one(job: tuple[str, str, int]) -> dict[str, object]:
     """One planted release."""
-    template, folder, name, seed = job
-    return planted.result(Path(template), Path(folder), name, seed)
+    folder, name, seed = job
+    return planted.result(Path(folder), name, seed)
 
 
-def study(name: str, wanted: int, kept: Path, workers: int) -> list[dict[str, Any]]:
+def study(pool: ProcessPoolExecutor, folder: str, name: str, wanted: int, kept: Path) -> list[dict[str, Any]]:
     """Results of the first seeds of a scenario, those that are known left alone."""
     known: list[dict[str, Any]] = json.loads(kept.read_text("utf-8")) if kept.exists() else []
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        template = Path(folder) / "template.db"
-        upgrade(f"sqlite:///{template}")
-        jobs = [(str(template), folder, name, seed) for seed in range(len(known), wanted)]
-        with ProcessPoolExecutor(workers) as pool:
-            for found in pool.map(one, jobs):
-                known.append(found)
-                kept.write_text(json.dumps(known), "utf-8")
+    for found in pool.map(one, [(folder, name, seed) for seed in range(len(known), wanted)]):
+        known.append(found)
+        kept.write_text(json.dumps(known), "utf-8")
     return known[:wanted]
 
 
@@ -137,14 +132,19 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=2)
     options.add_argument("--quick", action="store_true", help="a tenth, printed instead of written")
     given = options.parse_args()
-    folder = ROOT / ".watches" / version()
-    folder.mkdir(parents=True, exist_ok=True)
+    kept = ROOT / ".watches" / version()
+    kept.mkdir(parents=True, exist_ok=True)
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     results = {}
-    for name in planted.SCENARIOS:
-        wanted = (WATCHES if name in TARGETS else OTHERS) // (10 if given.quick else 1)
-        kept = folder / f"{name.replace(' ', '-').replace(',', '')}.json"
-        results[name] = study(name, wanted, kept, given.workers)
-        print(row(name, results[name]), flush=True)
+    with tempfile.TemporaryDirectory(dir=memory) as folder, ProcessPoolExecutor(given.workers) as pool:
+        template = Path(folder) / "template.db"
+        upgrade(f"sqlite:///{template}")
+        planted.season(template, Path(folder))
+        for name in planted.SCENARIOS:
+            wanted = (WATCHES if name in TARGETS else OTHERS) // (10 if given.quick else 1)
+            file = kept / f"{name.replace(' ', '-').replace(',', '')}.json"
+            results[name] = study(pool, folder, name, wanted, file)
+            print(row(name, results[name]), flush=True)
     text = page(results, series.counted())
     if given.quick:
         print(text)

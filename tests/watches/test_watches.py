@@ -19,25 +19,30 @@ def on_path():
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    path = tmp_path_factory.mktemp("watches") / "template.db"
-    upgrade(f"sqlite:///{path}")
-    return path
+def folder(tmp_path_factory, on_path):
+    """Seasoned agents."""
+    import planted
+
+    planted.AGENTS = 2
+    place = tmp_path_factory.mktemp("watches")
+    upgrade(f"sqlite:///{place / 'template.db'}")
+    planted.season(place / "template.db", place)
+    return place
 
 
 @pytest.mark.parametrize("name", ["bundle at fault", "provider at fault"])
-def test_a_planted_cause_is_named(name, template, tmp_path):
+def test_a_planted_cause_is_named(name, folder):
     import planted
 
-    found = [planted.result(template, tmp_path, name, seed) for seed in (1, 2)]
+    found = [planted.result(folder, name, seed) for seed in (1, 2)]
     _, right, _ = planted.SCENARIOS[name]
     assert {each["answer"] for each in found} <= {str(answer) for answer in right}
 
 
-def test_hardly_anybody_after_the_revert_is_never_fixed(template, tmp_path):
+def test_hardly_anybody_after_the_revert_is_never_fixed(folder):
     import planted
 
-    found = planted.result(template, tmp_path, "at most three runs since the revert", 3)
+    found = planted.result(folder, "at most three runs since the revert", 3)
     assert found["answer"] in {"inconclusive", "elsewhere"}
     assert found["runs"] <= 4
 
