@@ -3,6 +3,7 @@
 from prefect.artifacts import create_markdown_artifact
 
 from lastgood import agent
+from lastgood.redaction import clean
 from tasks import naming, planned, preflight
 from tasks.commands.plan import answer
 
@@ -21,7 +22,7 @@ def plan(agent_name: str, policy: str, environment: str) -> str:
     text = f"# {agent_name} in {environment} under policy {found.name}\n\n**{headline}**\n\n"
     block = "\n".join(lines).replace("```", "'''")
     key = f"plan-{agent_name}-{environment}".lower().replace("_", "-").replace(".", "-")
-    create_markdown_artifact(key=key, markdown=f"{text}```\n{block}\n```\n", description=headline)
+    create_markdown_artifact(key=key, markdown=clean(f"{text}```\n{block}\n```\n"), description=headline)
     return headline
 
 
