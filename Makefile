@@ -82,7 +82,8 @@ faults: setup  ## Inject each fault for real, many times, and write docs/faults.
 model: setup  ## Find every planted bug by the model-based test; STEPS=1000000: so many steps of the real code, MINUTES=20: or as many
 	@$(BIN)/python tests/model/run.py $(if $(STEPS),--steps $(STEPS)) $(if $(MINUTES),--minutes $(MINUTES))
 
-CONTROL := moves control releasing points ledger retention caps reserving acting triggers judging suspending
+CONTROL := moves approving control releasing incidents points ledger retention caps reserving acting triggers judging \
+  suspending
 
 .PHONY: coverage
 coverage: setup  ## Every branch of the control point, caps and triggers is tried by its own tests, on SQLite alone

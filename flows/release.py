@@ -31,14 +31,14 @@ def release(
     if begun.driver is None:
         return begun.refusal
     driver, due = begun.driver, stages.due(begun.driver)
-    while due.stage not in {StageName.ENDED, StageName.ASKING, StageName.HANDED}:
+    while due.stage not in {StageName.ENDED, StageName.HANDED}:
         if due.stage is StageName.CANARY:
             due = stages.canary(driver, due)
         elif due.stage is StageName.CAP:
             due = stages.cap(driver, due)
         elif due.stage is StageName.COMPARE:
             due = stages.compare(driver, due)
-        elif due.stage is StageName.AWAITING:
+        elif due.stage in {StageName.AWAITING, StageName.ASKING}:
             due = stages.await_approval(driver, due)
         elif due.stage is StageName.PROMOTE:
             due = stages.promote(driver, due)

@@ -7,6 +7,7 @@ may be started as often as one likes.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lastgood.errors import LastgoodError
 from lastgood.incidents import Incident
 from lastgood.store import aftermath
 from lastgood.store.connection import Row, Store, Transaction
@@ -38,14 +39,19 @@ def due(store: Store) -> list[Due]:
 
 
 def _told(row: Row, now_us: int) -> str:
-    """A late action, or a time that was waited for, makes it other work; so do ten minutes that it stays due."""
+    """A late action, or a time that was waited for, makes it other work; so do ten minutes of staying due."""
     return f"{row['id']} {row['planned']} {row['recovery_until_us']} {now_us // _AGAIN_US}"
 
 
 def _by_itself(txn: Transaction, row: Row) -> bool:
     """Whether its recovery starts by itself: the policy says so, or a person started it before."""
     incident = Incident.of(row)
-    return bool(row["planned"] or row["begun"]) or incident.by in settings_of(txn, incident).after
+    if row["planned"] or row["begun"]:
+        return True
+    try:
+        return incident.by in settings_of(txn, incident).after
+    except LastgoodError:
+        return True  # a policy that can't be read holds up no other incident: the flow says what is wrong
 
 
 __all__ = ["Due", "due"]

@@ -68,15 +68,14 @@ def wait(driver: Driver, what: Due) -> Due:
     deployment to resume, nothing is suspended: the looks go on here, and `lastgood approve` decides.
     """
     store = agent.store()
+    row, _ = driving.read(store, driver.release_id)
     with store.reading() as txn:
-        row = driving.read(store, driver.release_id)[0]
         asked = approving.open_question(txn, row["agent"], row["environment"])
     may = driving.may_hand_over(store, driver, Settings.from_environment().look_every)
-    if asked is None:
-        return replace(what, stage=StageName.HANDED) if may else _look_on(store, driver, what)
     serving = what.transition is not None and what.transition.share_bp > 0
-    if not _is_deployed() or (serving and not may):
-        return _look_on(store, driver, what)
+    if asked is None or not _is_deployed() or (serving and not may):
+        rests = what.stage is StageName.ASKING or (asked is None and may)
+        return replace(what, stage=StageName.HANDED) if rests else _look_on(store, driver, what)
     publish(driver)
     _ask(store, driver, asked, may_hand_over=may)
     return driving.due(store, driver)
@@ -101,14 +100,13 @@ def _ask(store: Store, driver: Driver, asked: Row, *, may_hand_over: bool) -> No
     A run that was resumed comes here again from its beginning, and finds the forms that were filled in.
     """
     release, refused = driving.read(store, driver.release_id)[0], ""
+    key = asked["id"].replace("_", "-").lower()  # as Prefect takes one
     for number in range(_MOST):
-        form = Approval.with_initial_data(
-            description=_described(store, release, asked, refused), evidence=asked["evidence"][:12]
-        )
+        form = _form(store, release, asked, refused)
         left_s = (asked["expires_us"] - store.clock.now_us()) // 1_000_000
         try:
             given = suspend_flow_run(
-                wait_for_input=form, key=f"{asked['id']}-{number}", timeout=max(1, left_s) + _AFTER_S
+                wait_for_input=form, key=f"{key}-{number}", timeout=max(1, left_s) + _AFTER_S
             )
         except Pause:  # this process ends, and the run comes back when the form is filled in
             if may_hand_over:
@@ -119,6 +117,17 @@ def _ask(store: Store, driver: Driver, asked: Row, *, may_hand_over: bool) -> No
         if not refused or not _is_open(store, release, asked):
             return  # decided here, elsewhere, or over: what comes next says so
     log.warning("%d answers were refused; `lastgood approve %s` takes one", _MOST, release["agent"])
+
+
+def _form(store: Store, release: Row, asked: Row, refused: str) -> type[Approval]:
+    """The form of one question: it holds the digest of the evidence that it is about."""
+    known = Approval.model_fields["evidence"]
+    evidence = Field(
+        default=asked["evidence"][:12], title=known.title, description=known.description, max_length=64
+    )
+    return Approval.with_initial_data(
+        description=_described(store, release, asked, refused), evidence=evidence
+    )
 
 
 def _taken(store: Store, release: Row, answer: Answer) -> str:

@@ -72,12 +72,14 @@ def bisect(store: Store, reference: str, replay: str, means: Means) -> Bisected:
     agent = load(first.agent, declared)
     lab = _Lab(agent, bad, good, means)
     findings = tuple(
-        lab.finding(each.case, changed) for each in same if lab.shown(each.case, bad) is Shown.FAILS
+        lab.finding(each.case, changed)
+        for each in same
+        if lab.shown(each.case, bad) is Shown.FAILS and lab.shown(each.case, good) is Shown.PASSES
     )
     if not findings:
         raise InvalidMove(
-            f"no case of {reference} fails on {bad.short} in a replay, so hybrids would tell nothing: prove "
-            "a case first (`lastgood cases prove`)"
+            f"no case of {reference} fails on {bad.short} and passes on {good.short} in a replay, so hybrids "
+            "would tell nothing: prove a case first (`lastgood cases prove`)"
         )
     return Bisected(bad, good, changed, findings, tuple(k for k in changed if k not in lab.read))
 

@@ -10,7 +10,7 @@ from lastgood.bundle import Bundle
 from lastgood.case_store import Draft, State, Stored
 from lastgood.cases import Case
 from lastgood.errors import InvalidInput
-from lastgood.fixtures import Fixture, Fixtures, ToolFixture
+from lastgood.fixtures import Fixture, Fixtures
 from lastgood.records import redact, scrubber
 from lastgood.rehearsal import Access, Purse
 from lastgood.replaying import Means, Replay, load
@@ -146,7 +146,7 @@ def draft_of(shop: Workshop, group: Group, run_id: str) -> Draft:
         return replace(draft, reason=f"the input of {run_id} can't be replayed: {run.unkept}")
     if not case.checks:
         return replace(draft, reason="nothing that the store has tells right from wrong; add a check")
-    recorded = replace(draft, case=record(shop, case))
+    recorded = replace(draft, case=_sharpened(shop, record(shop, case)))
     size = len(cases.to_json(recorded.case).encode())
     if size > MAX_BYTES:
         return replace(
@@ -175,21 +175,31 @@ def _case(shop: Workshop, group: Group, run: Failing) -> Case:
         inputs=redact(run.given, rules),
         checks=checks,
         expected=redact(expected, rules),
-        fixtures=Fixtures(_usable(shop.good, run.recorded), rules).redacted(),
+        fixtures=Fixtures(_known(shop, run), rules).redacted(),
         told={name: value for name, value in told.items() if value is not None},
     )
 
 
-def _usable(good: Bundle, recorded: Sequence[Fixture]) -> tuple[Fixture, ...]:
-    """The recorded answers that the good bundle's manifest takes: another one is the bad wrapper's doing."""
-    tools = manifest_of(good.tools).tools
+def _sharpened(shop: Workshop, case: Case) -> Case:
+    """Leave out the checks that the last known good fails too, as long as others are left."""
+    played = shop.replay.play(shop.good, case.inputs, case.fixtures, shop.means)
+    kept = tuple(check for check in case.checks if case.why_not(check, played) is None)
+    return replace(case, checks=kept) if kept else case
+
+
+def _known(shop: Workshop, run: Failing) -> tuple[Fixture, ...]:
+    """Answers of effects that the store has, where recording may send nothing.
+
+    They came through the bad bundle's own tools: one that the good bundle's manifest does not take is none.
+    """
+    if shop.wanted.sandbox:
+        return ()
+    declared = manifest_of(shop.good.tools).tools
     return tuple(
-        each
-        for each in recorded
-        if not isinstance(each, ToolFixture)
-        or (tool := tools.get(each.tool)) is None
-        or tool.output is None
-        or misfit(tool.output, each.result) is None
+        answer
+        for answer in run.recorded
+        if (tool := declared.get(answer.tool)) is not None
+        and (tool.output is None or misfit(tool.output, answer.result) is None)
     )
 
 

@@ -17,7 +17,7 @@ from lastgood.checks import (
     NoMalformedCalls,
     Validates,
 )
-from lastgood.fixtures import Fixture, ToolFixture
+from lastgood.fixtures import ToolFixture
 from lastgood.outcome import Outcome
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Transaction
@@ -47,7 +47,7 @@ class Failing:
     #: kinds of its actions
     actions: tuple[str, ...] = ()
     #: answers of effects that the store has
-    recorded: tuple[Fixture, ...] = field(default=())
+    recorded: tuple[ToolFixture, ...] = field(default=())
 
     @property
     def correction(self) -> Any:
@@ -95,7 +95,7 @@ def _kept(text: str | None) -> tuple[Any, str]:
     return value, ""
 
 
-def _answer(action: Row) -> Fixture | None:
+def _answer(action: Row) -> ToolFixture | None:
     """What an effect's tool returned, where the store has that and what it was called with."""
     arguments = json.loads(action["undo"] or "{}").get("arguments")
     if action["tool"] is None or action["result"] is None or not isinstance(arguments, dict):

@@ -1,7 +1,9 @@
 """The index: every live release in one table, with a link to each report."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from lastgood import points
@@ -13,6 +15,8 @@ from tasks.report import escaped, key_of
 
 #: the artifact's key: it stays for good
 KEY = "lastgood-releases"
+#: characters of a cell
+_CELL = 90
 _COLUMNS = ("agent", "environment", "candidate", "stage", "share", "looks", "verdict", "next")
 
 
@@ -26,13 +30,16 @@ class Index:
     table: list[dict[str, Any]]
 
 
-def build(store: Store) -> Index:
-    """Read the live releases, oldest first; one whose rows a hand damaged is listed with what is wrong."""
+def build(store: Store, pages: Mapping[str, str] = MappingProxyType({})) -> Index:
+    """Read the live releases, oldest first; one whose rows a hand damaged is listed with what is wrong.
+
+    `pages` are the ids of the reports' artifacts by key; a report without one is linked by its key.
+    """
     with store.reading() as txn:
         found = [_row(txn, row) for row in txn.all(sql.LIVE_RELEASES)]
     count = len(found)
     headline = "no live release" if not count else f"{count} live release{'s' if count > 1 else ''}"
-    return Index(headline, _markdown(headline, found), found)
+    return Index(headline, _markdown(headline, found, pages), found)
 
 
 def _row(txn: Transaction, row: Row) -> dict[str, Any]:
@@ -58,7 +65,7 @@ def _row(txn: Transaction, row: Row) -> dict[str, Any]:
         return {**common, "share": "?", "looks": 0, "verdict": "?", "next": str(error)}
 
 
-def _markdown(headline: str, found: list[dict[str, Any]]) -> str:
+def _markdown(headline: str, found: list[dict[str, Any]], pages: Mapping[str, str]) -> str:
     if not found:
         return f"# Releases\n\n**{headline}**\n"
     lines = [
@@ -70,10 +77,18 @@ def _markdown(headline: str, found: list[dict[str, Any]]) -> str:
         "|" + "---|" * (len(_COLUMNS) + 1),
     ]
     for each in found:
-        cells = [escaped(str(each[name]).replace("**", "").replace("`", "")) for name in _COLUMNS]
+        cells = [escaped(_plain(str(each[name]))) for name in _COLUMNS]
         # the same path in both UIs, whichever base they are served under
-        lines.append(f"| {' | '.join(cells)} | [{each['release']}](../key/{each['report']}) |")
+        key = each["report"]
+        page = f"../artifact/{pages[key]}" if key in pages else f"../key/{key}"
+        lines.append(f"| {' | '.join(cells)} | [report]({page}) |")
     return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """A sentence of the report as a cell: without marks, and short; the report has it whole."""
+    bare = text.replace("**", "").replace("`", "")
+    return bare if len(bare) <= _CELL else f"{bare[: _CELL - 1]}…"
 
 
 __all__ = ["KEY", "Index", "build"]

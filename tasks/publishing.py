@@ -69,7 +69,13 @@ def publish_index(store: Store) -> None:
 
 def _put_index(client: SyncPrefectClient, store: Store) -> None:
     """Nothing is written where it stands there already."""
-    made = index.build(store)
+    keys = [report.key_of(release_id) for release_id in driving.live_releases(store)]
+    known = (
+        client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=keys)))
+        if keys
+        else []
+    )
+    made = index.build(store, {str(each.key): str(each.id) for each in known})
     last = _latest(client, index.KEY)
     if last is None or last.data != made.markdown:
         _put(client, last, index.KEY, "markdown", made.markdown, made.headline, None)

@@ -1,6 +1,6 @@
 """Readiness: the seven questions of a release, each answered by a check with its evidence."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ from lastgood.part import Part
 from lastgood.store import readying as sql
 from lastgood.store.connection import Store, Transaction
 from lastgood.tool import Manifest, Tool, manifest_of
-from tasks import drill, signals
+from tasks import drill
 from tasks.comparison import terms_of
+from tasks.compensating import Handlers
 
 #: newest runs that the checks look at
 _RUNS = 1_000
@@ -133,7 +134,8 @@ def _undo(facts: _Facts) -> Answer:
     tools = {t.name: t for m in facts.manifests for t in m.tools.values() if t.kind is not None}
     undoing = {t.undo for t in tools.values() if isinstance(t.undo, str)}
     wanted = [tool for name, tool in sorted(tools.items()) if name not in undoing]
-    missing = [why for tool in wanted for why in _lacks(tool, tools, facts.undo)]
+    handlers = Handlers(facts.undo)
+    missing = [why for tool in wanted if (why := _lacks(tool, handlers))]
     if missing:
         way_out = "declare `undo` in the tools part, and its handler under `undo` in the agent's profile"
         return Answer(Question.UNDO, False, "; ".join(missing), way_out)
@@ -142,27 +144,11 @@ def _undo(facts: _Facts) -> Answer:
     return Answer(Question.UNDO, True, said)
 
 
-def _lacks(tool: Tool, tools: Mapping[str, Tool], undo: Mapping[str, Any]) -> Iterator[str]:
-    """What keeps a tool's actions from being undone."""
-    if tool.undo is None and tool.kind not in undo:
-        yield f"{tool.kind}: nothing is declared that undoes it"
-        return
-    names = [str(tool.undo)] if isinstance(tool.undo, str) else [str((tool.undo or {}).get("kind", ""))]
-    other = tools.get(names[0])
-    names += [str(other.kind)] if other is not None else []
-    names = [name for name in dict.fromkeys((*names, str(tool.kind))) if name]
-    handler = next((undo[name] for name in names if name in undo), None)
-    if handler is None:
-        sought = " or ".join(names)
-        yield f"{tool.kind}: the profile names no handler for {sought}"
-        return
-    call = str(handler if isinstance(handler, str) else handler["call"])
-    if call.startswith(("http://", "https://")):
-        return
-    try:
-        signals.function_of(call)
-    except Exception as error:  # noqa: BLE001  a team's module may raise anything while it is imported
-        yield f"{tool.kind}: its handler {call} can't be imported here ({type(error).__name__}: {error})"
+def _lacks(tool: Tool, handlers: Handlers) -> str:
+    """What keeps a tool's actions from being undone, as a recovery finds it; empty where nothing does."""
+    declared = {"tool": tool.undo} if isinstance(tool.undo, str) else tool.undo or {}
+    handler, _, why = handlers.find({"kind": tool.kind}, declared)
+    return "" if handler is not None else f"{tool.kind}: {why}"
 
 
 def _tests(txn: Transaction, facts: _Facts) -> Answer:

@@ -182,7 +182,8 @@ def _pytest(
 def _command(folder: Path, report: Path, record: BundleRecord, replay: str, options: Options) -> list[str]:
     usd = options.usd / options.workers
     command = [
-        sys.executable, "-m", "pytest", "-q", "-c", str(folder / "pytest.ini"), "--rootdir", str(folder),
+        sys.executable, "-m", "pytest", str(folder / "cases"), "-q",
+        "-c", str(folder / "pytest.ini"), "--rootdir", str(folder),
         "--noconftest",  # nor code: a conftest.py that is about here may change the environment
         "-p", "no:cacheprovider", "-p", "lastgood.pytest_plugin", "--lastgood-cases", str(folder / "cases"),
         "--lastgood-bundle", record.bundle.id, "--lastgood-report", str(report),

@@ -20,6 +20,8 @@ _STEADY_S = 60.0
 _LONGEST_PAUSE_S = 30.0
 #: what a process ends with whose settings can't work: starting it again would not help (sysexits' EX_CONFIG)
 HOPELESS = 78
+#: the variable that tells a process who started it, by process id: it ends where that one is gone
+SUPERVISOR = "LASTGOOD_UP"
 
 
 @dataclass(slots=True)
@@ -142,4 +144,4 @@ def watch(children: Sequence[Child], say: Callable[[str], None]) -> int:
         time.sleep(_GLANCE_S)
 
 
-__all__ = ["HOPELESS", "Child", "Stopped", "stopping", "watch"]
+__all__ = ["HOPELESS", "SUPERVISOR", "Child", "Stopped", "stopping", "watch"]

@@ -18,7 +18,7 @@ from lastgood.errors import PrefectUnusable
 from lastgood.store import engine
 from lastgood.store.connection import Store
 from tasks import checkout, server
-from tasks.supervising import Child, Stopped, stopping, watch
+from tasks.supervising import SUPERVISOR, Child, Stopped, stopping, watch
 
 ROOT = Path(__file__).resolve().parents[2]
 #: seconds that a server may take to start
@@ -59,7 +59,7 @@ def up(host: str, port: int) -> None:
     with stopping():
         try:
             found = _server(host, port, environment, children)
-            environment["PREFECT_API_URL"] = found.url
+            environment |= {"PREFECT_API_URL": found.url, SUPERVISOR: str(os.getpid())}
             flows = Child("serving", [sys.executable, "-m", "flows"], environment, ROOT)
             children.append(flows)
             flows.start()

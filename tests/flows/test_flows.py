@@ -363,3 +363,42 @@ def _acting_run(place):
     moved = {"share_bp": 10_000, "lease_us": 60_000_000, "entry": entry, "expect": expect}
     releasing.set_share(place.store, release_id, stage, **moved)
     return assign(Serving(place.store, "support", "production"), Request("u", "faq", None, None)).run_id
+
+
+def test_moves_by_hand_say_what_they_did_and_who_did_it(place):
+    from flows.by_hand import clear, kill, readmit
+
+    state = kill("support", reason="drill", actor="bea", return_state=True)
+    assert state.message == f"support in production serves b-{place.baseline[:8]} at epoch 2, kill switch on"
+    row = place.rows("SELECT actor, reason FROM ledger WHERE action = 'kill'")[0]
+    assert row["actor"].startswith("bea, flow run kill support (")
+    assert row["reason"] == "drill"
+    state = clear("support", actor="bea", return_state=True)
+    assert state.message == f"support in production serves b-{place.baseline[:8]} at epoch 3"
+    before = place.ledger()
+    state = readmit("support", "b-" + place.candidate[:8], "looked", "bea", return_state=True)
+    assert (state.name, state.is_failed()) == ("Refused", True)
+    assert state.message == f"b-{place.candidate[:8]} is not quarantined for support in production"
+    assert place.ledger() == before
+
+
+def test_a_long_release_is_handed_to_a_schedule_that_is_at_work_and_its_run_shows_the_end(place, monkeypatch):
+    from prefect.client.orchestration import get_client
+
+    from flows.evaluate_canaries import evaluate_canaries
+    from tasks import beats
+
+    monkeypatch.setenv("LASTGOOD_DRIVE_FOR", "1 s")
+    monkeypatch.setenv("LASTGOOD_LOOK_EVERY", "2 s")
+    beats.beat(place.store)
+    monkeypatch.setattr(beats, "silent_us", lambda _store: 0)
+    state = run_release(place, policy="slow")
+    assert (state.name, state.is_completed()) == ("HandedOver", True)
+    assert state.message.startswith("handed to the schedule; the next look is within 2 s. ")
+    row = place.release()
+    assert (row["driver"], row["ended_us"]) == ("evaluate_canaries", None)
+    control.rollback(place.store, "support", "production", actor="ann", reason="it feels wrong")
+    assert evaluate_canaries(return_state=True).is_completed()
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(state.state_details.flow_run_id)
+    assert (run.state.name, run.state.message) == ("Reverted", "REVERTED: it feels wrong")

@@ -5,15 +5,17 @@ import sqlite3
 import psycopg
 import pytest
 
-from lastgood import acting, incident_view, incidents, judging, releasing
+from lastgood import acting, incident_view, incidents, judging, releasing, reserving
 from lastgood.acting import Effect
 from lastgood.assigning import Request, assign
+from lastgood.caps import Caps
 from lastgood.errors import InvalidInput, InvalidMove, NotFound, StoreError
 from lastgood.incidents import Recovery, Wanted
 from lastgood.judging import Charge, Court
 from lastgood.outcome import Outcome
 from lastgood.part_reads import note
 from lastgood.recorder import record, record_event, record_late
+from lastgood.release import Terms
 from lastgood.releasing import Ending
 from lastgood.snapshot import Serving
 
@@ -347,3 +349,42 @@ def test_a_bundle_that_can_not_be_read_hides_nothing_else(desk):
     assert seen.failing == 1
     assert seen.changed == ()
     assert len(seen.problems) == 2
+
+
+def test_an_alarm_where_no_other_bundle_is_good_has_none_to_compare_with(desk):
+    release_id = desk.live()
+    desk.promote(release_id)
+    desk.hand("UPDATE served SET withdrawn_us = 1 WHERE bundle_id = ?", desk.baseline)
+    fire(desk, release_id, restores=False)
+    (found,) = desk.incidents
+    assert (found.by, found.good) == ("alarm", None)
+
+
+# -- what comes after a recovery has ended
+
+
+def ended(desk, incident):
+    desk.hand("UPDATE incident SET recovery = 'done' WHERE id = ?", incident.id)
+
+
+def test_an_action_that_settles_late_makes_its_recovery_due_again(desk):
+    release_id = desk.live()
+    run_id = run(desk)
+    slow, quick = (acting.reserve(desk.store, run_id, Effect("message")).id for _ in range(2))
+    desk.revert(release_id)
+    ended(desk, desk.incidents[0])
+    acting.settle(desk.store, quick, "done")
+    assert desk.incidents[0].recovery is Recovery.DONE
+    desk.clock.advance(2 * acting.SLOW_US)
+    acting.settle(desk.store, slow, "done")
+    assert desk.incidents[0].recovery is Recovery.DUE
+
+
+def test_an_ended_release_gives_its_reservations_back(desk):
+    terms = Terms(caps=Caps(spend_usd_per_hour=5.0, spend_usd_per_run=0.5, runs_per_hour=None))
+    release_id = desk.live(terms=terms)
+    run(desk)
+    with desk.store.transaction() as txn:
+        assert reserving.cancel(txn, release_id) == 1
+        assert reserving.cancel(txn, release_id) == 0
+        assert reserving.taken(txn, release_id, reserving.SPEND) == 0.0

@@ -32,7 +32,9 @@ def test_a_live_release_is_a_row_with_a_link_to_its_report(world):
             "report": report.key_of(release_id),
         }
     ]
-    assert f"[{release_id}](../key/{report.key_of(release_id)}) |" in made.markdown
+    key = report.key_of(release_id)
+    assert f"[report](../key/{key}) |" in made.markdown
+    assert "[report](../artifact/7-8) |" in index.build(world.store, {key: "7-8"}).markdown
 
 
 def test_its_key_is_one_that_prefect_takes():

@@ -162,3 +162,28 @@ def test_a_watch_answers_as_on_sqlite(world):
     world.clock.advance(2 * MINUTE)
     assert [each.stage for each in watching.keep_up(world.store)] == ["final"]
     assert world.rows("SELECT watch FROM incident") == [{"watch": "fixed"}]
+
+
+def test_a_recovery_undoes_what_was_done_even_again_after_it_had_ended(world, monkeypatch):
+    from lastgood import acting
+    from lastgood.incidents import Recovery
+    from tests.tasks import crm
+    from tests.tasks.test_recovery import SAFE, served
+
+    monkeypatch.setattr(crm, "CRM", crm.Crm(fail=0.3))
+    bad = served(world, terms="on_revert: finish\n")
+    bad.profile(SAFE)
+    run_id = bad.run()
+    done, doubtful = bad.act(run_id, "o-1"), bad.act(run_id, "o-2", state="reserved")
+    listed = bad.act(run_id, "ana", kind="message", undo=None)
+    bad.revert()
+    bad.world.clock.advance(11 * MINUTE)
+    assert bad.recover().state is Recovery.RESIDUE
+    bad.world.clock.advance(SECOND)
+    acting.settle(bad.store, doubtful, "done")
+    late = bad.act(run_id, "o-3")
+    assert bad.recover().state is Recovery.RESIDUE
+    assert set(crm.CRM.undone) == {
+        f"undo-{done}", f"undo-{doubtful}", f"undo-{doubtful}-2", f"undo-{late}",
+    }  # fmt: skip
+    assert bad.residue == {listed: "irreversible"}

@@ -124,7 +124,7 @@ def test_outputs_that_are_not_kept_can_not_be_isolated(world):
 
 def test_every_kind_of_action_needs_a_handler_that_can_be_called(world):
     candidate = bundle(REFUND)
-    assert "names no handler for charge_again or charge or refund" in (
+    assert "refund: no handler for charge_again or refund" in (
         answers(world, candidate)[Question.UNDO].evidence
     )
     undo(world, "no_such_module:undo")
@@ -137,7 +137,10 @@ def test_every_kind_of_action_needs_a_handler_that_can_be_called(world):
 def test_an_action_that_nothing_undoes_is_named(world):
     candidate = bundle([{"name": "send", "kind": "message"}])
     found = answers(world, candidate)[Question.UNDO]
-    assert (found.yes, found.evidence) == (False, "message: nothing is declared that undoes it")
+    assert (found.yes, found.evidence) == (
+        False,
+        "message: nothing is declared that undoes a message: declare `undo` in the tools part",
+    )
 
 
 def test_an_open_incident_without_a_case_is_a_no(world):

@@ -7,7 +7,7 @@ import pytest
 
 from lastgood import acting, incidents, isolation, profile, recorder, releasing
 from lastgood.acting import Effect
-from lastgood.errors import Conflict, InvalidInput, InvalidMove, NotFound
+from lastgood.errors import Conflict, CorruptRow, InvalidInput, InvalidMove, NotFound
 from lastgood.incidents import Recovery
 from lastgood.ledger import Entry
 from lastgood.outcome import Outcome
@@ -473,6 +473,14 @@ def test_it_starts_by_itself_after_the_reverts_that_the_policy_names(bad, at_crm
     assert [(each.flow, each.parameters) for each in aftermath.due(bad.store)] == [
         ("recover_data", {"incident": bad.incident.id})
     ] * starts
+
+
+def test_a_policy_that_a_hand_changed_holds_up_no_other_incident(bad):
+    bad.revert()
+    bad.world.tamper("UPDATE release SET policy = '{\"name\": 1}'")
+    assert [each.parameters["incident"] for each in aftermath.due(bad.store)] == [bad.incident.id]
+    with pytest.raises(CorruptRow):
+        bad.recover()
 
 
 def test_what_a_person_began_goes_on_by_itself(finishing, at_crm):

@@ -28,7 +28,7 @@ SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
 POLICY = """
 name: planted
 lost_after: 1 min
-look_every: 1 min
+look_every: 15 min
 steps: [{share: SHARE}]
 caps: {spend_usd_per_hour: null, spend_usd_per_run: null, runs_per_hour: null, actions_per_run: {}, actions_per_hour: {}}
 guardrails: {completion: {margin: 5 points}, validation: {margin: 5 points}, escalation: {margin: 5 points}, cost: {}}
@@ -69,8 +69,6 @@ class Planted:
     bundle: Rates | None = None
     provider: Rates | None = None
     model: str = "m-1"
-    #: minutes between two looks; triggers wait for none
-    pause: float = 1.0
     served: int = 0
     _serving: Serving | None = None
     release_id: str = ""
@@ -131,7 +129,7 @@ class Planted:
         self.release_id = releasing.start(self.store, preflight.check(self.store, wanted))
 
     def drive(self, minutes: float) -> str:
-        """Look every minute until the release ends, or so long; its state."""
+        """Look every 15 minutes until the release ends, or so long; its state. Triggers wait for no look."""
         driver = driving.begin(self.store, self.release_id, "me")
         until = self.clock.now_us() + int(minutes * MINUTE)
         while self.clock.now_us() < until:
@@ -140,8 +138,14 @@ class Planted:
                 break
             driving.act(self.store, driver, what)
             if what.waits:
-                self.for_minutes(self.pause)
+                self._until_the_next_look()
         return self.state()
+
+    def _until_the_next_look(self) -> None:
+        for _ in range(15):
+            self.for_minutes(1.0)
+            if self.state() in {"reverted", "promoted"}:
+                return
 
     def state(self) -> str:
         with self.store.reading() as txn:
@@ -221,7 +225,6 @@ def bundle_at_fault(world: Planted) -> watching.Glance | None:
 
 def provider_at_fault(world: Planted) -> watching.Glance | None:
     """After a while both bundles fail alike, and go on failing; half of the time the model's name changed."""
-    world.pause = 5.0  # both arms are alike: a trigger reverts, whenever it is looked
     world.start()
     if world.drive(world.draw.uniform(5, 20)) != "compare":
         return None
@@ -235,7 +238,6 @@ def provider_at_fault(world: Planted) -> watching.Glance | None:
 
 def provider_healed(world: Planted) -> watching.Glance | None:
     """The same, and the provider is well again when the bundle is left: no cause to praise the revert."""
-    world.pause = 5.0  # both arms are alike: a trigger reverts, whenever it is looked
     world.start()
     if world.drive(world.draw.uniform(5, 20)) != "compare":
         return None
@@ -300,7 +302,7 @@ SCENARIOS = {
     "nothing wrong, reverted by hand": (
         nothing_wrong, {Answer.INCONCLUSIVE}, {Answer.FIXED, Answer.ELSEWHERE},
     ),
-    "at most three runs since the revert": (
+    "hardly anybody since the revert": (
         few_runs, {Answer.INCONCLUSIVE, Answer.ELSEWHERE}, {Answer.FIXED},
     ),
     "promoted, and it holds": (promoted_well, {Answer.FIXED}, {Answer.ELSEWHERE}),

@@ -134,7 +134,7 @@ def main() -> None:
     given = options.parse_args()
     kept = ROOT / ".watches" / version()
     kept.mkdir(parents=True, exist_ok=True)
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     results = {}
     with tempfile.TemporaryDirectory(dir=memory) as folder, ProcessPoolExecutor(given.workers) as pool:
         template = Path(folder) / "template.db"

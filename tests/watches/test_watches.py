@@ -42,9 +42,9 @@ def test_a_planted_cause_is_named(name, folder):
 def test_hardly_anybody_after_the_revert_is_never_fixed(folder):
     import planted
 
-    found = planted.result(folder, "at most three runs since the revert", 3)
+    found = planted.result(folder, "hardly anybody since the revert", 6)
     assert found["answer"] in {"inconclusive", "elsewhere"}
-    assert found["runs"] <= 4
+    assert found["runs"] <= 25
 
 
 @pytest.fixture(scope="module")

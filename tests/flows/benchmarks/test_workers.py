@@ -80,9 +80,8 @@ def test_a_release_is_promoted_by_a_worker_on_postgres(
                 background(worker, tmp_path / "worker.log", environment),
                 background(agent, tmp_path / "agent.log", environment),
             ):
-                run(
-                    f"prefect deployment run release/release -p agent=support -p candidate={better} -p policy=support"
-                )
+                given = f"-p agent=support -p candidate={better} -p policy=support"
+                run(f"prefect deployment run release/release {given}")
                 said = lambda: run("lastgood release status support 2>&1 || true")  # noqa: E731
                 ended = wait_for(lambda: said().startswith(("PROMOTED", "REVERTED")) and said())
                 log = (tmp_path / "worker.log").read_text()
