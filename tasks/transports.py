@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from lastgood import guard
 from lastgood.errors import InvalidInput
 from lastgood.notice import Level
 from lastgood.outbox import Delivery
@@ -108,10 +109,12 @@ def _post(url: str, data: Mapping[str, object], delivery: Delivery, token: str =
     content = json.dumps(data).encode()
     try:
         with (
-            httpx.Client(timeout=TIMEOUT_S, follow_redirects=False) as client,
+            guard.client(timeout_s=TIMEOUT_S) as client,
             client.stream("POST", url, content=content, headers=headers) as answer,
         ):
             return None if answer.is_success else _refusal(answer)
+    except guard.BlockedUrl as error:
+        return Failure(str(error))
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ValueError) as error:
         said = str(error).replace(url, "its URL")
         return Failure(f"{type(error).__name__}: {said}" if said else type(error).__name__)
@@ -135,12 +138,17 @@ def email(route: Route, delivery: Delivery) -> Failure | None:
     host, context = server.hostname or "", ssl.create_default_context()
     try:
         message = _message(route, delivery)
+        address = str(guard.reachable(host, port))
         with (
-            smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_S, context=context)
+            smtplib.SMTP_SSL(timeout=TIMEOUT_S, context=context)
             if secure
-            else smtplib.SMTP(host, port, timeout=TIMEOUT_S)
+            else smtplib.SMTP(timeout=TIMEOUT_S)
         ) as smtp:
+            smtp._host = host  # type: ignore[union-attr]  # noqa: SLF001  the name that TLS holds it to
+            smtp.connect(address, port)
             return _handed_over(smtp, route, message, context, secure=secure)
+    except guard.BlockedUrl as error:
+        return Failure(str(error))
     except smtplib.SMTPRecipientsRefused as error:
         codes = [code for code, _ in error.recipients.values()]
         return Failure(f"every recipient was refused: {error.recipients}", final=min(codes) >= 500)
