@@ -144,7 +144,7 @@ def email(route: Route, delivery: Delivery) -> Failure | None:
             if secure
             else smtplib.SMTP(timeout=TIMEOUT_S)
         ) as smtp:
-            smtp._host = host  # type: ignore[union-attr]  # noqa: SLF001  the name that TLS holds it to
+            smtp._host = host  # type: ignore[attr-defined]  # noqa: SLF001  the name that TLS holds it to
             smtp.connect(address, port)
             return _handed_over(smtp, route, message, context, secure=secure)
     except guard.BlockedUrl as error:
