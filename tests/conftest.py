@@ -287,7 +287,13 @@ def _started(folder: Path, binaries: Path, *more: str) -> Iterator[SimpleNamespa
         "max_connections=100",
         "max_wal_size=128MB",
     ]
-    settings = [*quick, *more, "listen_addresses=127.0.0.1", f"port={port}", f"unix_socket_directories={folder}"]
+    settings = [
+        *quick,
+        *more,
+        "listen_addresses=127.0.0.1",
+        f"port={port}",
+        f"unix_socket_directories={folder}",
+    ]
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(
             [binaries / "postgres", "-D", folder / "data", *(f"--{setting}" for setting in settings)],

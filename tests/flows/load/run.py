@@ -1,4 +1,4 @@
-"""`make load`: 20 releases at once, Prefect and the store on Postgres, two workers; writes its part of docs/prefect.md.
+"""`make load`: 20 releases at once on Postgres with two workers; writes its part of docs/prefect.md.
 
 Real workers (`prefect worker start`) run each flow from a clone of the branch, as prefect.yaml says; an agent
 process of 20 agents serves all the while. Afterwards every look, step and ledger is counted.
@@ -6,7 +6,7 @@ process of 20 agents serves all the while. Afterwards every look, step and ledge
 
 import argparse
 import contextlib
-import json
+import itertools
 import os
 import re
 import subprocess
@@ -40,7 +40,10 @@ lost_after: 1 s
 look_every: {LOOK_S} s
 lease: 3 min
 driver_timeout: 90 s
-steps: [{{share: 10%, min_runs: 10, rule_out: 5}}, {{share: 30%, min_runs: 20, rule_out: 4}}, {{share: 50%, min_runs: 900000}}]
+steps:
+  - {{share: 10%, min_runs: 10, rule_out: 5}}
+  - {{share: 30%, min_runs: 20, rule_out: 4}}
+  - {{share: 50%, min_runs: 900000}}
 guardrails: {{completion: {{margin: 5 points}}}}
 alpha: {{revert: 0.001, promote: 0.05}}
 horizon: {{runs: 1000000}}
@@ -130,7 +133,7 @@ def rows(store: Store, query: str) -> list[dict]:
         return [dict(row) for row in txn.all(query)]
 
 
-def wait_for(what, seconds: float, why: str):  # noqa: ANN001, ANN201
+def wait_for(what, seconds: float, why: str):
     """Wait until something is so."""
     until = time.monotonic() + seconds
     while not (found := what()):
@@ -168,12 +171,12 @@ def counted(store: Store, from_us: int, until_us: int) -> dict[str, object]:
     """What the tables say of the releases: looks, gaps between them, steps, who drove, ledgers."""
     looks, gaps, lost, doubled, broken, drivers = 0, [], 0, 0, 0, Counter()
     for release in rows(store, "SELECT * FROM release"):
-        seen = rows(store, f"SELECT * FROM look WHERE release_id = '{release['id']}' ORDER BY seq")  # noqa: S608
+        seen = rows(store, f"SELECT * FROM look WHERE release_id = '{release['id']}' ORDER BY seq")
         lost += [row["seq"] for row in seen] != list(range(1, len(seen) + 1))
         times = [row["at_us"] for row in seen if from_us <= row["at_us"] <= until_us]
         looks += len(times)
-        gaps += [(b - a) / 1e6 for a, b in zip(times, times[1:], strict=False)]
-        actions = rows(store, f"SELECT action, epoch FROM ledger WHERE release_id = '{release['id']}' ORDER BY seq")  # noqa: S608
+        gaps += [(b - a) / 1e6 for a, b in itertools.pairwise(times)]
+        actions = rows(store, f"SELECT action FROM ledger WHERE release_id = '{release['id']}' ORDER BY seq")
         told = Counter(row["action"] for row in actions)
         doubled += told["start"] != 1 or told["share"] > 3 or told["arm"] > 3 or told["revert"] > 1
         drivers["takeovers"] += told["takeover"] - 1
@@ -185,9 +188,10 @@ def counted(store: Store, from_us: int, until_us: int) -> dict[str, object]:
             ledger.verify(store, agent, "production")
         except Exception as error:  # noqa: BLE001  counted and shown
             broken += 1
-            print(agent, repr(error), file=sys.stderr)
+            sys.stderr.write(f"{agent} {error!r}\n")
     return {
-        "looks": looks, "gaps": sorted(gaps), "lost": lost, "doubled": doubled, "broken": broken, "drivers": drivers,
+        "looks": looks, "gaps": sorted(gaps), "lost": lost, "doubled": doubled, "broken": broken,
+        "drivers": drivers,
     }  # fmt: skip
 
 
@@ -211,7 +215,7 @@ def table(before: dict, after: dict, facts: dict, hours: float, trouble: Counter
     ours = sum(value for name, value in per.items() if name.startswith("bytes table"))
     return [
         ("looks written", f"{facts['looks']}; numbers with a gap in {facts['lost']} releases"),
-        ("time between two looks", f"median {gaps[len(gaps) // 2]:.1f} s, longest {gaps[-1]:.1f} s" if gaps else "none"),
+        ("time between two looks", f"median {gaps[len(gaps) // 2]:.1f} s, longest {gaps[-1]:.1f} s"),
         ("releases with a step taken twice", f"{facts['doubled']} of {RELEASES} ({steps})"),
         ("ledgers that do not verify", str(facts["broken"])),
         ("takeovers, lapses, ended early",
@@ -235,14 +239,16 @@ def written(page: str) -> None:
     path.write_text(f"{head}{page}{tail}", encoding="utf-8")
 
 
-def main() -> int:  # noqa: PLR0914, PLR0915  one story, told in order
+def main() -> int:  # noqa: PLR0915  one story, told in order
     """Run it; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="how long all releases are live")
     given = parser.parse_args()
     load = os.getloadavg()[0]
     with (
-        tempfile.TemporaryDirectory(dir=servers._memory(), prefix="lastgood-load-", ignore_cleanup_errors=True) as room,
+        tempfile.TemporaryDirectory(
+            dir=servers._memory(), prefix="lastgood-load-", ignore_cleanup_errors=True
+        ) as room,
         tempfile.TemporaryDirectory(prefix="lastgood-load-logs-") as name,
         servers._started(Path(room), servers._bin(), "max_connections=400") as postgres,
         contextlib.ExitStack() as stack,
@@ -254,13 +260,16 @@ def main() -> int:  # noqa: PLR0914, PLR0915  one story, told in order
             version = held.execute("SHOW server_version").fetchone()[0].split()[0]
         store, candidates = prepared(f"{base}/store")
         port = servers._free_port()
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "LASTGOOD_"))}
+        theirs = ("PREFECT_", "LASTGOOD_")
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(theirs)}
         environment = clean | {
             "LASTGOOD_DATABASE": store.url,
             "LASTGOOD_REPOSITORY": f"file://{ROOT}",
             "LASTGOOD_BRANCH": run(clean, "git rev-parse --abbrev-ref HEAD").strip(),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PREFECT_API_DATABASE_CONNECTION_URL": base.replace("postgresql:", "postgresql+asyncpg:") + "/prefect",
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"{base}/prefect".replace(
+                "postgresql:", "postgresql+asyncpg:"
+            ),
             "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
             "PREFECT_HOME": str(folder / "prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -268,13 +277,16 @@ def main() -> int:  # noqa: PLR0914, PLR0915  one story, told in order
         words = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
         server = stack.enter_context(servers._running(words, folder / "server.log", environment))
         servers._wait_until_healthy(environment["PREFECT_API_URL"], server, folder / "server.log")
-        run(environment, "prefect work-pool create lastgood --type process && prefect --no-prompt deploy --all")
+        run(
+            environment,
+            "prefect work-pool create lastgood --type process && prefect --no-prompt deploy --all",
+        )
         run(environment, "python -m flows install")
         words = [sys.executable, "-c", SERVE, str(PACE), *AGENTS]
         stack.enter_context(servers._running(words, folder / "agent.log", environment))
         pids = {"Prefect's server": server.pid, "Postgres": postgres.pid}
         for number in range(WORKERS):
-            words = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "lastgood", "--name", f"w{number}"]
+            words = [sys.executable, "-m", "prefect", "worker", "start", "-p", "lastgood", "-n", f"w{number}"]
             log = folder / f"worker{number}.log"
             pids[f"worker {number + 1}"] = stack.enter_context(servers._running(words, log, environment)).pid
         with httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=60) as api:
@@ -284,18 +296,20 @@ def main() -> int:  # noqa: PLR0914, PLR0915  one story, told in order
         before, began, from_us = measured(store.url, pids), time.monotonic(), store.clock.now_us()
         while (left := began + given.minutes * 60 - time.monotonic()) > 0:
             time.sleep(min(30, left))
-            print(f"{left / 60:.1f} minutes left, load {os.getloadavg()[0]:.0f}", flush=True)
+            sys.stdout.write(f"{left / 60:.1f} minutes left, load {os.getloadavg()[0]:.0f}\n")
+            sys.stdout.flush()
         after, until_us = measured(store.url, pids), store.clock.now_us()
         hours = (time.monotonic() - began) / 3600
         facts = counted(store, from_us, until_us)
         for agent in AGENTS:
             control.rollback(store, agent, "production", actor="ann", reason="the measurement ends")
         ended = "SELECT count(*) AS n FROM release WHERE state = 'reverted'"
-        assert rows(store, ended)[0]["n"] == RELEASES  # noqa: S101  what the page says rests on it
+        assert rows(store, ended)[0]["n"] == RELEASES
         trouble = locked(folder)
         (ROOT / ".ui").mkdir(exist_ok=True)
         for path in [*folder.glob("*.log"), Path(room) / "server.log"]:
-            (ROOT / ".ui" / f"load-{path.parent.name[:13]}-{path.name}").write_text(path.read_text(errors="replace"))
+            kept = ROOT / ".ui" / f"load-{path.parent.name[:13]}-{path.name}"
+            kept.write_text(path.read_text(errors="replace"))
         trouble += locked(Path(room))
         store.close()
     found = table(before, after, facts, hours, trouble)
@@ -307,8 +321,7 @@ def main() -> int:  # noqa: PLR0914, PLR0915  one story, told in order
         look=LOOK_S, runs=(after["runs"] - before["runs"]) / hours / 3600,
         rows="".join(f"| {what} | {figure} |\n" for what, figure in found),
     )  # fmt: skip
-    print(page)
-    print(json.dumps({name: value for name, value in after.items() if "table" in name}))
+    sys.stdout.write(page)
     if given.minutes >= 10:
         written(page)
     failed = facts["lost"] or facts["doubled"] or facts["broken"] or trouble.total()
