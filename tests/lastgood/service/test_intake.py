@@ -206,3 +206,11 @@ def test_a_body_that_does_not_fit_is_refused_by_field(service, desk, path, body)
     assert (answer.status_code, answer.json()["error"]) == (400, "InvalidInput")
     assert answer.json()["message"].startswith("body")
     assert desk.all("SELECT * FROM run") == []
+
+
+@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded", "text/plain; charset=utf-8"])
+@pytest.mark.only("sqlite")
+def test_a_body_without_its_type_is_taken_for_json(service, kind):
+    headers = {} if kind is None else {"Content-Type": kind}
+    answer = service.ask("agent", "POST", RUNS, content=b'{"unit": "u"}', headers=headers)
+    assert answer.status_code == 200
