@@ -114,7 +114,11 @@ planned: setup  ## What a plan says beside what simulated releases do: docs/plan
 interop: setup  ## Regression cases under the real pydantic-evals and promptfoo (installs both; needs npm)
 	@$(BIN)/python tests/interop/run.py
 
+.PHONY: fuzz
+fuzz: setup  ## 100,000 spoilt bodies, and schemathesis over every route with every role's token (installs it)
+	@$(BIN)/python tests/fuzz/run.py
+
 .PHONY: clean
 clean:  ## Remove .venv, builds and caches; stores of releases stay
-	@rm -rf .venv .bench .interop .coverage build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .bench .interop .fuzz .coverage build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
