@@ -123,7 +123,11 @@ test-ui: setup  ## Releases in a real browser: Debian's chromium, headless; scre
 load: setup  ## 20 releases at once for 10 minutes, Prefect on Postgres, two workers: docs/prefect.md (MINUTES=1: a try)
 	@$(BIN)/python tests/flows/load/run.py $(if $(MINUTES),--minutes $(MINUTES))
 
+.PHONY: fuzz
+fuzz: setup  ## 100,000 spoilt bodies, and schemathesis over every route with every role's token (installs it)
+	@$(BIN)/python tests/fuzz/run.py
+
 .PHONY: clean
 clean:  ## Remove .venv, builds and caches; stores of releases stay
-	@rm -rf .venv .bench .interop .ui .coverage build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .bench .interop .ui .fuzz .coverage build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
