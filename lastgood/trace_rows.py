@@ -91,6 +91,10 @@ def _count(txn: Transaction, place: tuple[str, str], counted: Mapping[str, int])
 def _write_run(txn: Transaction, run: Traced) -> None:
     if run.row is None:
         _insert(txn, "run", [_run_row(txn, run)])
+    elif run.observed and run.root is not None and not run.ended:
+        names = ("id", "unit", "conversation", "task_type", "assigned_us")
+        known = _run_row(txn, run)
+        txn.run(sql_of.COMPLETE_RUN, **{name: known[name] for name in names})
     if run.observed:
         if run.root is not None and not run.ended:
             outcome = outcome_of(run).columns()

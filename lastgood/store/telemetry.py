@@ -12,6 +12,11 @@ WHERE scope = :scope AND trace_id = :trace_id AND span_id = :span_id
 #: spans that waited in vain
 OVERDUE_SPANS = "SELECT count(*) AS n FROM span WHERE received_us <= :before_us AND body IS NOT NULL"
 DROP_SPANS = "DELETE FROM span WHERE received_us <= :before_us"
+#: a run that an evaluation made known before its root came
+COMPLETE_RUN = """
+UPDATE run SET unit = :unit, conversation = :conversation, task_type = :task_type, assigned_us = :assigned_us
+WHERE id = :id AND reason = 'telemetry'
+"""
 COUNT_UNMAPPED = """
 INSERT INTO unmapped (agent, environment, kind, n, last_us)
 VALUES (:agent, :environment, :kind, :n, :now_us)

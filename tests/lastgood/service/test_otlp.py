@@ -196,8 +196,9 @@ def test_an_evaluation_that_comes_as_an_event_is_a_late_report_of_the_run_that_i
     assert [json.loads(row["fields"]) for row in desk.all("SELECT fields FROM late_report")] == [
         {"helpful_tone": 0.75}
     ]
-    sender.send(sender.agent(lastgood__bundle=desk.candidate))  # the root comes after: the same run
-    assert len(runs(desk)) == 1
+    root = sender.agent(lastgood__bundle=desk.candidate, gen_ai__conversation__id="c-1")
+    sender.send(root)  # it comes after: the same run
+    assert [each["unit"] for each in runs(desk)] == ["c-1"]
 
 
 def test_nothing_is_guessed(sender, desk):
