@@ -7,7 +7,10 @@ variables that are named like secrets, and whatever has the shape of a known kin
 import logging
 import os
 import re
+import sys
+import traceback
 from functools import lru_cache
+from types import TracebackType
 
 from lastgood import shapes
 
@@ -49,6 +52,11 @@ def clean(text: str) -> str:
     return shapes.masked(text)
 
 
+def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What a process says that dies of an exception, cleaned; for `sys.excepthook`."""
+    sys.stderr.write(clean("".join(traceback.format_exception(kind, error, trace))))
+
+
 class Filter(logging.Filter):
     """Cleans each record of a logger, its exception and its traceback included."""
 
@@ -74,4 +82,4 @@ def watch_over(*loggers: str) -> None:
             logger.addFilter(Filter())
 
 
-__all__ = ["Filter", "clean", "remember", "watch_over"]
+__all__ = ["Filter", "clean", "excepthook", "remember", "watch_over"]

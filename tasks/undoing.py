@@ -18,6 +18,7 @@ import httpx
 
 from lastgood import guard
 from lastgood.errors import CannotUndo, InvalidInput
+from lastgood.redaction import clean
 
 #: what an HTTP status that says "not now" is; every other one from 400 to 499 is a refusal
 _LATER = frozenset({408, 409, 425, 429})
@@ -201,6 +202,7 @@ def judged(error: Exception) -> Answer:
 
 
 def _cut(text: str) -> str:
+    text = clean(text)
     return text if len(text) <= _MOST else f"{text[:_MOST]}..."
 
 
