@@ -22,7 +22,7 @@ def plan(agent_name: str, policy: str, environment: str) -> str:
         headline = f"{found.name} can't decide a release of {agent_name}: {told.plan.problems[0]}"
     text = f"# {agent_name} in {environment} under policy {found.name}\n\n**{headline}**\n\n"
     block = "\n".join(lines).replace("```", "'''")
-    _leave("plan", agent_name, environment, clean(f"{text}```\n{block}\n```\n"), headline)
+    _leave("plan", agent_name, environment, f"{text}```\n{block}\n```\n", headline)
     return headline
 
 
@@ -49,7 +49,7 @@ def _row(answer: Answer) -> str:
 
 def _leave(kind: str, agent_name: str, environment: str, text: str, headline: str) -> None:
     key = f"{kind}-{agent_name}-{environment}".lower().replace("_", "-").replace(".", "-")
-    create_markdown_artifact(key=key, markdown=text, description=headline)
+    create_markdown_artifact(key=key, markdown=clean(text), description=headline)
 
 
 __all__ = ["plan", "ready"]
