@@ -5,12 +5,14 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from common import ENVIRONMENT, Line, Place, main, rows, servers
@@ -39,6 +41,12 @@ readiness: {fewer: null, three_or_four: null, five_or_six: null}
 """
 #: the same, with a first step of most of a minute
 LONG = POLICY.replace("name: fast", "name: long").replace("min_runs: 10, rule", "min_runs: 150, rule")
+#: the same, without an end
+ENDLESS = POLICY.replace("name: fast", "name: endless\nhorizon: {runs: 1000000}").replace(
+    "10, rule", "900000, rule"
+)
+#: starts at once, by each way
+API, CLI, SCHEDULED = 7, 7, 6
 STAGES = ("canary", "cap", "compare", "promote", "revert")
 _NOW = """
 SELECT p.baseline, p.share_bp, r.state, r.ended_us FROM control_point p
@@ -120,7 +128,7 @@ def prepared(store: Store, found: list[Fate]) -> None:
         )
         control.adopt(store, fate.agent, ENVIRONMENT, old, actor="ann", reason="it serves today")
         fate.candidate = new
-    for text in (POLICY, LONG):
+    for text in (POLICY, LONG, ENDLESS):
         policies.keep(store, Policy.load(text), "ann")
 
 
@@ -225,17 +233,19 @@ def run(place: Place, quick: bool) -> Iterator[Line]:
         folder = Path(name)
         shutil.copy(Path(__file__).with_name("planted_kill.py"), folder / "sitecustomize.py")
         store = Store(url)
-        prepared(store, [*found, *strikes])
+        raced = Fate("raced", "", good=True)
+        prepared(store, [*found, *strikes, raced])
         lastgood.configure(database=url, environment=ENVIRONMENT)
         settings = {"LASTGOOD_DATABASE": url, "LASTGOOD_LOOK_EVERY": "5 s"}
         with (
             served.up(folder, clean, servers._running, **settings) as up,
-            serving({f.agent: f.good for f in [*found, *strikes]}),
+            serving({f.agent: f.good for f in [*found, *strikes, raced]}),
         ):
             assert up.is_up(), up.logs()
             served.wait_for(
                 lambda: rows(store, "SELECT count(*) AS n FROM run")[0]["n"] > 200 * len(found), 60
             )
+            yield at_once(up, store, raced)
             yield at_each_stage(up, store, found)
             for fate, word, wipe in zip(
                 strikes,
@@ -245,6 +255,45 @@ def run(place: Place, quick: bool) -> Iterator[Line]:
             ):
                 yield around(up, store, fate, word, wipe=wipe)
         store.close()
+
+
+def at_once(up: served.Place, store: Store, fate: Fate) -> Line:
+    """Twenty starts of one release; one is live, and the others are told of it."""
+    given = {"agent": fate.agent, "candidate": f"b-{fate.candidate[:8]}", "policy": "endless"}
+    later = (datetime.now(UTC) + timedelta(seconds=12)).isoformat()
+    planned = {"type": "SCHEDULED", "state_details": {"scheduled_time": later}}
+    runs = [up.start("release/release", state=planned, **given) for _ in range(SCHEDULED)]
+    runs += [up.start("release/release", **given) for _ in range(API)]
+    line = "lastgood release start {agent} {candidate} --policy {policy} --detach".format(**given)
+    processes = [
+        subprocess.Popen(
+            ["bash", "-c", line], cwd=up.folder, env=up.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for _ in range(CLI)
+    ]  # fmt: skip
+    said = [process.communicate()[0] for process in processes]
+    refused = [text for text in said if "has a live release" in text]
+    states = [ended_or_live(up, store, run) for run in runs]
+    refused += [state["message"] for state in states if "has a live release" in (state["message"] or "")]
+    live = rows(store, "SELECT count(*) AS n FROM release WHERE agent = :agent", agent=fate.agent)[0]["n"]
+    control.rollback(store, fate.agent, ENVIRONMENT, actor="ann", reason="the race is over")
+    figure = f"releases {live}; told of the live one {len(refused)} of {API + CLI + SCHEDULED - 1}"
+    what = f"{API} starts by the API, {CLI} by the command line and {SCHEDULED} by a schedule, at once"
+    return Line(
+        "F3", f"{what}, under `lastgood up`", figure, live == 1 and len(refused) == API + CLI + SCHEDULED - 1
+    )
+
+
+def ended_or_live(up: served.Place, store: Store, flow_run: str) -> dict:
+    """The state in which a flow run ended; that of the one that drives the live release."""
+
+    def look() -> dict | None:
+        state = up.ask("GET", f"/flow_runs/{flow_run}")["state"]
+        driving = rows(store, "SELECT 1 FROM release WHERE started_by LIKE :run", run=f"%{flow_run}%")
+        return state if state["type"] in {"COMPLETED", "FAILED", "CRASHED"} or driving else None
+
+    return served.wait_for(look, 240) or {"message": "it never ended"}
 
 
 def at_each_stage(up: served.Place, store: Store, found: list[Fate]) -> Line:

@@ -75,11 +75,12 @@ class Place:
         """Register bundle.yaml as it stands; return its short id."""
         return re.search(r"b-\w+", self.run("lastgood bundle add bundle.yaml"))[0]
 
-    def start(self, deployment, **parameters):
+    def start(self, deployment, *, state=None, **parameters):
         """Start a flow run of a deployment; return its id."""
         found = wait_for(lambda: self._deployment(deployment), PATIENCE)
         assert found, self.logs()
-        return self.ask("POST", f"/deployments/{found}/create_flow_run", {"parameters": parameters})["id"]
+        body = {"parameters": parameters, **({"state": state} if state else {})}
+        return self.ask("POST", f"/deployments/{found}/create_flow_run", body)["id"]
 
     def ask(self, method, path, body=None):
         """Call the API; its SQLite answers 503 for a moment when it is busy."""
