@@ -55,8 +55,17 @@ def slack(route: Route, delivery: Delivery) -> Failure | None:
     """Post to a Slack incoming webhook."""
     notice = delivery.notice
     mark = ":rotating_light: " if notice.level is Level.PAGE else ""
-    text = f"{mark}*{_plain(notice.title)}*\n{_plain(notice.text)}"
+    text = f"{mark}*{_plain(notice.title)}*\n{_plain(text_of(delivery))}"
     return _post(_secret(route, "url"), {"text": text}, delivery)
+
+
+def text_of(delivery: Delivery) -> str:
+    """A notice's text with its link, if it has one."""
+    return f"{delivery.notice.text}{_way_back(delivery)}"
+
+
+def _way_back(delivery: Delivery) -> str:
+    return f"\nLook, and revert (60 min): {delivery.link}" if delivery.link else ""
 
 
 def _plain(text: str) -> str:
@@ -84,6 +93,7 @@ def body(delivery: Delivery) -> dict[str, object]:
         "text": notice.text,
         "at": datetime.fromtimestamp(delivery.at_us / 1_000_000, UTC).isoformat(),
         "attempt": delivery.attempts,
+        **({"link": delivery.link} if delivery.link else {}),
     }
 
 
@@ -183,7 +193,7 @@ def _message(route: Route, delivery: Delivery) -> EmailMessage:
     message["Message-ID"] = f"<{delivery.id.replace('/', '.')}@{sender.rpartition('@')[2]}>"
     if notice.level is Level.PAGE:
         message["X-Priority"] = "1"
-    message.set_content(f"{notice.title}\n\n{notice.text}\n")
+    message.set_content(f"{notice.title}\n\n{text_of(delivery)}\n")
     return message
 
 
@@ -210,4 +220,4 @@ def _tried(transport: Transport, route: Route, delivery: Delivery) -> Failure | 
         return Failure(f"{type(error).__name__}: {error}")
 
 
-__all__ = ["TIMEOUT_S", "TRANSPORTS", "Failure", "Transport", "body", "tried"]
+__all__ = ["TIMEOUT_S", "TRANSPORTS", "Failure", "Transport", "body", "text_of", "tried"]
