@@ -64,6 +64,8 @@ def test_a_variable_that_is_named_like_a_secret_is_one(monkeypatch):
     monkeypatch.setenv("SHOP_API_KEY", "not-of-any-shape")
     monkeypatch.setenv("SHOP_NAME", "the corner shop")
     monkeypatch.setenv("SHORT_TOKEN", "abc")
+    monkeypatch.setenv("KEY_SPACE", "production")
+    assert redaction.clean("in production") == "in production"
     assert (
         redaction.clean("not-of-any-shape at the corner shop, abc")
         == "[env:SHOP_API_KEY] at the corner shop, abc"
