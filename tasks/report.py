@@ -13,7 +13,7 @@ from lastgood import releasing, reserving
 from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
-from tasks import ahead, limits
+from tasks import ahead, audit_section, limits
 from tasks.comparison import Frozen, readiness_of
 
 #: newest runs of a release that are looked at for what they report
@@ -70,6 +70,7 @@ def build(store: Store, release_id: str, images: Mapping[str, str] | None = None
             _caps(txn, row),
             _timeline(txn, row),
             _next(row, txn),
+            audit_section.section(txn, row, escaped, when),
         ]
         return Report(
             key_of(release_id),

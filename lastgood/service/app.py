@@ -7,7 +7,19 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from lastgood import identity
-from lastgood.service import intake, limits, moving, ofrep, problems, reading, starting, watching
+from lastgood.service import (
+    deciding,
+    intake,
+    limits,
+    moving,
+    ofrep,
+    otlp,
+    page,
+    problems,
+    reading,
+    starting,
+    watching,
+)
 from lastgood.service.desk import Desk
 from lastgood.service.door import Door
 from lastgood.service.figures import Measured
@@ -22,17 +34,19 @@ def create(store: Store, environment: str = "production") -> FastAPI:
         store.check_schema()
         identity.keys(store)  # said now, and not at the first run
         yield
+        desk.watcher.end()
 
+    desk = Desk(store, Door(store), environment)
     app = FastAPI(
         title="lastgood",
         version=version("lastgood"),
         description="The control point of agents' releases. Evaluation speaks OFREP 0.3.0.",
         lifespan=life,
     )
-    app.state.desk = Desk(store, Door(store), environment)
+    app.state.desk = desk
     app.add_middleware(limits.Bodies)
-    app.add_middleware(Measured, figures=app.state.desk.figures)
+    app.add_middleware(Measured, figures=desk.figures)
     problems.install(app)
-    for routes in (ofrep, intake, moving, reading, starting, watching):
+    for routes in (ofrep, intake, otlp, moving, deciding, reading, starting, watching, page):
         app.include_router(routes.router)
     return app
