@@ -17,7 +17,7 @@ endif
 
 .PHONY: help
 help:  ## Show this list
-	@sed -n 's/^\([a-z]*\):.*  ## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*  ## /  make \1\t/p' Makefile | expand -t 16
 
 .PHONY: setup
 setup: $(STAMP)  ## Build .venv, or renew it after a change of pyproject.toml or constraints.txt
@@ -111,8 +111,19 @@ planned: setup  ## What a plan says beside what simulated releases do: docs/plan
 	@PYTHONPATH=. $(BIN)/python tests/study/planned.py --workers $(or $(WORKERS),2)
 
 .PHONY: interop
-interop: setup  ## Regression cases under the real pydantic-evals and promptfoo (installs both; needs npm)
+interop: setup  ## Real clients: pydantic-evals, promptfoo, OpenFeature in Python and JS, OpenTelemetry (installs them; needs npm)
 	@$(BIN)/python tests/interop/run.py
+	@$(BIN)/python tests/interop/flags.py
+	@$(BIN)/python tests/interop/telemetry.py
+
+.PHONY: test-ui
+test-ui: setup  ## Releases in a real browser: Debian's chromium, headless; screenshots in .ui/
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --group ui
+	@$(BIN)/python -m pytest -m ui tests/ui
+
+.PHONY: load
+load: setup  ## 20 releases at once for 10 minutes, Prefect on Postgres, two workers: docs/prefect.md (MINUTES=1: a try)
+	@$(BIN)/python tests/flows/load/run.py $(if $(MINUTES),--minutes $(MINUTES))
 
 .PHONY: fuzz
 fuzz: setup  ## 100,000 spoilt bodies, and schemathesis over every route with every role's token (installs it)
@@ -120,5 +131,5 @@ fuzz: setup  ## 100,000 spoilt bodies, and schemathesis over every route with ev
 
 .PHONY: clean
 clean:  ## Remove .venv, builds and caches; stores of releases stay
-	@rm -rf .venv .bench .interop .fuzz .coverage build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .bench .interop .ui .fuzz .coverage build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     STORE = "store"  #: the assignment could not be written
     SPLIT = "split"  #: eligible: the hash drew the arm
     REPEAT = "repeat"  #: the same, of a unit that has had an eligible run in this release
+    TELEMETRY = "telemetry"  #: nobody asked: the run is known from its spans alone, and is no evidence
 
 
 BASELINE, CANDIDATE = "baseline", "candidate"

@@ -126,7 +126,7 @@ class Seam:
         if self.store is None:
             log.warning("%s of run %s is not recorded, as the run is not", call.tool.name, self.run_id)
             return None
-        gated = acting.reserve(self.store, self.run_id, _effect(call))
+        gated = acting.reserve(self.store, self.run_id, effect_of(call))
         if gated.done and gated.result is None:
             msg = (
                 f"{call.tool.name} of run {self.run_id} with the key {call.key!r} took effect before, and "
@@ -187,7 +187,8 @@ def _key(tool: Tool, key: Key, arguments: dict[str, Any]) -> str | None:
     return f"{tool.name}:{json.dumps([as_json(arguments[name]) for name in tool.key], sort_keys=True)}"
 
 
-def _effect(call: Call) -> Effect:
+def effect_of(call: Call) -> Effect:
+    """Return what a call does outside, and what undoes it, as its tool declares."""
     tool, undo = call.tool, {}
     if isinstance(tool.undo, str):
         undo = {"tool": tool.undo, "of": tool.name, "arguments": as_json(call.arguments)}
@@ -214,4 +215,4 @@ def _kept(result: Any) -> str | None:
     return text if len(text.encode()) <= MAX_RESULT else None
 
 
-__all__ = ["Call", "Key", "Seam", "as_json"]
+__all__ = ["Call", "Key", "Seam", "as_json", "effect_of"]

@@ -4,6 +4,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from evaluators.readiness import ASKED, Answer
 from lastgood import agent, registry
+from lastgood.redaction import clean
 from tasks import choices, naming, planned, preflight, readiness
 from tasks.commands.plan import answer
 
@@ -48,7 +49,7 @@ def _row(answer: Answer) -> str:
 
 def _leave(kind: str, agent_name: str, environment: str, text: str, headline: str) -> None:
     key = f"{kind}-{agent_name}-{environment}".lower().replace("_", "-").replace(".", "-")
-    create_markdown_artifact(key=key, markdown=text, description=headline)
+    create_markdown_artifact(key=key, markdown=clean(text), description=headline)
 
 
 __all__ = ["plan", "ready"]

@@ -96,7 +96,7 @@ def _headline(row: Row, verdict: dict[str, Any] | None) -> str:
     state = ReleaseState(row["state"])
     if not state.live:
         return f"{state.upper()}: {row['reason']}"
-    driver = f"driven by {row['driver']}" if row["driver"] else "nobody drives it yet"
+    driver = f"driven by {row['driver'].partition(' (')[0]}" if row["driver"] else "nobody drives it yet"
     if verdict is None:
         return f"{state.upper()}: no look yet; {driver}"
     seen = f"{verdict['candidate_runs']} candidate runs"

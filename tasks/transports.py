@@ -9,7 +9,7 @@ import logging
 import smtplib
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import TypeAlias
@@ -17,10 +17,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from lastgood import guard
 from lastgood.errors import InvalidInput
 from lastgood.notice import Level
 from lastgood.outbox import Delivery
 from lastgood.profile import Route
+from lastgood.redaction import clean
 from lastgood.secret import is_reference, reveal
 
 #: seconds without a sign of the other side
@@ -108,10 +110,12 @@ def _post(url: str, data: Mapping[str, object], delivery: Delivery, token: str =
     content = json.dumps(data).encode()
     try:
         with (
-            httpx.Client(timeout=TIMEOUT_S, follow_redirects=False) as client,
+            guard.client(timeout_s=TIMEOUT_S) as client,
             client.stream("POST", url, content=content, headers=headers) as answer,
         ):
             return None if answer.is_success else _refusal(answer)
+    except guard.BlockedUrl as error:
+        return Failure(str(error))
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ValueError) as error:
         said = str(error).replace(url, "its URL")
         return Failure(f"{type(error).__name__}: {said}" if said else type(error).__name__)
@@ -135,12 +139,17 @@ def email(route: Route, delivery: Delivery) -> Failure | None:
     host, context = server.hostname or "", ssl.create_default_context()
     try:
         message = _message(route, delivery)
+        address = str(guard.reachable(host, port))
         with (
-            smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_S, context=context)
+            smtplib.SMTP_SSL(timeout=TIMEOUT_S, context=context)
             if secure
-            else smtplib.SMTP(host, port, timeout=TIMEOUT_S)
+            else smtplib.SMTP(timeout=TIMEOUT_S)
         ) as smtp:
+            vars(smtp)["_host"] = host  # the name that TLS holds it to: the connection goes to an address
+            smtp.connect(address, port)
             return _handed_over(smtp, route, message, context, secure=secure)
+    except guard.BlockedUrl as error:
+        return Failure(str(error))
     except smtplib.SMTPRecipientsRefused as error:
         codes = [code for code, _ in error.recipients.values()]
         return Failure(f"every recipient was refused: {error.recipients}", final=min(codes) >= 500)
@@ -197,7 +206,12 @@ TRANSPORTS: Mapping[str, Transport] = {"slack": slack, "webhook": webhook, "emai
 
 
 def tried(transport: Transport, route: Route, delivery: Delivery) -> Failure | None:
-    """Make one try; whatever a transport raises is a failed try."""
+    """Make one try; whatever a transport raises is a failed try. No secret is in what it says."""
+    failed = _tried(transport, route, delivery)
+    return None if failed is None else replace(failed, error=clean(failed.error))
+
+
+def _tried(transport: Transport, route: Route, delivery: Delivery) -> Failure | None:
     try:
         return transport(route, delivery)
     except InvalidInput as error:  # a secret that is missing here may be there in another process

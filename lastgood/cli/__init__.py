@@ -5,12 +5,14 @@ the pipeline come in through the entry-point group `lastgood.commands`.
 """
 
 import importlib
+import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import click
 
 from lastgood.errors import LastgoodError
+from lastgood.redaction import excepthook
 
 #: command: module and attribute inside lastgood/cli
 _OWN = {
@@ -95,6 +97,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command; an error of ours becomes one line."""
+        sys.excepthook = excepthook
         try:
             answer = super().invoke(ctx)
         except LastgoodError as error:

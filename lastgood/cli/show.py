@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from lastgood import approving, freezing, ledger, outbox, points, recorder, registry
+from lastgood import approving, freezing, ledger, outbox, points, recorder, registry, traces
 from lastgood.cli.common import environment_option, percent, short, store, table, when
 from lastgood.errors import LastgoodError
 from lastgood.moves import ControlPoint
@@ -60,6 +60,9 @@ def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]
     refused = txn.all(sql.REFUSALS, **key)
     if refused:
         facts["refused"] = ", ".join(f"{row['n']} reports ({row['reason']} token)" for row in refused)
+    strange = traces.unmapped(txn, point.agent, point.environment)
+    if strange:
+        facts["telemetry"] = "not mapped: " + ", ".join(f"{n} x {kind}" for kind, n in strange.items())
     people = outbox.standing(txn, point.agent, point.environment)
     if people:
         facts["notices"] = _untold(people)

@@ -13,6 +13,7 @@ from lastgood.service import (
     limits,
     moving,
     ofrep,
+    otlp,
     page,
     problems,
     reading,
@@ -46,6 +47,6 @@ def create(store: Store, environment: str = "production") -> FastAPI:
     app.add_middleware(limits.Bodies)
     app.add_middleware(Measured, figures=desk.figures)
     problems.install(app)
-    for routes in (ofrep, intake, moving, deciding, reading, starting, watching, page):
+    for routes in (ofrep, intake, otlp, moving, deciding, reading, starting, watching, page):
         app.include_router(routes.router)
     return app

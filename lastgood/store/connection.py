@@ -22,7 +22,7 @@ from lastgood.store.sqlite import SqliteDatabase
 __all__ = ["BUSY_S", "SCHEMA", "Row", "Store", "Transaction", "Values", "database"]
 
 #: the migration that this version of the code is written for
-SCHEMA = "0012"
+SCHEMA = "0013"
 #: seconds that a transaction waits for another writer, or for a server's answer
 BUSY_S = 5.0
 

@@ -205,7 +205,7 @@ SELECT run.seq, run.task_type, run.unit, run.assigned_us, run.id AS run_id,
     run.risk
 FROM run LEFT JOIN outcome ON outcome.run_id = run.id
 WHERE run.bundle_id = :bundle_id AND run.agent = :agent AND run.environment = :environment
-  AND run.assigned_us <= :before ORDER BY run.seq DESC LIMIT :most
+  AND run.assigned_us <= :before AND run.reason <> 'telemetry' ORDER BY run.seq DESC LIMIT :most
 """
 LATE_OF_BUNDLE = """
 SELECT late_report.run_id, late_report.received_us, late_report.fields FROM late_report
@@ -215,7 +215,7 @@ WHERE run.bundle_id = :bundle_id AND run.agent = :agent AND run.environment = :e
 """
 RECENT_RISKS = """
 SELECT risk, count(*) AS n, min(assigned_us) AS first_us FROM run
-WHERE agent = :agent AND environment = :environment AND assigned_us > :since
+WHERE agent = :agent AND environment = :environment AND assigned_us > :since AND reason <> 'telemetry'
 GROUP BY risk ORDER BY risk
 """
 BLOCK_COUNTERS = "SELECT * FROM block_counter WHERE release_id = :release_id"
@@ -298,7 +298,7 @@ RECENT_ERRORS = """
 SELECT run.seq, outcome.error, outcome.status, outcome.infra_failure FROM run
 JOIN outcome ON outcome.run_id = run.id
 WHERE run.bundle_id = :bundle_id AND run.agent = :agent AND run.environment = :environment
-  AND run.assigned_us >= :since_us ORDER BY run.seq DESC LIMIT :most
+  AND run.assigned_us >= :since_us AND run.reason <> 'telemetry' ORDER BY run.seq DESC LIMIT :most
 """
 SAME_ERROR_ELSEWHERE = """
 SELECT 1 FROM run JOIN outcome ON outcome.run_id = run.id

@@ -15,6 +15,7 @@ from lastgood.store import (  # their tables are part of the schema
     case_tables,  # noqa: F401
     containment_tables,  # noqa: F401
     incident_tables,  # noqa: F401
+    telemetry_tables,  # noqa: F401
     telling_tables,  # noqa: F401
     upkeep_tables,  # noqa: F401
     watch_tables,  # noqa: F401

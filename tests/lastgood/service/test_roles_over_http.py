@@ -12,6 +12,8 @@ ROUTES = {
     ("POST", "/ofrep/v1/evaluate/flags/{key}"): (Act.EVALUATE, {"context": {"targetingKey": "u"}}),
     ("POST", "/ofrep/v1/evaluate/flags"): (None, {"context": {"targetingKey": "u"}}),
     ("GET", "/ofrep/v1/stream"): (None, None),
+    ("POST", "/v1/traces"): (None, {"resourceSpans": []}),
+    ("POST", "/v1/logs"): (None, {"resourceLogs": []}),
     ("POST", "/v1/agents/{agent}/runs"): (Act.RECORD, {"unit": "u"}),
     ("POST", "/v1/agents/{agent}/outcomes"): (Act.RECORD, {"run": "r", "token": "t"}),
     ("POST", "/v1/agents/{agent}/reports"): (Act.RECORD, {"run": "r", "token": "t", "edits": 1}),
