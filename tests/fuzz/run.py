@@ -149,7 +149,9 @@ def schema(examples: int, whose: list[str]) -> bool:
                 ),
                 *("--exclude-path", "/ofrep/v1/stream", "--suppress-health-check", "all"),
             ]
-            ran = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=3_600)
+            ran = subprocess.run(
+                asked, cwd=VENV.parent, capture_output=True, text=True, check=False, timeout=3_600
+            )
             after = standing(store)
             may = ALLOWED[who] if isinstance(who, Role) else frozenset()
             changed = {name for name in GUARDED if before[name] != after[name]}
