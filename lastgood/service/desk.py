@@ -13,6 +13,8 @@ from lastgood.bundle import check_name
 from lastgood.roles import Act, Principal
 from lastgood.service.door import Door
 from lastgood.service.figures import Figures
+from lastgood.service.limits import Pace
+from lastgood.service.problems import TooOften
 from lastgood.service.streams import Watcher
 from lastgood.snapshot import Serving
 from lastgood.store.connection import Store
@@ -31,6 +33,9 @@ class Desk:
     environment: str
     figures: Figures = field(default_factory=Figures)
     watcher: Watcher = field(init=False)
+    #: what one token may send of runs, outcomes and actions; evaluation is never slowed: a client that meets
+    #: 429 there pauses every flag
+    pace: Pace = field(default_factory=Pace)
     _serving: dict[tuple[str, str], Serving] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -106,6 +111,10 @@ def allowed(act: Act) -> Callable[..., Visit]:
         desk.door.admit(principal, act, agent, place)
         check_name(agent, "the agent")
         check_name(place, "the environment")
+        if act is Act.RECORD and (wait_s := desk.pace.take(principal.token_id)):
+            raise TooOften(
+                f"{principal.name} sends too often: again in {wait_s:.1f} s, or more at once in batches"
+            )
         return Visit(desk, principal, agent, place)
 
     return visit
