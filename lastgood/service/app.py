@@ -7,7 +7,18 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from lastgood import identity
-from lastgood.service import intake, limits, moving, ofrep, otlp, problems, reading, starting, watching
+from lastgood.service import (
+    intake,
+    limits,
+    moving,
+    ofrep,
+    otlp,
+    problems,
+    reading,
+    snapshots,
+    starting,
+    watching,
+)
 from lastgood.service.desk import Desk
 from lastgood.service.door import Door
 from lastgood.service.figures import Measured
@@ -33,6 +44,6 @@ def create(store: Store, environment: str = "production") -> FastAPI:
     app.add_middleware(limits.Bodies)
     app.add_middleware(Measured, figures=app.state.desk.figures)
     problems.install(app)
-    for routes in (ofrep, intake, otlp, moving, reading, starting, watching):
+    for routes in (ofrep, intake, otlp, moving, reading, snapshots, starting, watching):
         app.include_router(routes.router)
     return app
