@@ -17,7 +17,7 @@ endif
 
 .PHONY: help
 help:  ## Show this list
-	@sed -n 's/^\([a-z]*\):.*  ## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*  ## /  make \1\t/p' Makefile | expand -t 16
 
 .PHONY: setup
 setup: $(STAMP)  ## Build .venv, or renew it after a change of pyproject.toml or constraints.txt
@@ -116,7 +116,20 @@ interop: setup  ## Real clients: pydantic-evals, promptfoo, OpenFeature in Pytho
 	@$(BIN)/python tests/interop/flags.py
 	@$(BIN)/python tests/interop/telemetry.py
 
+.PHONY: test-ui
+test-ui: setup  ## Releases in a real browser: Debian's chromium, headless; screenshots in .ui/
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --group ui
+	@$(BIN)/python -m pytest -m ui tests/ui
+
+.PHONY: load
+load: setup  ## 20 releases at once for 10 minutes, Prefect on Postgres, two workers: docs/prefect.md (MINUTES=1: a try)
+	@$(BIN)/python tests/flows/load/run.py $(if $(MINUTES),--minutes $(MINUTES))
+
+.PHONY: fuzz
+fuzz: setup  ## 100,000 spoilt bodies, and schemathesis over every route with every role's token (installs it)
+	@$(BIN)/python tests/fuzz/run.py
+
 .PHONY: clean
 clean:  ## Remove .venv, builds and caches; stores of releases stay
-	@rm -rf .venv .bench .interop .coverage build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .bench .interop .ui .fuzz .coverage build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

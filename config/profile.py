@@ -6,39 +6,19 @@
 import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from config.complaints import complain
 from config.document import What, read_yaml
-from config.durations import Duration, between
 from config.metrics import Misplaced
 from config.routes import Name, RouteSpec
 from config.sections import Section, Word
+from config.signals import Call, SignalSpec
 from lastgood.errors import InvalidProfile
 from lastgood.profile import digest_of
 
 PROFILE = What("profile", "a profile", "agent: support", InvalidProfile)
-
-
-def _called(text: str) -> str:
-    """Check what is called: `package.module:function`, or a URL that can hold no secret."""
-    module, colon, function = text.partition(":")
-    names = (*module.split("."), *function.split("."))
-    if colon and all(name.isidentifier() for name in names):
-        return text
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme in {"http", "https"} and parts.hostname and not (parts.username or parts.query):
-        return text
-    raise ValueError("should be package.module:function, or an http(s) URL without a user or a query")
-
-
-#: what is called: `package.module:function` or a URL
-Call = Annotated[str, StringConstraints(max_length=500), AfterValidator(_called)]
 
 
 class UndoSpec(Section):
@@ -51,38 +31,6 @@ class UndoSpec(Section):
         description="undo: it does nothing where the action never took effect, so it is called in doubt too; "
         "list: such an action is listed for a person.",
     )
-
-
-class SignalSpec(Section):
-    """One signal of the watch: a function, or a query of a database."""
-
-    call: Call | None = Field(default=None, title="Call", description="What is called for the figures.")
-    sql: Annotated[str, StringConstraints(max_length=4_000)] | None = Field(
-        default=None, title="SQL", description="A query that gives the figures."
-    )
-    database: Annotated[str, StringConstraints(max_length=500)] | None = Field(
-        default=None, title="Database", description="The database that the query is for."
-    )
-    better: Literal["lower", "higher"] = Field(
-        default="lower", title="Better", description="Which direction is better."
-    )
-    required: bool = Field(
-        default=True, title="Required", description="Whether nothing is called fixed while it can't be read."
-    )
-    stale_after: Annotated[Duration, between("10 s", "1 d")] = Field(
-        default="15 min",
-        validate_default=True,
-        title="Stale after",
-        description="Age of the newest point from which the signal counts as unreadable.",
-    )
-
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if (self.call is None) == (self.sql is None):
-            raise Misplaced("needs either call, or sql with a database")
-        if (self.sql is None) != (self.database is None):
-            raise Misplaced("sql and database go together", "sql" if self.sql else "database")
-        return self
 
 
 class Profile(Section):
@@ -154,7 +102,8 @@ class Profile(Section):
                 for kind, spec in self.undo.items()
             },
             "signals": {
-                name: spec.model_dump(mode="json", exclude_none=True) for name, spec in self.signals.items()
+                name: spec.model_dump(mode="json", exclude_none=True, by_alias=True)
+                for name, spec in self.signals.items()
             },
         }
         return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -10,6 +10,7 @@ from flows.evaluate_canaries import evaluate_canaries
 from flows.follow_up import follow_up, inform
 from flows.incident_to_tests import incident_to_tests
 from flows.plan_release import plan
+from flows.readiness import readiness
 from flows.recover_data import recover_data
 from flows.regression_suite import regression_suite
 from flows.release import release
@@ -29,6 +30,7 @@ SERVED = (
     Served(readmit),
     Served(waiver),
     Served(plan),
+    Served(readiness),
     Served(follow_up),
     Served(inform),
     Served(watch),

@@ -56,6 +56,13 @@ class Answer:
     evidence: str = ""
     #: a one-time code, where the policy wants one
     code: str = ""
+    #: how the ledger names who answers; empty: as `who`
+    by: str = ""
+
+    @property
+    def actor(self) -> str:
+        """How the ledger names who answers."""
+        return (self.by or self.who).strip()
 
 
 def evidence_digest(txn: Transaction, release: Row) -> tuple[str, int]:
@@ -139,7 +146,7 @@ def decide(store: Store, agent: str, environment: str, answer: Answer) -> Row:
         level = _level(txn, release, asked, answer)
         _record(txn, release, point, asked["id"], answer, level)
         if answer.decision == "revert":
-            ending = releasing.Ending(answer.who, answer.reason, by="hand")
+            ending = releasing.Ending(answer.actor, answer.reason, by="hand")
             releasing.revert_in(txn, point, ending)
         elif answer.decision == "wait":
             lasts_us = asked["expires_us"] - asked["asked_us"]
@@ -230,7 +237,7 @@ def _record(
     if done != 1:
         raise Conflict(f"{release['id']} was decided by somebody else at the same moment")
     said = f"{answer.decision} ({level}): {answer.reason.strip()}"
-    points.move(txn, point, point, Entry("approve", answer.who.strip(), said, release["id"]))
+    points.move(txn, point, point, Entry("approve", answer.actor, said, release["id"]))
 
 
 def refuse_vouching(txn: Transaction, release: Row) -> None:

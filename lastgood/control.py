@@ -5,7 +5,7 @@ Each is one durable transaction that moves the row, appends to the ledger and as
 
 from lastgood import moves, points, registry, releasing, restoring, standing
 from lastgood.bundle import check_name
-from lastgood.errors import InvalidMove, NotFound
+from lastgood.errors import Conflict, InvalidMove, NotFound
 from lastgood.ledger import Entry
 from lastgood.moves import ControlPoint
 from lastgood.release import Terms
@@ -108,15 +108,21 @@ def rollback(
     reason: str,
     to: str | None = None,
     vouched: bool = False,
+    epoch: int | None = None,
 ) -> ControlPoint:
     """Go back in one action: revert a live release, else restore an earlier last known good.
 
     `to` is a bundle's full id; one that never served here as good needs somebody who vouches for it. The
     bundle that is left cools down. Works from every state and with everything else down. A control point that
     was edited by hand is restored from the ledger; without a live release that is all that is done.
+    `epoch` is the one that a person decided by: `Conflict` where it is another by now.
     """
     with store.transaction(durable=True, first=True, at=(agent, environment)) as txn:
         point, restored = points.read_or_restore(txn, agent, environment)
+        if epoch not in {None, point.epoch}:
+            raise Conflict(
+                f"{point.name} moved to epoch {point.epoch} since epoch {epoch} was seen: look again"
+            )
         if to is not None:
             registry.read(txn, to)
         if to is not None and to == point.candidate:

@@ -34,7 +34,12 @@ A message says what happened, to which object, and what to do next.
 
 
 class LastgoodError(Exception):
-    """Base of every error of this package."""
+    """Base of every error of this package; no message of one holds a secret, whatever it quotes."""
+
+    def __init__(self, *said: object) -> None:
+        from lastgood.redaction import clean  # an agent that meets no error never loads it
+
+        super().__init__(*(clean(each) if isinstance(each, str) else each for each in said))
 
 
 class InvalidInput(LastgoodError, ValueError):

@@ -43,13 +43,22 @@ def check(url: str | httpx.URL) -> tuple[str, int, Address]:
     """Return the host, port and address that a URL may reach; raises `BlockedUrl`, which says why not."""
     parsed = _parsed(url)
     host, port = parsed.host.lower(), parsed.port or _PORTS[parsed.scheme]
+    return host, port, reachable(host, port)
+
+
+def reachable(host: str, port: int) -> Address:
+    """Return the address that a host may be reached at, whatever is spoken there; raises `BlockedUrl`.
+
+    Connect to the address: a name can resolve otherwise a moment later.
+    """
+    host = host.lower()
     addresses = _resolved(host, port)
     if not _is_allowed(host, port):
         for address in addresses:
             why = forbidden(address)
             if why is not None:
                 raise _blocked(host, f"it is {address}, {why}; allow it by name in {VARIABLE}")
-    return host, port, addresses[0]
+    return addresses[0]
 
 
 def _parsed(url: str | httpx.URL) -> httpx.URL:
@@ -188,13 +197,24 @@ class _Bounded(httpx.SyncByteStream):
 
 @contextmanager
 def client(
-    *, timeout_s: float = MOST_S, most_bytes: int = MOST_BYTES, headers: dict[str, str] | None = None
+    *,
+    timeout_s: float = MOST_S,
+    silent_s: float = _STEP_S,
+    most_bytes: int = MOST_BYTES,
+    headers: dict[str, str] | None = None,
 ) -> Iterator[httpx.Client]:
-    """A client for URLs that people configure: guarded, no redirects, no proxy of the environment."""
-    step_s = min(_STEP_S, timeout_s)
+    """A client for URLs that people configure: guarded, no redirects, no proxy of the environment.
+
+    Args:
+        timeout_s: seconds until the whole answer is there.
+        silent_s: seconds that the other side may say nothing; more for one that works before it answers.
+        most_bytes: bytes of an answer.
+        headers: sent with each request.
+    """
+    timeout = httpx.Timeout(min(silent_s, timeout_s), connect=min(_STEP_S, timeout_s))
     with httpx.Client(
         transport=Transport(most_bytes=most_bytes, most_s=timeout_s),
-        timeout=httpx.Timeout(step_s),
+        timeout=timeout,
         follow_redirects=False,
         headers=headers,
         trust_env=False,

@@ -96,8 +96,13 @@ def verify(store: Store, agent: str, environment: str) -> tuple[int, str]:
     one exported before.
     """
     with store.reading() as txn:
-        rows = [dict(row) for row in txn.all(sql.LEDGER, agent=agent, environment=environment)]
-        start = txn.one(pruning.LEDGER_ANCHOR, agent=agent, environment=environment)
+        return verify_in(txn, agent, environment)
+
+
+def verify_in(txn: Transaction, agent: str, environment: str) -> tuple[int, str]:
+    """Check the chain as this transaction sees it; as `verify`."""
+    rows = [dict(row) for row in txn.all(sql.LEDGER, agent=agent, environment=environment)]
+    start = txn.one(pruning.LEDGER_ANCHOR, agent=agent, environment=environment)
     place, previous = (start["seq"], start["hash"]) if start else (0, "")
     # what pruning has not come to yet, or never will again
     rows = rows if start is None else [row for row in rows if row["seq"] > place]

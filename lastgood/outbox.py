@@ -7,7 +7,7 @@ sending and saying so leaves its claim behind: when that ends the delivery is ma
 import logging
 from collections.abc import Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lastgood import profile
 from lastgood.errors import CorruptRow
@@ -43,6 +43,8 @@ class Delivery:
     expires_us: int
     #: what the sender proves with that the claim is its own
     claim: str
+    #: where the person who is told can put the last known good back; a secret, made for this one try
+    link: str = field(default="", repr=False)
 
     @property
     def id(self) -> str:

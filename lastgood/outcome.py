@@ -34,12 +34,20 @@ def checked(fields: dict[str, Any]) -> dict[str, Any]:
         name = _ALIASES.get(given, given)
         if name in FIELDS:
             known[name] = _value(given, name, value)
-        elif isinstance(value, bool) or (isinstance(value, int | float) and math.isfinite(value)):
+        elif isinstance(value, bool) or (isinstance(value, int | float) and _is_finite(value)):
             metrics[name] = value
         else:
             msg = f"report: {given}={value!r} is neither a known outcome ({', '.join(FIELDS)}) nor a number"
             raise InvalidInput(msg)
     return {**known, "metrics": metrics} if metrics else known
+
+
+def _is_finite(value: float) -> bool:
+    """Whether it is a number that fits a float; an integer may have any number of digits."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _value(given: str, name: str, value: Any) -> Any:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lastgood.errors import CorruptRow
+from lastgood.errors import CorruptRow, InvalidProfile
+from lastgood.scanning import scan_json
 from lastgood.store import telling
 from lastgood.store.connection import Row, Transaction
 
@@ -109,8 +110,10 @@ def digest_of(body: str) -> str:
 def store_body(txn: Transaction, agent: str, body: str, *, actor: str) -> bool:
     """Register a profile's canonical JSON (`config.profile` writes it); return whether it changed anything.
 
-    What no route of the old one took is routed anew (`lastgood.outbox.route_new`).
+    What no route of the old one took is routed anew (`lastgood.outbox.route_new`). Raises `InvalidProfile`
+    for one that holds what looks like a secret.
     """
+    scan_json("a profile", body, InvalidProfile)
     found = find(txn, agent)
     digest = digest_of(body)
     if found is not None and found["digest"] == digest and found["body"] == body:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
+from lastgood import shapes
 from lastgood.errors import InvalidInput
 
 Scrub: TypeAlias = Callable[[str], str]
@@ -67,6 +68,8 @@ def redact(value: object, rules: tuple[str, ...]) -> object:
 def scrubber(rules: tuple[str, ...]) -> Scrub:
     """One function that applies all rules to a text; compiled once. Raises InvalidInput for a bad rule.
 
+    What has the shape of a known kind of secret reads `[secret]`, whatever the rules.
+
     Built-in rules run first, cards before phones, whatever the order: a phone pattern would otherwise
     take a piece out of a card number and leave the rest readable.
     """
@@ -80,6 +83,7 @@ def scrubber(rules: tuple[str, ...]) -> Scrub:
     steps += [_own(rule.removeprefix(PATTERN)) for rule in rules if rule not in _BUILT_IN]
 
     def scrub(text: str) -> str:
+        text = shapes.masked(text)
         for step in steps:
             text = step(text)
         return text

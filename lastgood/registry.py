@@ -5,6 +5,7 @@ import json
 
 from lastgood.bundle import KINDS, Bundle, BundleRecord, Part, check_name, readable_name
 from lastgood.errors import CorruptRow, InvalidBundle, NotFound
+from lastgood.scanning import scan_bundle
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 from lastgood.tool import check_tools
@@ -40,12 +41,13 @@ def register(
     """Store a bundle and the content of its parts; return its record and whether it is new.
 
     The same content again is the same bundle: the record that stands is returned. Raises `InvalidBundle`
-    when the name is taken, `NotFound` when the parent is unknown.
+    when the name is taken or a part holds what looks like a secret, `NotFound` when the parent is unknown.
     """
     check_name(agent, "the agent")
     if name:
         check_name(name, "the bundle")
     check_tools(bundle)
+    scan_bundle(bundle)
     with store.transaction(durable=True) as txn:
         if txn.one(sql.BUNDLE, id=bundle.id) is not None:
             return read(txn, bundle.id), False

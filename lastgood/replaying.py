@@ -151,9 +151,12 @@ class RemoteReplay:
         """Post one input and its fixtures; raises `InvalidInput` where the answer is none of `answer`'s."""
         import httpx  # whoever replays at a URL has it
 
+        from lastgood import guard
+
         asked = _question(self.agent, bundle, inputs, fixtures, means)
         try:
-            response = httpx.post(self.reference, json=asked, timeout=means.timeout_s + 5)
+            with guard.client(timeout_s=means.timeout_s + 5, silent_s=means.timeout_s + 5) as client:
+                response = client.post(self.reference, json=asked)
             response.raise_for_status()
             played = Played.from_json(response.json())
         except httpx.TimeoutException:

@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from lastgood import redaction
 from lastgood.errors import InvalidInput
 
 #: how a reference is written
@@ -32,6 +33,7 @@ def reveal(reference: str) -> str:
     if not found.strip():
         where = "is not set in this process" if kind == "env" else "is empty"
         raise InvalidInput(f"the secret {reference} {where}")
+    redaction.remember(found.strip(), reference)
     return found.strip()
 
 

@@ -142,3 +142,9 @@ def verify(txn: Transaction, text: str | None) -> Principal:
         raise Unauthenticated(msg)
     agents, environments = (frozenset(json.loads(row[scope])) for scope in ("agents", "environments"))
     return Principal(row["name"], Role(row["role"]), agents, environments, row["id"])
+
+
+def stands(txn: Transaction, token_id: str) -> bool:
+    """Whether a token that was verified before has neither ended nor been revoked since."""
+    row = txn.one(access.BY_ID, id=token_id)
+    return row is not None and row["expires_us"] > txn.now_us

@@ -45,7 +45,7 @@ class Choices:
         if field in {"candidate", "bundle"}:
             return (*self.bundles, *(reference(label) for label in self.bundles))
         if field == "to":
-            return ("", *self.of("bundle")) if self.bundles else ()
+            return self.of("bundle")
         lists = {"agent": self.agents, "environment": self.environments, "policy": self.policies}
         return lists.get(field, ())
 
@@ -82,7 +82,9 @@ def amended(schema: dict[str, Any], choices: Choices) -> dict[str, Any]:
         field.pop("enum", None)
         offered = choices.of(name)
         default = field.get("default")
-        if offered and default and default not in offered:
+        if not default and "default" in field:
+            field.pop("minLength", None)  # what may be left empty
+        if offered and default is not None and default not in offered:
             offered = (default, *offered)
         if offered:
             field["enum"] = list(dict.fromkeys(offered))

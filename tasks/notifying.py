@@ -17,6 +17,7 @@ from lastgood.errors import LastgoodError
 from lastgood.outbox import Delivery
 from lastgood.profile import Route
 from lastgood.store.connection import Store
+from tasks import paging
 from tasks import transports as known
 from tasks.transports import Failure, Transport
 
@@ -87,7 +88,7 @@ def _send(
     if route is None or route.to not in transports:
         failure: Failure | None = Failure("the route is gone from the agent's profile", final=route is None)
     else:
-        failure = _patiently(transports[route.to], route, delivery, patience_s)
+        failure = _patiently(transports[route.to], route, paging.linked(store, delivery), patience_s)
     if failure is None:
         outbox.sent(store, delivery)
         return Told(sent=1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from config.amended import waived
 from config.policy import POLICIES, Policy
 from lastgood.errors import InvalidPolicy
+from lastgood.scanning import scan_json
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store
 from tasks import preflight
@@ -40,11 +41,12 @@ def built_in() -> list[str]:
 def keep(store: Store, policy: Policy, author: str) -> Kept:
     """Store a policy by its digest; its newest version serves under its name.
 
-    Raises `InvalidPolicy` for the name of a built-in one.
+    Raises `InvalidPolicy` for the name of a built-in one, and for what looks like a secret.
     """
     if policy.name in built_in():
         msg = f"the name {policy.name} is a built-in policy's; give yours another name"
         raise InvalidPolicy(msg)
+    scan_json("a policy", policy.to_json(), InvalidPolicy)
     values: dict[str, object] = {
         "digest": policy.digest,
         "name": policy.name,

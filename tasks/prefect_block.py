@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from lastgood.outbox import Delivery
 from lastgood.profile import Route
-from tasks.transports import TRANSPORTS, Failure, Transport
+from tasks.transports import TRANSPORTS, Failure, Transport, text_of
 
 
 def block(route: Route, delivery: Delivery) -> Failure | None:
@@ -22,7 +22,7 @@ def block(route: Route, delivery: Delivery) -> Failure | None:
         return Failure(f"the block {route.settings['block']} sends no notifications", final=True)
     subject = f"[{delivery.notice.level}] {delivery.notice.title}"
     with found.raise_on_failure():
-        sending: object = found.notify(delivery.notice.text, subject=subject)
+        sending: object = found.notify(text_of(delivery), subject=subject)
         if inspect.iscoroutine(sending):  # a team's own block may be written either way
             asyncio.run(sending)
     return None

@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import Artifact, State, StateType
 from prefect.exceptions import ObjectNotFound
 
 from lastgood import agent
+from lastgood.redaction import clean
 from lastgood.store.connection import Row, Store
 from tasks import driving, index, pictures, report
 from tasks.driving import Driver
@@ -108,6 +109,7 @@ def _put(
     description: str,
     owner: UUID | None,
 ) -> None:
+    data, description = clean(data), clean(description)
     if last is not None:
         client.update_artifact(last.id, ArtifactUpdate(data=data, description=description))
         return

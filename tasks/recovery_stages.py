@@ -6,6 +6,7 @@ from prefect.cache_policies import NO_CACHE
 
 from lastgood import agent
 from lastgood.errors import Conflict
+from lastgood.redaction import clean
 from tasks import checkout, recovery, recovery_report
 from tasks.recovery_plan import Window
 from tasks.recovery_report import Report
@@ -35,10 +36,13 @@ def undo(incident: str) -> None:
 def publish(incident: str) -> Report:
     """Write what was undone and what is left over as artifacts under the incident's stable key."""
     made = recovery_report.build(agent.store(), incident)
+    rows = [{name: clean(str(cell)) for name, cell in row.items()} for row in made.table]
     try:
-        create_markdown_artifact(key=made.key, markdown=made.markdown, description=made.headline)
+        create_markdown_artifact(
+            key=made.key, markdown=clean(made.markdown), description=clean(made.headline)
+        )
         if made.table:
-            create_table_artifact(key=f"{made.key}-residue", table=made.table, description=made.headline)
+            create_table_artifact(key=f"{made.key}-residue", table=rows, description=clean(made.headline))
     except Exception as error:  # noqa: BLE001  a report that Prefect can't take undoes nothing of the recovery
         get_run_logger().warning("the report of %s could not be published: %r", incident, error)
     return made

@@ -13,7 +13,7 @@ from lastgood import releasing, reserving
 from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
-from tasks import ahead, limits
+from tasks import ahead, audit_section, limits
 from tasks.comparison import Frozen, readiness_of
 
 #: newest runs of a release that are looked at for what they report
@@ -70,6 +70,7 @@ def build(store: Store, release_id: str, images: Mapping[str, str] | None = None
             _caps(txn, row),
             _timeline(txn, row),
             _next(row, txn),
+            audit_section.section(txn, row, escaped, when),
         ]
         return Report(
             key_of(release_id),
@@ -95,7 +96,7 @@ def _headline(row: Row, verdict: dict[str, Any] | None) -> str:
     state = ReleaseState(row["state"])
     if not state.live:
         return f"{state.upper()}: {row['reason']}"
-    driver = f"driven by {row['driver']}" if row["driver"] else "nobody drives it yet"
+    driver = f"driven by {row['driver'].partition(' (')[0]}" if row["driver"] else "nobody drives it yet"
     if verdict is None:
         return f"{state.upper()}: no look yet; {driver}"
     seen = f"{verdict['candidate_runs']} candidate runs"

@@ -29,6 +29,8 @@ from tasks.supervising import HOPELESS, SUPERVISOR
 log = logging.getLogger("lastgood")
 #: seconds between two glances at who started this process
 _PARENT_S = 1.0
+#: seconds between two questions whether the server still knows what is served
+_KNOWN_S = 10.0
 #: flow runs at once: releases hold their process for an hour at most
 _LIMIT = 50
 
@@ -91,6 +93,7 @@ def serve(served: Sequence[Served]) -> None:
     keeper.start()
     sending = (agent.store(), stopped, 5.0, prefect_block.WITH_PREFECT)
     threading.Thread(target=notifying.keep_sending, args=sending, daemon=True).start()
+    threading.Thread(target=_end_when_forgotten, args=(stopped,), daemon=True).start()
     if parent := os.environ.get(SUPERVISOR):
         threading.Thread(target=_end_with_parent, args=(int(parent),), daemon=True).start()
     said = [f"serving {', '.join(each.name for each in served)}", *lines, f"the UI is at {found.ui}"]
@@ -106,6 +109,21 @@ def _end_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_PARENT_S)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end_when_forgotten(stopped: threading.Event) -> None:
+    """End where the server lost its database: `lastgood up` starts this anew, which registers everything."""
+    while not stopped.wait(_KNOWN_S):
+        try:
+            with get_client(sync_client=True) as client:
+                known = forms.ours(client)
+        except Exception as error:  # noqa: BLE001  a server that does not answer has forgotten nothing
+            log.info("the server does not say what it knows: %r", error)
+            continue
+        if not known:
+            log.warning("the Prefect server knows no deployment of ours any more: serving begins anew")
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
 
 
 def main(served: Sequence[Served], words: Sequence[str]) -> None:

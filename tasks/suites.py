@@ -16,6 +16,7 @@ from prefect.deployments import run_deployment
 from lastgood import agent, suite_parts
 from lastgood.errors import InvalidInput, InvalidMove
 from lastgood.ids import new_id
+from lastgood.redaction import clean
 from lastgood.store.connection import Store
 from tasks import case_making, choices, regression
 from tasks.regression import Options, SuiteReport
@@ -138,7 +139,8 @@ def _whole(text: str, most: int) -> int:
 
 
 def _publish(key: str, markdown: str) -> None:
-    create_markdown_artifact(key=re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-"), markdown=markdown)
+    plain = re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")
+    create_markdown_artifact(key=plain, markdown=clean(markdown))
 
 
 __all__ = ["DEPLOYMENT", "gather", "make_cases", "run_part", "run_suite"]

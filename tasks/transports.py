@@ -9,7 +9,7 @@ import logging
 import smtplib
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import TypeAlias
@@ -17,10 +17,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from lastgood import guard
 from lastgood.errors import InvalidInput
 from lastgood.notice import Level
 from lastgood.outbox import Delivery
 from lastgood.profile import Route
+from lastgood.redaction import clean
 from lastgood.secret import is_reference, reveal
 
 #: seconds without a sign of the other side
@@ -53,8 +55,17 @@ def slack(route: Route, delivery: Delivery) -> Failure | None:
     """Post to a Slack incoming webhook."""
     notice = delivery.notice
     mark = ":rotating_light: " if notice.level is Level.PAGE else ""
-    text = f"{mark}*{_plain(notice.title)}*\n{_plain(notice.text)}"
+    text = f"{mark}*{_plain(notice.title)}*\n{_plain(text_of(delivery))}"
     return _post(_secret(route, "url"), {"text": text}, delivery)
+
+
+def text_of(delivery: Delivery) -> str:
+    """A notice's text with its link, if it has one."""
+    return f"{delivery.notice.text}{_way_back(delivery)}"
+
+
+def _way_back(delivery: Delivery) -> str:
+    return f"\nLook, and revert (60 min): {delivery.link}" if delivery.link else ""
 
 
 def _plain(text: str) -> str:
@@ -82,6 +93,7 @@ def body(delivery: Delivery) -> dict[str, object]:
         "text": notice.text,
         "at": datetime.fromtimestamp(delivery.at_us / 1_000_000, UTC).isoformat(),
         "attempt": delivery.attempts,
+        **({"link": delivery.link} if delivery.link else {}),
     }
 
 
@@ -98,10 +110,12 @@ def _post(url: str, data: Mapping[str, object], delivery: Delivery, token: str =
     content = json.dumps(data).encode()
     try:
         with (
-            httpx.Client(timeout=TIMEOUT_S, follow_redirects=False) as client,
+            guard.client(timeout_s=TIMEOUT_S) as client,
             client.stream("POST", url, content=content, headers=headers) as answer,
         ):
             return None if answer.is_success else _refusal(answer)
+    except guard.BlockedUrl as error:
+        return Failure(str(error))
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ValueError) as error:
         said = str(error).replace(url, "its URL")
         return Failure(f"{type(error).__name__}: {said}" if said else type(error).__name__)
@@ -125,12 +139,17 @@ def email(route: Route, delivery: Delivery) -> Failure | None:
     host, context = server.hostname or "", ssl.create_default_context()
     try:
         message = _message(route, delivery)
+        address = str(guard.reachable(host, port))
         with (
-            smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_S, context=context)
+            smtplib.SMTP_SSL(timeout=TIMEOUT_S, context=context)
             if secure
-            else smtplib.SMTP(host, port, timeout=TIMEOUT_S)
+            else smtplib.SMTP(timeout=TIMEOUT_S)
         ) as smtp:
+            vars(smtp)["_host"] = host  # the name that TLS holds it to: the connection goes to an address
+            smtp.connect(address, port)
             return _handed_over(smtp, route, message, context, secure=secure)
+    except guard.BlockedUrl as error:
+        return Failure(str(error))
     except smtplib.SMTPRecipientsRefused as error:
         codes = [code for code, _ in error.recipients.values()]
         return Failure(f"every recipient was refused: {error.recipients}", final=min(codes) >= 500)
@@ -174,7 +193,7 @@ def _message(route: Route, delivery: Delivery) -> EmailMessage:
     message["Message-ID"] = f"<{delivery.id.replace('/', '.')}@{sender.rpartition('@')[2]}>"
     if notice.level is Level.PAGE:
         message["X-Priority"] = "1"
-    message.set_content(f"{notice.title}\n\n{notice.text}\n")
+    message.set_content(f"{notice.title}\n\n{text_of(delivery)}\n")
     return message
 
 
@@ -187,7 +206,12 @@ TRANSPORTS: Mapping[str, Transport] = {"slack": slack, "webhook": webhook, "emai
 
 
 def tried(transport: Transport, route: Route, delivery: Delivery) -> Failure | None:
-    """Make one try; whatever a transport raises is a failed try."""
+    """Make one try; whatever a transport raises is a failed try. No secret is in what it says."""
+    failed = _tried(transport, route, delivery)
+    return None if failed is None else replace(failed, error=clean(failed.error))
+
+
+def _tried(transport: Transport, route: Route, delivery: Delivery) -> Failure | None:
     try:
         return transport(route, delivery)
     except InvalidInput as error:  # a secret that is missing here may be there in another process
@@ -196,4 +220,4 @@ def tried(transport: Transport, route: Route, delivery: Delivery) -> Failure | N
         return Failure(f"{type(error).__name__}: {error}")
 
 
-__all__ = ["TIMEOUT_S", "TRANSPORTS", "Failure", "Transport", "body", "tried"]
+__all__ = ["TIMEOUT_S", "TRANSPORTS", "Failure", "Transport", "body", "text_of", "tried"]

@@ -9,13 +9,16 @@ import importlib
 import json
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
 import httpx
 
+from lastgood import guard
 from lastgood.errors import CannotUndo, InvalidInput
+from lastgood.redaction import clean
 
 #: what an HTTP status that says "not now" is; every other one from 400 to 499 is a refusal
 _LATER = frozenset({408, 409, 425, 429})
@@ -116,14 +119,14 @@ class Caller:
     #: seconds
     timeout_s: float
     _client: httpx.Client | None = field(default=None, repr=False)
+    _held: ExitStack = field(default_factory=ExitStack, repr=False)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self._client = None
+        self._held.close()
 
     def call(self, handler: str, undo: Undo) -> Answer:
         """Call a handler once; whatever it does, an answer comes back in time."""
@@ -136,7 +139,8 @@ class Caller:
 
     def _post(self, url: str, undo: Undo) -> Answer:
         if self._client is None:
-            self._client = httpx.Client(timeout=self.timeout_s, follow_redirects=False, trust_env=False)
+            made = guard.client(timeout_s=self.timeout_s, silent_s=self.timeout_s)
+            self._client = self._held.enter_context(made)
         headers = {"Idempotency-Key": undo.key}
         with self._client.stream("POST", url, json=asdict(undo), headers=headers) as answered:
             if answered.status_code >= 300:
@@ -198,6 +202,7 @@ def judged(error: Exception) -> Answer:
 
 
 def _cut(text: str) -> str:
+    text = clean(text)
     return text if len(text) <= _MOST else f"{text[:_MOST]}..."
 
 

@@ -5,6 +5,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from lastgood import agent
+from lastgood.redaction import clean
 from tasks import checkout, watch_report, watching
 
 
@@ -23,7 +24,9 @@ def watch(subject: str, environment: str) -> list[str]:
 def _published(found: watching.Glance) -> str:
     made = watch_report.illustrated(found)
     try:
-        create_markdown_artifact(key=made.key, markdown=made.markdown, description=made.headline)
+        create_markdown_artifact(
+            key=made.key, markdown=clean(made.markdown), description=clean(made.headline)
+        )
     except Exception as error:  # noqa: BLE001  a report that Prefect can't take must not hide the verdict
         get_run_logger().warning("the report of %s could not be published: %r", found.row["id"], error)
     get_run_logger().info("%s: %s", found.row["id"], made.headline)

@@ -273,7 +273,7 @@ def _cluster(folder: Path, binaries: Path, user: dict[str, Any], environment: di
 
 
 @contextlib.contextmanager
-def _started(folder: Path, binaries: Path) -> Iterator[SimpleNamespace]:
+def _started(folder: Path, binaries: Path, *more: str) -> Iterator[SimpleNamespace]:
     """A server on loopback whose data is in `folder`; it ends with this process."""
     user, environment = _somebody(), {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
     if user:
@@ -287,7 +287,13 @@ def _started(folder: Path, binaries: Path) -> Iterator[SimpleNamespace]:
         "max_connections=100",
         "max_wal_size=128MB",
     ]
-    settings = [*quick, "listen_addresses=127.0.0.1", f"port={port}", f"unix_socket_directories={folder}"]
+    settings = [
+        *quick,
+        *more,
+        "listen_addresses=127.0.0.1",
+        f"port={port}",
+        f"unix_socket_directories={folder}",
+    ]
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(
             [binaries / "postgres", "-D", folder / "data", *(f"--{setting}" for setting in settings)],

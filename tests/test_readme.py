@@ -2,6 +2,9 @@
 
 import os
 import re
+import shutil
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -30,6 +33,12 @@ def commands(begin: str, end: str) -> list[str]:
     blocks = re.findall(r"```sh\n(.*?)```", part, re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [line.split("  #")[0].strip() for line in lines]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 @pytest.fixture
@@ -183,3 +192,20 @@ def test_the_demo_reverts_promotes_and_puts_right_what_a_bad_release_did(tmp_pat
     ):  # fmt: skip
         assert step in told
         told = told.partition(step)[2]
+
+
+def test_the_agent_in_a_shell_is_served_records_its_run_and_falls_back(shell, adopted):
+    if not (shutil.which("curl") and shutil.which("jq")):
+        pytest.skip("the agent in a shell needs curl and jq")
+    port = free_port()
+    make, worker, serve = snippet("serve").strip().splitlines()
+    shell(make.partition("#")[0])
+    shell(worker.partition("#")[0])
+    agent = snippet("curl").replace("4300", str(port))
+    shell('echo \'{"parts": {"model": {"value": {"default": "kept"}}}}\' > last-good.json')
+    assert "(kept) 42" in shell(f'{agent}echo "$answer"'), "the service is not there yet"
+    shell(serve.replace(" &", f" --port {port} &"))
+    shell(f"until curl -fs http://127.0.0.1:{port}/health; do sleep 0.1; done")
+    assert '"new":1' in shell(agent)
+    with sqlite3.connect(adopted / ".lastgood" / "lastgood.db") as store:
+        assert store.execute("SELECT count(*), sum(validated) FROM outcome").fetchone() == (1, 1)

@@ -5,12 +5,14 @@ the pipeline come in through the entry-point group `lastgood.commands`.
 """
 
 import importlib
+import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import click
 
 from lastgood.errors import LastgoodError
+from lastgood.redaction import excepthook
 
 #: command: module and attribute inside lastgood/cli
 _OWN = {
@@ -30,7 +32,9 @@ _OWN = {
     "status": ("show", "status"),
     "run": ("show", "run"),
     "ledger": ("ledger", "ledger"),
+    "audit": ("audit", "audit"),
     "token": ("tokens", "token"),
+    "link": ("link", "link"),
     "serve": ("serve", "serve"),
     "incident": ("incidents", "incident"),
     "quarantine": ("quarantine", "quarantine"),
@@ -93,6 +97,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command; an error of ours becomes one line."""
+        sys.excepthook = excepthook
         try:
             answer = super().invoke(ctx)
         except LastgoodError as error:

@@ -14,7 +14,8 @@ from lastgood.store.connection import Store
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _person() -> str:
+def person() -> str:
+    """Return who is at the keyboard."""
     try:
         return os.environ.get("LASTGOOD_ACTOR") or getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name, and must still be able to roll back
@@ -42,7 +43,7 @@ def actor_option(command: Command) -> Command:
     """`--actor`: who does it, for the ledger."""
     option = click.option(
         "--actor",
-        default=_person,
+        default=person,
         show_default="you",
         callback=_plain,
         help="Who does it; goes into the ledger.",

@@ -1,6 +1,7 @@
 """`lastgood serve`: the control point as an HTTP service."""
 
 import ipaddress
+import logging
 
 import click
 
@@ -25,6 +26,7 @@ def serve(host: str, port: int, *, beyond_loopback: bool) -> None:
         import uvicorn
 
         from lastgood.service.app import create
+        from lastgood.service.page import Unsaid
     except ModuleNotFoundError as error:
         msg = f"`lastgood serve` needs {error.name}: pip install 'lastgood[service]'"
         raise click.ClickException(msg) from error
@@ -32,6 +34,7 @@ def serve(host: str, port: int, *, beyond_loopback: bool) -> None:
     held.check_schema()
     identity.keys(held)
     app = create(held, agents.environment_name())
+    logging.getLogger("uvicorn.access").addFilter(Unsaid())
     uvicorn.run(app, host=host, port=port, timeout_keep_alive=30, h11_max_incomplete_event_size=65_536)
 
 

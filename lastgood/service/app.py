@@ -8,11 +8,13 @@ from fastapi import FastAPI
 
 from lastgood import identity
 from lastgood.service import (
+    deciding,
     intake,
     limits,
     moving,
     ofrep,
     otlp,
+    page,
     problems,
     reading,
     snapshots,
@@ -33,17 +35,20 @@ def create(store: Store, environment: str = "production") -> FastAPI:
         store.check_schema()
         identity.keys(store)  # said now, and not at the first run
         yield
+        desk.watcher.end()
 
+    desk = Desk(store, Door(store), environment)
     app = FastAPI(
         title="lastgood",
         version=version("lastgood"),
         description="The control point of agents' releases. Evaluation speaks OFREP 0.3.0.",
         lifespan=life,
     )
-    app.state.desk = Desk(store, Door(store), environment)
+    app.state.desk = desk
     app.add_middleware(limits.Bodies)
-    app.add_middleware(Measured, figures=app.state.desk.figures)
+    app.add_middleware(Measured, figures=desk.figures)
     problems.install(app)
-    for routes in (ofrep, intake, otlp, moving, reading, snapshots, starting, watching):
+    routed = (ofrep, intake, otlp, moving, deciding, reading, snapshots, starting, watching, page)
+    for routes in routed:
         app.include_router(routes.router)
     return app

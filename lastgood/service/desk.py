@@ -13,6 +13,7 @@ from lastgood.bundle import check_name
 from lastgood.roles import Act, Principal
 from lastgood.service.door import Door
 from lastgood.service.figures import Figures
+from lastgood.service.streams import Watcher
 from lastgood.snapshot import Serving, announced_runtimes
 from lastgood.store.connection import Store
 
@@ -32,9 +33,13 @@ class Desk:
     #: where a request that names no environment goes
     environment: str
     figures: Figures = field(default_factory=Figures)
+    watcher: Watcher = field(init=False)
     _serving: dict[tuple[str, str, frozenset[str]], Serving] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.watcher = Watcher(self)
 
     def name_of(self, bundle_id: str) -> str:
         """Return a bundle's readable name; it never changes."""

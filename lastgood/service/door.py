@@ -46,7 +46,7 @@ class Door:
             with self.store.reading() as txn:
                 verified = tokens.verify(txn, text)
         except Unauthenticated:
-            self._note("nobody", Act.READ, "", "", "unauthenticated")
+            self.note("nobody", Act.READ, "", "", "unauthenticated")
             raise
         with self._lock:
             self._known[digest] = (time.monotonic() + TRUSTED_S, verified)
@@ -59,15 +59,20 @@ class Door:
         try:
             principal.check(act, agent, environment)
         except Forbidden as error:
-            self._note(principal.actor, act, agent, environment, "forbidden", str(error))
+            self.note(principal.actor, act, agent, environment, "forbidden", str(error))
             raise
+
+    def stands(self, principal: Principal) -> bool:
+        """Whether the token that was shown is good still: asked while a request goes on for long."""
+        with self.store.reading() as txn:
+            return tokens.stands(txn, principal.token_id)
 
     def forget(self) -> None:
         """Ask the store about every token anew."""
         with self._lock:
             self._known.clear()
 
-    def _note(self, actor: str, act: Act, agent: str, environment: str, reason: str, why: str = "") -> None:
+    def note(self, actor: str, act: Act, agent: str, environment: str, reason: str, why: str = "") -> None:
         """Count a refusal, and put it into the ledger of the control point that it was about."""
         try:
             with self.store.transaction() as txn:

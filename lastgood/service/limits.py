@@ -43,7 +43,23 @@ class Bodies:
                 scope, receive, send, 413, f"a body of more than {self._most:,} bytes; send it in batches"
             )
             return
-        await self._app(scope, _again(body, receive), send)
+        await self._app(_as_json(scope), _again(body, receive), send)
+
+
+#: what a client sends that did not say what it sends; `curl -d` says the second
+_UNSAID = frozenset({b"", b"application/x-www-form-urlencoded", b"text/plain"})
+
+
+def _as_json(scope: Scope) -> Scope:
+    """Take a body of the API for JSON where its client named no other type.
+
+    A page of another site can send such a body too, but no token along with it.
+    """
+    sent = dict(scope["headers"]).get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if not scope["path"].startswith("/v1/") or sent not in _UNSAID:
+        return scope
+    others = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+    return {**scope, "headers": [*others, (b"content-type", b"application/json")]}
 
 
 async def _whole(receive: Receive, most: int) -> bytes | None:

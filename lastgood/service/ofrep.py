@@ -12,7 +12,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from lastgood import evaluation
 from lastgood.bundle import check_name
-from lastgood.errors import Forbidden, LastgoodError, NotFound, Unauthenticated
+from lastgood.errors import Forbidden, LastgoodError, NotFound, StoreUnavailable, Unauthenticated
 from lastgood.evaluation import Context, Unfit
 from lastgood.roles import Act, Principal
 from lastgood.service import evaluating, problems, streams
@@ -79,6 +79,8 @@ def _bulk(visits: list[Visit], context: Context) -> bytes:
 @router.get("/stream", summary="When to evaluate again", response_class=StreamingResponse)
 async def stream(desk: DeskOf, principal: Caller, environment: str | None = None) -> StreamingResponse:
     """Send `refetchEvaluation` whenever a control point in the token's scope was moved."""
+    if desk.watcher.streams >= streams.MOST:
+        raise StoreUnavailable(f"{streams.MOST} clients listen already: evaluate again at intervals")
     place = environment or desk.environment
     visits = await run_in_threadpool(_visits, desk, principal, place)
     return StreamingResponse(

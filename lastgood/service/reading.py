@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from lastgood import ledger, points, recorder, registry
+from lastgood import audit, ledger, points, recorder, registry
 from lastgood.errors import Forbidden, NotFound
 from lastgood.evaluation import content
 from lastgood.moves import ControlPoint
@@ -166,6 +166,14 @@ def rows(
     with visit.store.reading() as txn:
         found = txn.all(sql.LEDGER_PAGE, **key, after=after, most=most)
     return Chain(rows=[_move(row) for row in found], last_seq=last, head=head)
+
+
+@router.get("/agents/{agent}/audit", summary="The whole ledger, to be kept", response_class=Response)
+def exported(visit: Auditing) -> Response:
+    """Return what `lastgood audit export` does: JSON lines, each row with what it rests on, and the head."""
+    lines = audit.export(visit.store, visit.agent, visit.environment)
+    text = "".join(f"{line}\n" for line in lines)
+    return Response(text, media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
 
 
 def _move(row: Row) -> Move:

@@ -1,50 +1,141 @@
-"""Server-sent events: whoever listens is told to ask again when a control point was moved."""
+"""Server-sent events: whoever listens is told to ask again when a control point was moved.
+
+One watcher serves every stream of the process: it asks the routers, which see a move of this host at once
+and hear of those elsewhere (`lastgood.hearing`), and wakes the streams. It rests while nobody listens.
+"""
 
 import asyncio
+import hashlib
 import json
+import logging
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
 from fastapi.concurrency import run_in_threadpool
 
-from lastgood.roles import Act, Principal
-from lastgood.service.desk import Desk
+from lastgood.errors import LastgoodError
+from lastgood.roles import Principal
 
-#: seconds between two looks at the epochs; the router itself sees a move of this host at once
-EVERY_S = 0.25
-#: seconds after which a comment keeps the connection open
-_ALIVE_S = 15.0
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
+    from lastgood.service.desk import Desk
 
-async def refetches(
-    desk: Desk, principal: Principal, environment: str, agents: list[str]
-) -> AsyncIterator[str]:
-    """Yield an event after each move of these agents' control points, until the client goes away."""
-    seen = await run_in_threadpool(epochs, desk, environment, agents)
-    yield ": listening\n\n"
-    spoke_s = time.monotonic()
-    while True:
-        await asyncio.sleep(EVERY_S)
-        now = await run_in_threadpool(epochs, desk, environment, agents)
-        if now != seen:
-            seen, spoke_s = now, time.monotonic()
-            yield _event(now)
-        elif time.monotonic() - spoke_s > _ALIVE_S:
-            if not any(principal.may(Act.EVALUATE, agent, environment) for agent in agents):
-                return
-            spoke_s = time.monotonic()
-            yield ": alive\n\n"
+log = logging.getLogger("lastgood")
+#: seconds between two looks at the routers
+EVERY_S = 0.1
+#: seconds after which a comment keeps the connection open, and the token is asked for again
+ALIVE_S = 15.0
+#: streams at most: each holds a connection
+MOST = 1_000
+#: agent and environment
+Place: TypeAlias = tuple[str, str]
 
 
-def epochs(desk: Desk, environment: str, agents: list[str]) -> dict[str, str]:
-    """Return what the routers of these agents serve by now, by agent: epoch and whether it may have moved."""
+@dataclass(slots=True)
+class Watcher:
+    """What the routers serve, of the places that somebody listens to."""
+
+    desk: "Desk"
+    #: streams by place
+    listening: Counter[Place] = field(default_factory=Counter)
+    #: streams in all
+    streams: int = 0
+    _seen: dict[Place, str] = field(default_factory=dict)
+    _moved: asyncio.Event = field(default_factory=asyncio.Event)
+    _task: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def listens(self, places: Iterable[Place]) -> "Iterator[None]":
+        """Watch these while the caller listens."""
+        mine = list(places)
+        self.listening.update(mine)
+        self.streams += 1
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._watch())
+        try:
+            yield
+        finally:
+            self.streams -= 1
+            self.listening.subtract(mine)
+            self.listening = +self.listening
+            for place in set(mine) - set(self.listening):
+                self._seen.pop(place, None)
+
+    def seen(self, places: Iterable[Place]) -> dict[Place, str]:
+        """Return what is known of these places, after `look`."""
+        return {place: self._seen.get(place, "") for place in places}
+
+    async def look(self) -> None:
+        """Ask the routers of every place that somebody listens to; wake the streams if any was moved."""
+        now = await run_in_threadpool(_asked, self.desk, list(self.listening))
+        changed = {place for place, said in now.items() if self._seen.get(place) != said}
+        self._seen.update(now)
+        if changed:
+            self._moved.set()
+            self._moved = asyncio.Event()
+
+    async def moved(self, seconds: float) -> None:
+        """Wait until any place was moved, or for so long."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._moved.wait(), seconds)
+
+    async def _watch(self) -> None:
+        while self.streams:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await self.look()
+            except Exception:
+                log.exception("the routers could not be asked; streams go on")
+
+    def end(self) -> None:
+        """Watch nothing more: the service ends."""
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _asked(desk: "Desk", places: list[Place]) -> dict[Place, str]:
+    """What each router serves by now: its epoch, and whether the baseline stands in for what it will read."""
     found = {}
-    for agent in agents:
-        decision = desk.serving(agent, environment).router.route("")
-        found[agent] = f"{decision.epoch} {decision.reason}"
+    for place in places:
+        try:
+            decision = desk.serving(*place).router.route("")
+        except LastgoodError as error:  # a place that can't be read hides none of the others
+            found[place] = type(error).__name__
+        else:
+            found[place] = f"{decision.epoch} {decision.reason}"
     return found
 
 
-def _event(now: dict[str, str]) -> str:
-    data = {"type": "refetchEvaluation", "etag": "", "lastModified": int(time.time())}
-    return f"event: message\nid: {abs(hash(frozenset(now.items())))}\ndata: {json.dumps(data)}\n\n"
+async def refetches(
+    desk: "Desk", principal: Principal, environment: str, agents: list[str]
+) -> AsyncIterator[str]:
+    """Yield an event after each move of these agents' control points, until the client goes away."""
+    watcher, places = desk.watcher, [(agent, environment) for agent in agents]
+    with watcher.listens(places):
+        await watcher.look()
+        seen = watcher.seen(places)
+        yield ": listening\n\n"
+        spoke_s = time.monotonic()
+        while True:
+            now, left_s = watcher.seen(places), spoke_s + ALIVE_S - time.monotonic()
+            if now != seen:
+                seen, spoke_s = now, time.monotonic()
+                yield _event(now)
+            elif left_s > 0:
+                await watcher.moved(left_s)
+            elif await run_in_threadpool(desk.door.stands, principal):
+                spoke_s = time.monotonic()
+                yield ": alive\n\n"
+            else:
+                return
+
+
+def _event(now: dict[Place, str]) -> str:
+    tag = hashlib.sha256(repr(sorted(now.items())).encode()).hexdigest()[:16]
+    data = {"type": "refetchEvaluation", "etag": tag, "lastModified": int(time.time())}
+    return f"event: message\nid: {tag}\ndata: {json.dumps(data)}\n\n"

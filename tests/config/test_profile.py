@@ -91,8 +91,12 @@ def test_a_path_and_its_text_are_the_same_profile(tmp_path):
         ("support.agent:replay", "support.agent", "should be package.module:function"),
         ("support.undo:refund", "https://x.example.com/?key=1", "should be package.module:function"),
         ("refund:", "Refund!:", "should be a name of lower-case letters"),
-        ("{call: support.signals:complaints}", "{}", "needs either call, or sql"),
-        (', database: "env:QUEUE"', "", "sql and database go together"),
+        (
+            "{call: support.signals:complaints}",
+            "{}",
+            "needs one of call, sql, prometheus, langfuse, json, and has none",
+        ),
+        (', database: "env:QUEUE"', "", "sql needs database beside it"),
         ("agent: support", "agent: Support", "agent: should be a name"),
     ],
 )

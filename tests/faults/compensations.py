@@ -89,6 +89,7 @@ def scene(place: Place, port: int, actions: int) -> Scene:
     store = store_at(place.migrated())
     _, candidate = adopted(store)
     release_id = release(store, candidate)
+    os.environ["LASTGOOD_ALLOW_HOSTS"] = "127.0.0.1"  # the guard of outgoing URLs
     url = f"http://127.0.0.1:{port}/undo"
     undo = {"refund": {"call": url, "in_doubt": "undo"}, "note": url}
     body = {"agent": AGENT, "owner": "", "routes": [], "replay": "", "undo": undo, "signals": {}}

@@ -3,160 +3,31 @@
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
-import time
-import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.flows.served import PATIENCE, ROOT, up, wait_for
+
 pytestmark = pytest.mark.prefect
-
-#: seconds that a loaded machine may take; what is waited for comes within a few
-PATIENCE = 300
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
-
-
-def wait_for(what, seconds):
-    """Call until it answers something true."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if found := what():
-            return found
-        time.sleep(0.5)
-    return None
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, clean_environment, background):
     """A user's folder with an adopted agent at work, and `lastgood up`."""
     folder = tmp_path_factory.mktemp("served")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    environment = clean_environment | {
-        "LASTGOOD_LOOK_EVERY": "15 s",
-        "LASTGOOD_RUN_LOST_AFTER": "45 s",
-        "PATH": f"{BIN}:{os.environ['PATH']}",
-        "PREFECT_HOME": str(folder / "prefect"),
-    }
-    place = Place(folder, environment, f"http://127.0.0.1:{port}/api")
-    place.run("lastgood init support")
-    with background(
-        ["bash", "-c", f"cd {folder} && exec lastgood up --port {port}"], folder / "up.log", environment
-    ) as place.up:
+    often = {"LASTGOOD_LOOK_EVERY": "15 s", "LASTGOOD_RUN_LOST_AFTER": "45 s"}
+    with up(folder, clean_environment, background, **often) as place:
+        place.run("lastgood init support")
         place.good = place.register()
         place.run(f"lastgood adopt support {place.good}")
         place.run("lastgood policy add policy.yaml")
         place.run("python agent_example.py 1200")
         agent = ["bash", "-c", f"cd {folder} && exec python agent_example.py 100000"]
-        with background(agent, folder / "agent.log", environment):
-            assert wait_for(lambda: "the UI is at" in place.logs("up"), PATIENCE), place.logs()
+        with background(agent, folder / "agent.log", place.environment):
+            assert place.is_up(), place.logs()
             yield place
-
-
-class Place:
-    """The folder, its shell and its Prefect API."""
-
-    def __init__(self, folder, environment, url):
-        self.folder, self.environment, self.url = folder, environment, url
-        self.api = httpx.Client(base_url=url, timeout=30)
-
-    def run(self, line):
-        """Run one line as the user would."""
-        made = subprocess.run(
-            ["bash", "-c", line],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert made.returncode == 0, f"{line}\n{made.stdout}{made.stderr}"
-        return made.stdout
-
-    def register(self):
-        """Register bundle.yaml as it stands; return its short id."""
-        return re.search(r"b-\w+", self.run("lastgood bundle add bundle.yaml"))[0]
-
-    def start(self, deployment, **parameters):
-        """Start a flow run of a deployment; return its id."""
-        found = wait_for(lambda: self._deployment(deployment), PATIENCE)
-        assert found, self.logs()
-        return self.ask("POST", f"/deployments/{found}/create_flow_run", {"parameters": parameters})["id"]
-
-    def ask(self, method, path, body=None):
-        """Call the API; its SQLite answers 503 for a moment when it is busy."""
-        answer = wait_for(lambda: self._answer(method, path, body), PATIENCE)
-        assert answer, self.logs()
-        return answer.json()
-
-    def _answer(self, method, path, body):
-        try:
-            answer = self.api.request(method, path, json=body)
-        except httpx.TransportError:  # it is busy
-            return None
-        return answer if answer.is_success else None
-
-    def _deployment(self, name):
-        answer = self.api.get(f"/deployments/name/{name}")
-        return answer.json()["id"] if answer.status_code == 200 else None
-
-    def ended(self, flow_run, seconds=PATIENCE):
-        """Wait for a flow run's last state."""
-
-        def look():
-            state = self.ask("GET", f"/flow_runs/{flow_run}")["state"]
-            return state if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
-
-        state = wait_for(look, seconds)
-        assert state, self.logs()
-        return state
-
-    def task_runs(self, flow_run):
-        """Names of a flow run's task runs in the order they began; Prefect writes these rows late."""
-        body = {"flow_runs": {"id": {"any_": [flow_run]}}, "sort": "EXPECTED_START_TIME_ASC"}
-        return [run["name"] for run in self.ask("POST", "/task_runs/filter", body)]
-
-    def logs(self, name="*"):
-        """What the processes said last."""
-        found = [*self.folder.glob(f"{name}.log"), *self.folder.glob(f".lastgood/{name}.log")]
-        return "\n".join(path.read_text()[-3000:] for path in found)
-
-    def offered(self):
-        """The bundles that the release form offers."""
-        found = self.ask("GET", "/deployments/name/release/release")
-        return found["parameter_openapi_schema"]["properties"]["candidate"].get("enum", [])
-
-    def runs(self, deployment):
-        """The flow runs of a deployment, the newest first."""
-        body = {"deployments": {"name": {"any_": [deployment]}}, "sort": "EXPECTED_START_TIME_DESC"}
-        return self.ask("POST", "/flow_runs/filter", body)
-
-    def emit(self, event, resource, related=(), **payload):
-        """Send an event as Prefect's own client does."""
-        told = {
-            "id": str(uuid.uuid4()),
-            "occurred": datetime.now(UTC).isoformat(),
-            "event": event,
-            "resource": {"prefect.resource.id": resource},
-            "related": list(related),
-            "payload": payload,
-        }
-        assert wait_for(lambda: self.api.post("/events", json=[told]).is_success, PATIENCE), self.logs()
-
-    def refused(self, deployment, **parameters):
-        """What the API says to a start that it refuses."""
-        body = {"parameters": parameters}
-        path = f"/deployments/{self._deployment(deployment)}/create_flow_run"
-        answer = wait_for(lambda: (a := self.api.post(path, json=body)).status_code == 409 and a, PATIENCE)
-        assert answer, self.logs()
-        return answer.json()["detail"]
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import pytest
 
 from lastgood import control
-from lastgood.errors import InvalidBundle, InvalidMove, NotFound, Quarantined
+from lastgood.errors import Conflict, InvalidBundle, InvalidMove, NotFound, Quarantined
 
 
 def readmit(desk, bundle_id):
@@ -106,6 +106,15 @@ def test_a_rollback_reverts_a_live_release(desk):
     point = desk.rollback()
     assert (point.baseline, point.candidate, point.share_bp) == (desk.baseline, None, 0)
     assert desk.one("SELECT state FROM release")["state"] == "reverted"
+
+
+def test_a_rollback_for_an_epoch_that_is_over_does_nothing(desk):
+    desk.live()
+    before = desk.point
+    with pytest.raises(Conflict, match=f"moved to epoch {before.epoch} since epoch {before.epoch - 1}"):
+        desk.rollback(epoch=before.epoch - 1)
+    assert desk.point == before
+    assert desk.rollback(epoch=before.epoch).candidate is None
 
 
 def test_a_rollback_without_a_release_goes_to_the_newest_other_good_bundle(desk):

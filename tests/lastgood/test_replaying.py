@@ -11,7 +11,7 @@ import pytest
 import lastgood
 from lastgood import replaying
 from lastgood.bundle import Bundle, Part
-from lastgood.errors import InvalidBundle, InvalidInput
+from lastgood.errors import InvalidBundle, InvalidInput, Refused
 from lastgood.fixtures import Fixtures, ToolFixture
 from lastgood.rehearsal import Access, Purse
 from lastgood.replaying import LocalReplay, Means, Played
@@ -128,7 +128,8 @@ class Service(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def service():
+def service(monkeypatch):
+    monkeypatch.setenv("LASTGOOD_ALLOW_HOSTS", "127.0.0.1")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
     server.answer = lambda asked: replaying.answer(asked, "support", replay)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -153,6 +154,13 @@ def test_a_service_of_another_agent_or_that_answers_otherwise_is_refused(service
         replaying.load("billing", service.url).play(BUNDLE, {}, Fixtures(), Means())
     service.answer = lambda asked: {"hello": 1}
     with pytest.raises(InvalidInput, match=r"lastgood\.replaying\.answer"):
+        replaying.load("support", service.url).play(BUNDLE, {}, Fixtures(), Means())
+
+
+def test_a_service_that_is_reached_inside_alone_is_not_asked(service, monkeypatch):
+    monkeypatch.delenv("LASTGOOD_ALLOW_HOSTS")
+    service.answer = lambda asked: pytest.fail("it was asked")
+    with pytest.raises(Refused, match="a loopback address; allow it by name"):
         replaying.load("support", service.url).play(BUNDLE, {}, Fixtures(), Means())
 
 

@@ -135,6 +135,22 @@ def test_an_unknown_token_is_said_by_name(desk):
             move()
 
 
+def test_a_token_stands_until_it_ends_or_is_revoked(desk):
+    made, other = (tokens.mint(desk.store, "ann", Role.OPERATOR, actor="root") for _ in range(2))
+
+    def stands(token_id):
+        with desk.store.reading() as txn:
+            return tokens.stands(txn, token_id)
+
+    assert stands(made.id)
+    tokens.revoke(desk.store, made.id)
+    assert not stands(made.id)
+    assert stands(other.id)
+    desk.clock.advance(tokens.LIFETIME_US)
+    assert not stands(other.id)
+    assert not stands("unknown")
+
+
 @pytest.mark.only("sqlite")
 def test_the_commands_make_list_rotate_and_revoke(desk, monkeypatch):
     monkeypatch.setattr("lastgood.cli.tokens.store", lambda: desk.store)

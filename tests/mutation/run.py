@@ -127,7 +127,7 @@ def _become(part: Pure, code: CodeType) -> None:
         sys.meta_path.insert(0, _Finder(name, ROOT / "lastgood" / f"{part.module}.py", code))
         with tempfile.TemporaryDirectory() as folder:
             options = ["-x", "-q", "-k", "not postgres", "-p", "no:xdist", "-p", "no:cacheprovider"]
-            options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what was imported once
+            options += ["--assert=plain"]  # pytest would load what comes with our plugin past the finder
             options += ["--noconftest"] if part.alone else []
             files = [str(tests / file) for file in part.tests]
             status = int(pytest.main([*options, f"--basetemp={folder}/tests", *files], plugins=[_Quick()]))

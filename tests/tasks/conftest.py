@@ -28,6 +28,7 @@ guardrails: {completion: {margin: 20 points}}
 alpha: {promote: 0.1}
 caps: {spend_usd_per_hour: null, spend_usd_per_run: null, runs_per_hour: null}
 steps: [{share: 20%, min_runs: 10, rule_out: 4}, {share: 50%, min_runs: 10}]
+preflight: {open_incidents: allow}
 """
 #: the same with one step
 ONE_STEP = POLICY.replace("{share: 20%, min_runs: 10, rule_out: 4}, ", "")

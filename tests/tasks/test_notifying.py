@@ -32,6 +32,12 @@ def world(quiet_world):
     return quiet_world
 
 
+@pytest.fixture(autouse=True)
+def loopback(monkeypatch):
+    """What the guard of outgoing URLs lets through."""
+    monkeypatch.setenv("LASTGOOD_ALLOW_HOSTS", "127.0.0.1,localhost")
+
+
 @pytest.fixture
 def receiver():
     with hook() as found:
@@ -314,6 +320,25 @@ def test_a_store_that_is_gone_is_logged_and_stops_nothing(world, caplog):
     world.store.path.unlink()
     assert notifying.send_quietly(world.store) == notifying.Told()
     assert "people could not be told now" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{{to: webhook, name: all, url: 'http://127.0.0.1:{}/x'}}",
+        "{{to: slack, name: all, url: env:HOOK}}",
+        "{{to: email, name: all, address: [a@example.com], sender: l@example.com, server: 'smtp://127.0.0.1:{}'}}",
+    ],
+)
+def test_nothing_is_sent_to_what_only_this_host_reaches(world, receiver, monkeypatch, line):
+    monkeypatch.delenv("LASTGOOD_ALLOW_HOSTS")
+    monkeypatch.setenv("HOOK", receiver.url)
+    routes(world, line.format(receiver.url.partition("1:")[2].partition("/")[0]))
+    put(world, "a")
+    assert notifying.send_due(world.store) == notifying.Told(postponed=1)
+    (row,) = deliveries(world)
+    assert "127.0.0.1 is refused: it is 127.0.0.1, a loopback address; allow it by name" in row["error"]
+    assert receiver.got == []
 
 
 # -- e-mail

@@ -1,7 +1,9 @@
 """The report: where a release stands, and why, for people."""
 
+import hashlib
 import json
 import re
+import sqlite3
 
 import pytest
 from hypothesis import given
@@ -222,3 +224,22 @@ def test_runs_that_a_guardrail_still_needs_are_told(world):
     assert needed is None or needed > 0
     world.drive(release_id)
     assert report.build(world.store, release_id).table[0]["runs_to_pass"] == 0
+
+
+def test_an_auditor_sees_who_did_what_on_which_look_and_the_head_of_the_chain(world):
+    release_id = world.start()
+    world.drive(release_id)
+    said = report.build(world.store, release_id).markdown.partition("## For auditors")[2]
+    tail = world.rows("SELECT * FROM ledger ORDER BY seq DESC LIMIT 1")[0]
+    assert f"its head now is row {tail['seq']}, `{tail['hash']}`" in said
+    look = world.rows("SELECT * FROM look ORDER BY seq DESC LIMIT 1")[0]
+    digest = hashlib.sha256(look["verdict"].encode()).hexdigest()[:16]
+    [promoted] = [line for line in said.splitlines() if "| promote |" in line]
+    assert f"look {look['seq']} (verdict {digest})" in promoted
+    assert "| renew |" not in said
+    with sqlite3.connect(world.store.path) as raw:
+        for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            raw.execute(f"DROP TRIGGER {name}")
+        raw.execute("UPDATE ledger SET actor = 'mallory' WHERE seq = 2")
+    said = report.build(world.store, release_id).markdown.partition("## For auditors")[2]
+    assert "is broken at row 2" in said

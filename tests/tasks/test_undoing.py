@@ -16,6 +16,12 @@ UNDO = Undo(
 )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def loopback(monkeypatch):
+    """What the guard of outgoing URLs lets through."""
+    monkeypatch.setenv("LASTGOOD_ALLOW_HOSTS", "127.0.0.1")
+
+
 @pytest.fixture
 def web():
     """A server that answers with what the path says, and keeps what it was asked."""
@@ -91,6 +97,14 @@ def test_what_may_be_over_soon_is_tried_again(web, status):
 def test_no_redirect_is_followed(web):
     posted(f"{web[0]}/307")
     assert len(web[1]) == 1
+
+
+def test_a_url_that_reaches_inside_is_not_called(web, monkeypatch):
+    monkeypatch.delenv("LASTGOOD_ALLOW_HOSTS")
+    answer = posted(f"{web[0]}/200")
+    assert answer.ended is Ended.AGAIN
+    assert "a loopback address; allow it by name in LASTGOOD_ALLOW_HOSTS" in answer.why
+    assert web[1] == []
 
 
 def test_a_server_that_hangs_or_is_not_there_is_tried_again(web):

@@ -211,3 +211,26 @@ def test_a_body_that_does_not_fit_is_refused_by_field(service, desk, path, body)
     assert (answer.status_code, answer.json()["error"]) == (400, "InvalidInput")
     assert answer.json()["message"].startswith("body")
     assert desk.all("SELECT * FROM run") == []
+
+
+@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded", "text/plain; charset=utf-8"])
+@pytest.mark.only("sqlite")
+def test_a_body_without_its_type_is_taken_for_json(service, kind):
+    headers = {} if kind is None else {"Content-Type": kind}
+    answer = service.ask("agent", "POST", RUNS, content=b'{"unit": "u"}', headers=headers)
+    assert answer.status_code == 200
+
+
+@pytest.mark.only("sqlite")
+@pytest.mark.parametrize("value", ["1" * 400, "NaN", "1e999", "-Infinity"])
+def test_a_metric_that_is_no_finite_number_is_refused_by_its_line(service, desk, value):
+    desk.live()
+    entered = service.enter()
+    line = json.dumps({"run": entered["run"], "token": entered["token"], "mood": 0}).replace(
+        "0}", f"{value}}}"
+    )
+    said = service.lines(OUTCOMES, line)
+    assert said.status_code == 200, said.text
+    [refused] = said.json()["refused"]
+    assert (refused["line"], refused["error"]) == (1, "InvalidInput")
+    assert outcomes(desk) == []

@@ -99,3 +99,13 @@ def test_figures_name_routes_and_never_what_a_client_wrote(service, desk):
     said = service.get("observer", "/metrics").text
     assert 'route="/ofrep/v1/evaluate/flags/{key}",status="404"' in said
     assert "no-such-agent" not in said
+
+
+def test_an_auditor_takes_the_whole_ledger_away(service, desk):
+    from lastgood import audit
+
+    desk.revert(desk.live())
+    answer = service.get("auditor", f"{SUPPORT}/audit")
+    kept = audit.read(answer.text.splitlines(), "answer")
+    assert [row["action"] for row in kept.rows] == ["adopt", "start", "share", "revert"]
+    assert audit.verify(desk.store, "support", "production", kept).hash == kept.head.hash

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 EVALUATE = "/ofrep/v1/evaluate/flags"
@@ -165,16 +163,3 @@ def test_the_tag_of_a_bulk_changes_with_the_context_and_with_every_move(service,
     service.settled()
     status, moved = tag("u", first)
     assert (status, moved != first) == (200, True)
-
-
-def test_a_listener_is_told_to_ask_again(service, desk):
-    import httpx
-
-    headers = {"Authorization": f"Bearer {service.token('observer')}"}
-    with httpx.stream("GET", f"{service.url}/ofrep/v1/stream", headers=headers, timeout=10) as stream:
-        assert stream.headers["Content-Type"].startswith("text/event-stream")
-        lines = stream.iter_lines()
-        assert next(lines) == ": listening"
-        desk.live(share_bp=5_000)
-        data = next(line for line in lines if line.startswith("data: "))
-    assert json.loads(data.removeprefix("data: "))["type"] == "refetchEvaluation"

@@ -30,6 +30,15 @@ ROUTES = {
     ("POST", "/v1/agents/{agent}/allow"): (Act.RESUME, {}),
     ("POST", "/v1/agents/{agent}/readmit"): (Act.PROMOTE, {"bundle": "b-00000000", "reason": "seen"}),
     ("POST", "/v1/agents/{agent}/releases"): (Act.START, {"candidate": "b-00000000"}),
+    ("GET", "/v1/agents/{agent}/approval"): (Act.READ, None),
+    ("POST", "/v1/agents/{agent}/approval"): (
+        Act.APPROVE,
+        {"decision": "promote", "reason": "seen", "evidence": "0" * 12},
+    ),
+    ("GET", "/v1/agents/{agent}/incidents"): (Act.READ, None),
+    ("POST", "/v1/agents/{agent}/incidents/{incident}/close"): (Act.RESUME, {"reason": "seen"}),
+    ("GET", "/v1/agents/{agent}/audit"): (Act.AUDIT, None),
+    ("GET", "/{agent}"): (Act.READ, None),
     ("GET", "/v1/agents"): (None, None),
     ("GET", "/v1/agents/{agent}"): (Act.READ, None),
     ("GET", "/v1/agents/{agent}/releases"): (Act.READ, None),
@@ -42,7 +51,16 @@ ROUTES = {
 }
 #: routes that anybody may ask
 OPEN = {("GET", "/health")}
-NAMES = {"agent": "support", "key": "support", "action": "act_1", "run": "run_1", "bundle": "b-00000000"}
+#: routes that a revert-only link opens, and no token
+LINKED = {("GET", "/r/{token}"), ("GET", "/r/{token}/revert"), ("POST", "/r/{token}/revert")}
+NAMES = {
+    "incident": "inc_1",
+    "agent": "support",
+    "key": "support",
+    "action": "act_1",
+    "run": "run_1",
+    "bundle": "b-00000000",
+}
 #: what only reads
 READING = {Act.READ, Act.EVALUATE, Act.AUDIT}
 
@@ -63,6 +81,8 @@ def standing(desk):
         "action",
         "stop",
         "quarantine",
+        "approval",
+        "incident",
     )
     return {table: desk.all(f"SELECT * FROM {table}") for table in tables}
 
@@ -70,7 +90,7 @@ def standing(desk):
 def test_no_route_is_missing_here(service):
     said = service.get(None, "/openapi.json").json()
     every = {(method.upper(), route) for route, found in said["paths"].items() for method in found}
-    assert every == set(ROUTES) | OPEN
+    assert every == set(ROUTES) | OPEN | LINKED
 
 
 @pytest.mark.parametrize("token", [None, "x", "lgt_000000000000_" + "A" * 43])

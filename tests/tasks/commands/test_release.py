@@ -24,7 +24,7 @@ look_every: 0.1 s
 lost_after: 0.3 s
 lease: 20 s
 driver_timeout: 1 s
-preflight: {recent: 90 d}
+preflight: {recent: 90 d, open_incidents: allow}
 """
 
 

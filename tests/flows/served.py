@@ -1,0 +1,151 @@
+"""All as people meet it: `lastgood up` in a folder of one's own, and what reaches its API."""
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+
+#: seconds that a loaded machine may take; what is waited for comes within a few
+PATIENCE = 300
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def wait_for(what, seconds):
+    """Call until it answers something true."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := what():
+            return found
+        time.sleep(0.5)
+    return None
+
+
+@contextlib.contextmanager
+def up(folder, clean_environment, background, **settings):
+    """`with up(...) as place`: `lastgood up` on a free port, with all it keeps in the folder."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    environment = clean_environment | {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "PREFECT_HOME": str(folder / "prefect"),
+        **settings,
+    }
+    place = Place(folder, environment, f"http://127.0.0.1:{port}/api")
+    place.run("lastgood db upgrade")
+    command = ["bash", "-c", f"cd {folder} && exec lastgood up --port {port}"]
+    with background(command, folder / "up.log", environment) as place.up:
+        yield place
+
+
+class Place:
+    """The folder, its shell and its Prefect API."""
+
+    def __init__(self, folder, environment, url):
+        self.folder, self.environment, self.url = folder, environment, url
+        self.api = httpx.Client(base_url=url, timeout=30)
+
+    def run(self, line):
+        """Run one line as the user would."""
+        made = subprocess.run(
+            ["bash", "-c", line],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert made.returncode == 0, f"{line}\n{made.stdout}{made.stderr}"
+        return made.stdout
+
+    def is_up(self):
+        """Wait until everything is served."""
+        return wait_for(lambda: "the UI is at" in self.logs("up"), PATIENCE)
+
+    def register(self):
+        """Register bundle.yaml as it stands; return its short id."""
+        return re.search(r"b-\w+", self.run("lastgood bundle add bundle.yaml"))[0]
+
+    def start(self, deployment, *, state=None, **parameters):
+        """Start a flow run of a deployment; return its id."""
+        found = wait_for(lambda: self._deployment(deployment), PATIENCE)
+        assert found, self.logs()
+        body = {"parameters": parameters, **({"state": state} if state else {})}
+        return self.ask("POST", f"/deployments/{found}/create_flow_run", body)["id"]
+
+    def ask(self, method, path, body=None):
+        """Call the API; its SQLite answers 503 for a moment when it is busy."""
+        answer = wait_for(lambda: self._answer(method, path, body), PATIENCE)
+        assert answer, self.logs()
+        return answer.json()
+
+    def _answer(self, method, path, body):
+        try:
+            answer = self.api.request(method, path, json=body)
+        except httpx.TransportError:  # it is busy
+            return None
+        return answer if answer.is_success else None
+
+    def _deployment(self, name):
+        answer = self.api.get(f"/deployments/name/{name}")
+        return answer.json()["id"] if answer.status_code == 200 else None
+
+    def ended(self, flow_run, seconds=PATIENCE):
+        """Wait for a flow run's last state."""
+
+        def look():
+            state = self.ask("GET", f"/flow_runs/{flow_run}")["state"]
+            return state if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
+
+        state = wait_for(look, seconds)
+        assert state, self.logs()
+        return state
+
+    def task_runs(self, flow_run):
+        """Names of a flow run's task runs in the order they began; Prefect writes these rows late."""
+        body = {"flow_runs": {"id": {"any_": [flow_run]}}, "sort": "EXPECTED_START_TIME_ASC"}
+        return [run["name"] for run in self.ask("POST", "/task_runs/filter", body)]
+
+    def logs(self, name="*"):
+        """What the processes said last."""
+        found = [*self.folder.glob(f"{name}.log"), *self.folder.glob(f".lastgood/{name}.log")]
+        return "\n".join(path.read_text()[-3000:] for path in found)
+
+    def offered(self):
+        """The bundles that the release form offers."""
+        found = self.ask("GET", "/deployments/name/release/release")
+        return found["parameter_openapi_schema"]["properties"]["candidate"].get("enum", [])
+
+    def runs(self, deployment):
+        """The flow runs of a deployment, the newest first."""
+        body = {"deployments": {"name": {"any_": [deployment]}}, "sort": "EXPECTED_START_TIME_DESC"}
+        return self.ask("POST", "/flow_runs/filter", body)
+
+    def emit(self, event, resource, related=(), **payload):
+        """Send an event as Prefect's own client does."""
+        told = {
+            "id": str(uuid.uuid4()),
+            "occurred": datetime.now(UTC).isoformat(),
+            "event": event,
+            "resource": {"prefect.resource.id": resource},
+            "related": list(related),
+            "payload": payload,
+        }
+        assert wait_for(lambda: self.api.post("/events", json=[told]).is_success, PATIENCE), self.logs()
+
+    def refused(self, deployment, **parameters):
+        """What the API says to a start that it refuses."""
+        body = {"parameters": parameters}
+        path = f"/deployments/{self._deployment(deployment)}/create_flow_run"
+        answer = wait_for(lambda: (a := self.api.post(path, json=body)).status_code == 409 and a, PATIENCE)
+        assert answer, self.logs()
+        return answer.json()["detail"]

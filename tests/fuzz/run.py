@@ -1,0 +1,190 @@
+"""`make fuzz`: 100,000 spoilt bodies, and schemathesis over every route with every role's token.
+
+Each runs against `lastgood serve` in a process of its own over a store of its own. schemathesis is installed
+into .fuzz/venv, beside nothing else. What is held: no answer of 500, none later than a second, no change of
+state that the table of roles forbids. Prints lines of what it found; ends with 1 where a promise is broken.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from lastgood import control, registry  # noqa: E402  found by the line above
+from lastgood.bundle import Bundle, Part  # noqa: E402
+from lastgood.roles import ALLOWED, Act, Role  # noqa: E402
+from lastgood.store.connection import Store  # noqa: E402
+from lastgood.store.engine import upgrade  # noqa: E402
+from tests import serving  # noqa: E402
+from tests.fuzz import bodies  # noqa: E402
+from tests.serving import AGENT, Client, Served  # noqa: E402
+
+VENV = ROOT / ".fuzz" / "venv"
+SCHEMATHESIS = "schemathesis==4.32.5"
+PARTS = ("prompt", "model", "tools", "memory", "policy")
+#: tables that a role changes only by an act of the table
+GUARDED = {
+    "control_point": {Act.REVERT, Act.RESUME, Act.START, Act.PROMOTE, Act.APPROVE},
+    "release": {Act.REVERT, Act.START, Act.APPROVE, Act.PROMOTE},
+    "stop": {Act.REVERT, Act.RESUME},
+    "quarantine": {Act.PROMOTE, Act.REVERT}, "approval": {Act.APPROVE, Act.START},
+    "run": {Act.RECORD}, "outcome": {Act.RECORD}, "late_report": {Act.RECORD}, "event": {Act.RECORD},
+    "action": {Act.RECORD}, "bundle": set(), "policy": set(), "access_token": set(),
+}  # fmt: skip
+
+
+@contextmanager
+def service() -> Iterator[tuple[Store, Served]]:
+    """A service over a store with an adopted agent."""
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="lastgood-fuzz-", dir=memory) as folder:
+        url = f"sqlite:///{Path(folder) / 'lastgood.db'}"
+        upgrade(url)
+        store = Store(url)
+        for text in ("a", "b"):
+            made = Bundle([Part.of_value(kind, "1", text) for kind in PARTS])
+            bundle = registry.register(store, AGENT, made, author="ann")[0].bundle.id
+            if text == "a":
+                control.adopt(store, AGENT, "production", bundle, actor="ann", reason="it serves")
+        with serving.served(url) as server:
+            yield store, server
+        store.close()
+
+
+def send(server: Served, token: str, seed: int, number: int) -> tuple[Counter[int], float, list[str]]:
+    """Send spoilt bodies over one connection; statuses, the slowest answer, what broke a promise."""
+    client, draw = Client(server.port, token), random.Random(seed)
+    seen: Counter[int] = Counter()
+    slowest, broken = 0.0, []
+
+    def run() -> tuple[str, str]:
+        status, said = client.post(f"/v1/agents/{AGENT}/runs", {"unit": f"{seed}-{draw.random()}"})
+        return (said["run"], said["token"]) if status == 200 else ("run_x", "x")
+
+    for path, body in bodies.every(draw, number, run):
+        began = time.monotonic()
+        try:
+            status, _ = client.ask("POST", path, body)
+        except OSError as error:
+            broken.append(f"{path}: {error!r}: {body[:200]!r}")
+            continue
+        slowest = max(slowest, time.monotonic() - began)
+        seen[status] += 1
+        if status >= 500:
+            broken.append(f"{path}: {status}: {body[:200]!r}")
+    return seen, slowest, broken
+
+
+def spoilt(number: int) -> bool:
+    """Send so many spoilt bodies as an agent and as an approver."""
+    with service() as (store, server), ThreadPoolExecutor(2) as pool:
+        held = [serving.token(store, role) for role in (Role.AGENT, Role.APPROVER)]
+        began = time.monotonic()
+        work = [pool.submit(send, server, token, seed, number // 2) for seed, token in enumerate(held)]
+        found = [each.result() for each in work]
+        took, alive = time.monotonic() - began, Client(server.port).ask("GET", "/health")[0] == 200
+    seen = sum((each[0] for each in found), Counter())
+    slowest, broken = max(each[1] for each in found), [line for each in found for line in each[2]]
+    say(f"bodies: {seen.total()} in {took:.0f} s, answers {dict(seen)}, slowest {slowest * 1e3:.0f} ms, "
+        f"broken promises {len(broken)}, load {os.getloadavg()[0]:.0f}")  # fmt: skip
+    for line in broken[:20]:
+        say(f"  {line}")
+    return alive and not broken
+
+
+def prepare() -> Path | None:
+    """The command of schemathesis, installed where it is missing; None where it can't be."""
+    command = VENV / "bin" / "schemathesis"
+    if command.exists():
+        return command
+    pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq", SCHEMATHESIS]
+    for each in ([sys.executable, "-m", "venv", str(VENV)], pip):
+        if subprocess.run(each, check=False).returncode != 0:
+            return None
+    return command
+
+
+def standing(store: Store) -> dict[str, list[tuple[object, ...]]]:
+    """All that a request could have changed."""
+    with store.reading() as txn:
+        return {
+            name: [tuple(dict(row).values()) for row in txn.all(f"SELECT * FROM {name}")] for name in GUARDED
+        }
+
+
+def schema(examples: int) -> bool:
+    """Run schemathesis without a token, with a wrong one, and with each role's."""
+    command, well = prepare(), True
+    if command is None:
+        say("schemathesis: NOT RUN: it can't be installed here")
+        return False
+    for who in (None, "wrong", *Role):
+        with service() as (store, server):
+            token = serving.token(store, who) if isinstance(who, Role) else "lgt_000000000000_" + "A" * 43
+            before = standing(store)
+            url = f"http://127.0.0.1:{server.port}"
+            given = [] if who is None else ["-H", f"Authorization: Bearer {token}"]
+            asked = [
+                *(str(command), "run", f"{url}/openapi.json", *given, "--no-color"),
+                *(
+                    "--checks",
+                    "not_a_server_error",
+                    "--max-examples",
+                    str(examples),
+                    "--max-response-time",
+                    "5",
+                ),
+                *("--exclude-path", "/ofrep/v1/stream", "--suppress-health-check", "all"),
+            ]
+            ran = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=3_600)
+            after = standing(store)
+            may = ALLOWED[who] if isinstance(who, Role) else frozenset()
+            changed = {name for name in GUARDED if before[name] != after[name]}
+            forbidden = {name for name in changed if not GUARDED[name] & may}
+            alive = Client(server.port).ask("GET", "/health")[0] == 200
+        tail = [
+            line
+            for line in ran.stdout.splitlines()
+            if "passed" in line or "failed" in line or "generated" in line
+        ]
+        say(f"schemathesis with {who or 'no'} token: status {ran.returncode}, "
+            f"{'; '.join(tail[-3:]).strip()}; "
+            f"changed {sorted(changed)}, of that forbidden {sorted(forbidden)}")  # fmt: skip
+        if ran.returncode or forbidden or not alive:
+            well = False
+            say(ran.stdout[-3_000:] + ran.stderr[-1_000:])
+    return well
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Run both; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", choices=["bodies", "schema", []], help="default: both")
+    parser.add_argument("--bodies", type=int, default=100_000)
+    parser.add_argument("--examples", type=int, default=50, help="of schemathesis, for each route")
+    given = parser.parse_args()
+    what = given.what or ["bodies", "schema"]
+    held = [spoilt(given.bodies)] if "bodies" in what else []
+    held += [schema(given.examples)] if "schema" in what else []
+    return 0 if all(held) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

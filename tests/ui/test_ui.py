@@ -1,0 +1,137 @@
+"""Releases as people make them: in the browser, by forms, watched in the run's page."""
+
+import re
+
+import pytest
+
+from tests.flows.served import PATIENCE, wait_for
+from tests.ui.conftest import SHOTS
+
+pytestmark = [pytest.mark.ui, pytest.mark.prefect]
+
+
+def shot(page, name):
+    """Keep what is shown."""
+    page.wait_for_timeout(1_500)  # pictures slide in
+    page.screenshot(path=SHOTS / f"{name}.png")
+
+
+def open_form(page, place, deployment):
+    """From the first page to a deployment's form, by the links that a person follows."""
+    page.goto(place.url.removesuffix("/api"))
+    page.get_by_role("link", name="Deployments", exact=True).click()
+    page.get_by_placeholder("Search deployments").fill(deployment)
+    page.wait_for_url("**flowOrDeploymentName**")
+    page.get_by_role("link", name=deployment, exact=True).first.click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Custom run").click()
+
+
+def choose(page, field, option):
+    """Pick from a list of the form: the newest that begins so."""
+    page.get_by_label(f"Select {field}").click()
+    page.get_by_role("option", name=option).first.click()
+
+
+def write(page, field, text):
+    """Fill in a field of the form."""
+    page.get_by_label(field).first.fill(text)
+
+
+def submit(page):
+    """Send the form and go to the run; a click while the form validates itself is lost, and made again."""
+    answers = []
+    page.on("response", lambda answer: answers.append(answer.url))
+    for waited in range(300):
+        if any(url.endswith("/create_flow_run") for url in answers):
+            break
+        if waited % 40 == 0:
+            page.get_by_role("button", name="Submit").click()
+        page.wait_for_timeout(250)
+    page.get_by_text("View run").click()
+    page.wait_for_url("**/runs/flow-run/**")
+
+
+def state(page, *names):
+    """Wait until the run's badge says one of these."""
+    shown = page.get_by_text(names[0], exact=True)
+    for name in names[1:]:
+        shown = shown.or_(page.get_by_text(name, exact=True))
+    shown.first.wait_for(timeout=PATIENCE * 1000)
+    return shown.first.inner_text()
+
+
+def release(page, place, agent, candidate, policy, note):
+    """Start a release by its form."""
+    open_form(page, place, "release")
+    choose(page, "Agent", agent)
+    choose(page, "Candidate", place.short[candidate])
+    choose(page, "Policy", policy)
+    write(page, "Note", note)
+
+
+def test_a_regression_is_released_by_the_form_and_seen_to_revert(page, place):
+    release(page, place, "coder", "gpt-4o-paper", "quick", "a cheaper model")
+    shot(page, "form")
+    submit(page)
+    assert state(page, "Reverted", "Promoted", "Refused", "Failed", "Crashed") == "Reverted"
+    title = f"release coder {place.short['claude-45sonnet'][:6]} -> {place.short['gpt-4o-paper'][:6]}"
+    assert page.get_by_text(title).first.is_visible()
+    page.get_by_role("tab", name="Artifacts").click()
+    card = page.get_by_role("link").filter(has_text="MARKDOWN").first
+    card.wait_for()
+    shot(page, "reverted")
+    card.click()
+    page.get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).first.click()  # of its versions the newest
+    page.get_by_text("REVERTED: completion is worse").first.wait_for()
+    page.get_by_role("cell", name="completion").first.wait_for()
+    shot(page, "report")
+    assert place.run("lastgood release status coder").startswith("REVERTED: completion is worse")
+
+
+def test_an_improvement_waits_for_a_person_whose_form_promotes_it(page, place):
+    release(page, place, "fixer", "claude-45sonnet", "asking", "solves more")
+    submit(page)
+    assert state(page, "Suspended", "Reverted", "Refused", "Failed", "Crashed") == "Suspended"
+    asked = place.run("lastgood status fixer")
+    assert "asked        promote" in asked
+    resume(page)
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("PROMOTE").or_(dialog.get_by_text("promote")).first.wait_for()
+    dialog.get_by_label("Select Decision").click()
+    page.get_by_role("option", name="promote").click()
+    dialog.get_by_label("Who").fill("bea")
+    dialog.get_by_label("Reason").fill("more tasks are solved")
+    shot(page, "approval")
+    dialog.get_by_role("button", name="Resume").click()
+    assert state(page, "Promoted", "Reverted", "Failed", "Crashed") == "Promoted"
+    shot(page, "promoted")
+    said = place.run("lastgood release status fixer")
+    assert said.startswith("PROMOTED")
+    assert "bea" in place.run("lastgood status fixer")
+
+
+def resume(page):
+    """Open the form of a suspended run."""
+    page.get_by_role("button", name="Open menu").first.click()
+    page.get_by_role("menuitem", name="Resume").click()
+
+
+def test_a_rollback_is_pressed(page, place):
+    open_form(page, place, "rollback")
+    choose(page, "Agent", "fixer")
+    write(page, "Reason", "a customer complains")
+    submit(page)
+    assert state(page, "Completed", "Refused", "Failed", "Crashed") == "Completed"
+    shot(page, "rollback")
+    good = place.short["gpt-5-250-turns"]
+    assert wait_for(lambda: f"baseline     {good}" in place.run("lastgood status fixer"), 20)
+
+
+def test_a_form_refuses_what_is_missing(page, place):
+    open_form(page, place, "release")
+    choose(page, "Agent", "coder")
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_text("Candidate").first.wait_for()
+    page.get_by_text("required").first.wait_for()
+    assert "/run" in page.url
