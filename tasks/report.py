@@ -61,8 +61,9 @@ def build(store: Store, release_id: str, images: Mapping[str, str] | None = None
         verdict = json.loads(look["verdict"]) if look else None
         rows = _guardrails(verdict)
         sections = [
-            f"# {_title(txn, row)}",
+            f"# {row['agent']} in {row['environment']}",
             f"**{escaped(_headline(row, verdict))}**",
+            _bundles(txn, row),
             _evidence(verdict, look),
             _table(rows),
             _pictures(images or {}),
@@ -87,10 +88,10 @@ def key_of(release_id: str) -> str:
     return f"release-{release_id.replace('_', '-').lower()}"
 
 
-def _title(txn: Transaction, row: Row) -> str:
+def _bundles(txn: Transaction, row: Row) -> str:
     names = [txn.one(sql.BUNDLE, id=row[which]) for which in ("baseline", "candidate")]
     old, new = (f"b-{found['id'][:8]} ({found['name']})" if found else "?" for found in names)
-    return f"{row['agent']} in {row['environment']}: {old} -> {new}"
+    return f"{old} → {new}"
 
 
 def _headline(row: Row, verdict: dict[str, Any] | None) -> str:
