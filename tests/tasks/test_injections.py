@@ -61,7 +61,7 @@ def test_a_cell_of_a_report_is_one_cell_of_text(cell, name):
     assert [word for word in words if word not in html.unescape(shown)] == []
 
 
-@pytest.mark.parametrize("name", INJECTIONS)
+@pytest.mark.parametrize("name", list(INJECTIONS)[:10])
 def test_the_report_of_a_release_shows_what_a_person_said(world, name):
     evil = INJECTIONS[name].replace("\x00", "")
     release_id = world.start()
@@ -72,26 +72,26 @@ def test_the_report_of_a_release_shows_what_a_person_said(world, name):
     assert "<h1>Promoted" not in shown
 
 
-@pytest.mark.parametrize("name", INJECTIONS)
-def test_nothing_that_a_command_prints_steers_the_terminal(world, monkeypatch, name):
-    evil = INJECTIONS[name].replace("\x00", "")
-    run = Run(world.store, world.assign(unit=f"unit {evil}"))
-    with run:
-        run.output = {"said": evil}
-        run.report(completed=True)
+def test_nothing_that_a_command_prints_steers_the_terminal(world, monkeypatch):
     monkeypatch.setenv("LASTGOOD_DATABASE", world.store.url)
-    runner = CliRunner()
-    for words in (
-        ["kill", "support", "-m", evil],
-        ["status", "support"],
-        ["run", "show", run.id],
-        ["run", "show", evil],
-        ["ledger", "show", "support"],
-    ):
-        done = runner.invoke(cli.main, words)
-        assert not STEERING.search(done.output), words
-    found = json.loads(runner.invoke(cli.main, ["run", "show", run.id, "--json"]).output)
-    assert found["unit"] == f"unit {evil}"
+    runner, status = CliRunner(), []
+
+    def said(*words):
+        shown = runner.invoke(cli.main, words).output
+        assert not STEERING.search(shown), words
+        return shown
+
+    for evil in (text.replace("\x00", "") for text in INJECTIONS.values()):
+        with Run(world.store, world.assign(unit=f"unit {evil}")) as run:
+            run.output = {"said": evil}
+            run.report(completed=True)
+        said("kill", "support", "-m", evil)
+        status.append(said("status", "support"))
+        said("clear", "support", "-m", "shown")
+        said("run", "show", evil)
+        said("run", "show", run.id)
+        assert json.loads(said("run", "show", run.id, "--json"))["unit"] == f"unit {evil}"
+    assert "\\u001b]0;owned\\u0007" in "".join(status)
 
 
 @pytest.mark.parametrize("name", INJECTIONS)
