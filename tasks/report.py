@@ -1,6 +1,7 @@
 """The report of a release: verdict first, then each guardrail with its estimate and confidence sequence."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,8 +61,9 @@ def build(store: Store, release_id: str, images: Mapping[str, str] | None = None
         verdict = json.loads(look["verdict"]) if look else None
         rows = _guardrails(verdict)
         sections = [
-            f"# {_title(txn, row)}",
+            f"# {row['agent']} in {row['environment']}",
             f"**{escaped(_headline(row, verdict))}**",
+            _bundles(txn, row),
             _evidence(verdict, look),
             _table(rows),
             _pictures(images or {}),
@@ -86,10 +88,10 @@ def key_of(release_id: str) -> str:
     return f"release-{release_id.replace('_', '-').lower()}"
 
 
-def _title(txn: Transaction, row: Row) -> str:
+def _bundles(txn: Transaction, row: Row) -> str:
     names = [txn.one(sql.BUNDLE, id=row[which]) for which in ("baseline", "candidate")]
     old, new = (f"b-{found['id'][:8]} ({found['name']})" if found else "?" for found in names)
-    return f"{row['agent']} in {row['environment']}: {old} -> {new}"
+    return f"{old} → {new}"
 
 
 def _headline(row: Row, verdict: dict[str, Any] | None) -> str:
@@ -215,12 +217,18 @@ def _pictures(images: Mapping[str, str]) -> str:
 
 
 #: characters that would end a cell, open a tag, a link or a code span; entities only stand for themselves
-_ENTITIES = {ord(mark): f"&#{ord(mark)};" for mark in "&<>|[]`*\\"} | {ord(end): " " for end in "\r\n"}
+_ENTITIES = {ord(mark): f"&#{ord(mark)};" for mark in "&<>|[]`*~\\"} | {ord(end): " " for end in "\r\n"}
+
+
+#: underscores that could emphasise; one inside a name is only itself
+_UNDERLINE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 def escaped(text: str, *, bold: bool = False) -> str:
     """Text of runs and people is data: it can't end a cell, open a tag or point anywhere."""
-    return text if bold and text in _WORDS.values() else text.translate(_ENTITIES)
+    if bold and text in _WORDS.values():
+        return text
+    return _UNDERLINE.sub("&#95;", text.translate(_ENTITIES))
 
 
 def _readiness(row: Row) -> str:

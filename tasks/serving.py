@@ -93,8 +93,8 @@ def serve(served: Sequence[Served]) -> None:
     keeper.start()
     sending = (agent.store(), stopped, 5.0, prefect_block.WITH_PREFECT)
     threading.Thread(target=notifying.keep_sending, args=sending, daemon=True).start()
-    threading.Thread(target=_end_when_forgotten, args=(stopped,), daemon=True).start()
     if parent := os.environ.get(SUPERVISOR):
+        threading.Thread(target=_end_when_forgotten, args=(stopped,), daemon=True).start()
         threading.Thread(target=_end_with_parent, args=(int(parent),), daemon=True).start()
     said = [f"serving {', '.join(each.name for each in served)}", *lines, f"the UI is at {found.ui}"]
     print("\n".join(said), flush=True)  # noqa: T201  the command's answer

@@ -16,11 +16,14 @@ from lastgood.service.figures import Figures
 from lastgood.service.limits import Pace
 from lastgood.service.problems import TooOften
 from lastgood.service.streams import Watcher
-from lastgood.snapshot import Serving
+from lastgood.snapshot import Serving, announced_runtimes
 from lastgood.store.connection import Store
 
 _bearer = HTTPBearer(auto_error=False, description="An access token: `lastgood token make`.")
 _api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same, for OFREP clients.")
+
+#: agents, environments and runtimes that are served at once
+_MOST_SERVING = 1_000
 
 
 @dataclass(slots=True)
@@ -36,7 +39,7 @@ class Desk:
     #: what one token may send of runs, outcomes and actions; evaluation is never slowed: a client that meets
     #: 429 there pauses every flag
     pace: Pace = field(default_factory=Pace)
-    _serving: dict[tuple[str, str], Serving] = field(default_factory=dict)
+    _serving: dict[tuple[str, str, frozenset[str]], Serving] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -49,16 +52,20 @@ class Desk:
             self._names[bundle_id] = registry.load(self.store, bundle_id).name
         return self._names[bundle_id]
 
-    def serving(self, agent: str, environment: str) -> Serving:
-        """Return how this process serves an agent; raises `InvalidInput` for a name that can't be."""
-        found = self._serving.get((agent, environment))
+    def serving(self, agent: str, environment: str, runtimes: frozenset[str] | None = None) -> Serving:
+        """Return how this process serves an agent, or one that is these runtimes.
+
+        Raises `InvalidInput` for a name that can't be.
+        """
+        key = (agent, environment, announced_runtimes() if runtimes is None else runtimes)
+        found = self._serving.get(key)
         if found is None:
             check_name(agent, "the agent")
             check_name(environment, "the environment")
             with self._lock:
-                found = self._serving.setdefault(
-                    (agent, environment), Serving(self.store, agent, environment)
-                )
+                if len(self._serving) >= _MOST_SERVING:  # clients name runtimes as they like
+                    self._serving.clear()
+                found = self._serving.setdefault(key, Serving(self.store, *key))
         return found
 
 

@@ -51,5 +51,5 @@ def _die(agent, moment):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-if os.environ.get("PREFECT__FLOW_RUN_ID"):
+if os.environ.get("PREFECT__FLOW_RUN_ID") or os.environ.get("LASTGOOD_PLANTED"):
     sys.meta_path.insert(0, _After())

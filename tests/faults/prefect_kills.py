@@ -245,7 +245,6 @@ def run(place: Place, quick: bool) -> Iterator[Line]:
             served.wait_for(
                 lambda: rows(store, "SELECT count(*) AS n FROM run")[0]["n"] > 200 * len(found), 60
             )
-            yield at_once(up, store, raced)
             yield at_each_stage(up, store, found)
             for fate, word, wipe in zip(
                 strikes,
@@ -254,6 +253,7 @@ def run(place: Place, quick: bool) -> Iterator[Line]:
                 strict=False,
             ):
                 yield around(up, store, fate, word, wipe=wipe)
+            yield at_once(up, store, raced)
         store.close()
 
 

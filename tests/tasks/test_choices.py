@@ -73,3 +73,10 @@ def test_a_choice_is_read_back_as_a_reference():
     assert choices.reference("b-3f2a90bc support-2026-11-29.1") == "b-3f2a90bc"
     assert choices.reference("support-2026-11-29.1") == "support-2026-11-29.1"
     assert choices.reference("  ") == ""
+
+
+def test_what_may_be_left_empty_may_hold_nothing(world):
+    schema = {"properties": {"bundle": {"type": "string", "default": ""}}}
+    found = field(world, "bundle", schema)
+    assert found["enum"][0] == ""
+    jsonschema.validate("", found)

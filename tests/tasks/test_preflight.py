@@ -5,6 +5,7 @@ import sqlite3
 
 import pytest
 
+from config.document import digest_of
 from evaluators.absence import judged
 from evaluators.scales import scale
 from lastgood import control, points, releasing
@@ -162,6 +163,12 @@ def test_a_row_that_was_changed_behind_our_back_is_refused(ready, statement, mat
 def test_a_policy_row_that_was_changed_is_refused(ready):
     ready.tamper("UPDATE policy SET body = replace(body, '20%', '90%')")
     refused(ready, CorruptRow, "policy|digest")
+
+
+def test_a_stored_policy_that_this_version_takes_no_more_is_refused_by_its_key(ready):
+    body = ready.rows("SELECT body FROM policy")[0]["body"].replace('"look_every"', '"glance_every"')
+    ready.tamper("UPDATE policy SET body = ?, digest = ?", body, digest_of(body))
+    refused(ready, InvalidPolicy, "glance_every")
 
 
 def test_a_baseline_that_is_gone_lets_no_release_start(ready):

@@ -77,6 +77,7 @@ def test_a_regression_is_released_by_the_form_and_seen_to_revert(page, place):
     assert state(page, "Reverted", "Promoted", "Refused", "Failed", "Crashed") == "Reverted"
     title = f"release coder {place.short['claude-45sonnet'][:6]} -> {place.short['gpt-4o-paper'][:6]}"
     assert page.get_by_text(title).first.is_visible()
+    page.reload()  # the graph of a run that ended is drawn to fit
     page.get_by_role("tab", name="Artifacts").click()
     card = page.get_by_role("link").filter(has_text="MARKDOWN").first
     card.wait_for()

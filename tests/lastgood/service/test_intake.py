@@ -147,7 +147,12 @@ def test_an_action_is_reserved_settled_and_repeated_by_its_key(service, desk, ru
         "agent", f"{ACTIONS}/{first['action']}", {**run, "state": "done", "result": {"id": 7}}
     )
     assert settled.status_code == 204
-    assert service.post("agent", ACTIONS, wanted).json() == {**first, "done": True, "result": {"id": 7}}
+    assert service.post("agent", ACTIONS, wanted).json() == {
+        **first,
+        "done": True,
+        "kept": True,
+        "result": {"id": 7},
+    }
     [row] = desk.all("SELECT * FROM action")
     assert (row["state"], row["target"], json.loads(row["undo"])) == ("done", "c-1", {"kind": "apology"})
 

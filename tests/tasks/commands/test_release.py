@@ -151,7 +151,8 @@ def test_the_status_of_a_compared_release_names_each_guardrail(lastgood, world):
 def test_the_whole_report_is_markdown(lastgood, world):
     world.start(FAST.replace("small", "other"))
     found = lastgood("status", "support", "--markdown")
-    assert found.output.startswith("# support in production: b-")
+    assert found.output.startswith("# support in production\n\n**")
+    assert f"b-{world.baseline[:8]} (" in found.output.split("\n\n")[2]
 
 
 def test_an_agent_without_a_release_says_how_to_start_one(lastgood):
