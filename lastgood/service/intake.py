@@ -227,7 +227,7 @@ def _own(
     visit: Visit, reports: list[tuple[_Line, Report]]
 ) -> tuple[list[tuple[_Line, Report]], list[LineError]]:
     """Tell the reports of this agent's runs from those of others, which its token does not reach."""
-    statement, values = sql.among(sql.RUNS_AMONG, [line.run for line, _ in reports])
+    statement, values = sql.among(sql.PLACES_AMONG, [line.run for line, _ in reports])
     with visit.store.reading() as txn:
         runs = {row["id"]: row for row in txn.all(statement, **values)}
     mine, others = [], []

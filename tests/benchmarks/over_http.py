@@ -38,16 +38,20 @@ def bare(store: Store) -> Iterator[tuple[Client, int]]:
     command = [sys.executable, "-m", "uvicorn", "bare:app", "--app-dir", str(HERE), "--port", str(port)]
     environment = {**os.environ, "BARE_DATABASE": store.url}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([*command, "--log-level", "error"], env=environment, **quiet) as process:
-        client, until = Client(port), time.monotonic() + 60
+    command += ["--log-level", "error", "--timeout-keep-alive", "60"]
+    process = subprocess.Popen(command, env=environment, **quiet)
+    client, until = Client(port), time.monotonic() + 60
+    try:
         while time.monotonic() < until:
             with suppress(OSError):
                 client.ask("GET", "/")
                 break
             time.sleep(0.05)
         yield client, process.pid
+    finally:
         client.close()
         process.kill()
+        process.wait()
 
 
 def timed(client: Client, path: str, body: bytes) -> float:
