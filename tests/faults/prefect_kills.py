@@ -165,6 +165,9 @@ def watch(place: served.Place, store: Store, found: list[Fate], seconds: float) 
 
 def judged(store: Store, fate: Fate) -> None:
     """What the ledger says once all is over."""
+    if not release(store, fate.agent):
+        fate.wrong.append("its release never began")
+        return
     done = actions(store, fate.agent)
     counts = Counter(row["action"] for row in done)
     steps = 2 if fate.good else 1
@@ -207,7 +210,7 @@ def strike(place: served.Place, store: Store, fate: Fate, word: bytes, *, wipe: 
         for path in Path(place.environment["PREFECT_HOME"]).glob("prefect.db*"):
             path.unlink()
     fate.killed = began
-    watch(place, store, [fate], 240)
+    watch(place, store, [fate], 600)
     judged(store, fate)
     if not fate.ended:
         return f"{fate.agent}: **it did not end**"
@@ -301,7 +304,7 @@ def at_each_stage(up: served.Place, store: Store, found: list[Fate]) -> Line:
     for fate in found:
         (up.folder / f"kill-{fate.agent}").write_text(fate.moment)
         up.start("release/release", agent=fate.agent, candidate=f"b-{fate.candidate[:8]}", policy="fast")
-    watch(up, store, found, 300)
+    watch(up, store, found, 900)
     for fate in found:
         judged(store, fate)
     wrong = {fate.agent: sorted(set(fate.wrong)) for fate in found if fate.wrong}
