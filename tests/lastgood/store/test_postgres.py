@@ -382,13 +382,14 @@ def test_a_commit_that_nobody_answers_is_not_called_written_or_unwritten(own, fr
     store.close()
 
 
-def test_a_writer_that_freezes_holds_the_others_up_for_a_bounded_time(own, monkeypatch):
-    monkeypatch.setattr(postgres, "_IDLE_S", 0.3)
+@pytest.mark.parametrize(("limit", "at"), [("_IDLE_S", None), ("_HOLD_S", ("support", "production"))])
+def test_a_writer_that_freezes_holds_the_others_up_for_a_bounded_time(own, monkeypatch, limit, at):
+    monkeypatch.setattr(postgres, limit, 0.3)
     asleep, store = Store(own.url), Store(own.url)
     opened = threading.Event()
 
     def sleep():
-        with asleep.transaction():
+        with asleep.transaction(at=at):
             opened.set()
             time.sleep(1.5)
 
@@ -400,7 +401,7 @@ def test_a_writer_that_freezes_holds_the_others_up_for_a_bounded_time(own, monke
     thread = threading.Thread(target=hold)
     thread.start()
     opened.wait(10)
-    add(store, "after")
+    add(store, f"after {limit}")
     thread.join()
-    assert "after" in digests(store)
+    assert f"after {limit}" in digests(store)
     store.close()
