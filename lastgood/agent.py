@@ -1,10 +1,12 @@
 """What an agent process calls: `run`, `resume`, `report`, `flush`.
 
-The store is named by LASTGOOD_DATABASE, the environment by LASTGOOD_ENVIRONMENT; LASTGOOD_FLUSH_MS lets
+The store is named by LASTGOOD_DATABASE, or a service over it by LASTGOOD_URL and LASTGOOD_TOKEN, for a
+process that is to have no database; the environment by LASTGOOD_ENVIRONMENT. LASTGOOD_FLUSH_MS lets
 outcomes of the baseline wait for one another, LASTGOOD_REQUIRE_TOKENS=1 has reports bring their run's token.
 `configure` overrides each.
 """
 
+import importlib
 import logging
 import os
 import threading
@@ -33,6 +35,8 @@ _stores: dict[str, Store] = {}
 _serving: dict[tuple[str, str, str], Serving] = {}
 _recorders: dict[tuple[str, float], Recorder] = {}
 _configured: dict[str, str] = {}
+#: by URL, token and environment
+_remotes: dict[tuple[str, str, str], Any] = {}
 #: the baseline of an agent whose store was never read
 _fallbacks: dict[str, Bundle] = {}
 #: the newest runs of this process that the store could not take
@@ -45,11 +49,15 @@ def configure(
     *,
     database: str | None = None,
     environment: str | None = None,
+    url: str | None = None,
+    token: str | None = None,
     flush_ms: float | None = None,
     require_tokens: bool | None = None,
     fallback: Mapping[str, Bundle] | None = None,
 ) -> None:
     """Name the store's URL and the environment for this process, before its first run.
+
+    `url` and `token` name the service instead, for a process without the database.
 
     `flush_ms` lets outcomes of the baseline wait up to so many milliseconds for one another (0, the default:
     each is written at once); a kill -9 loses what waits. `require_tokens` refuses what `report` and `resume`
@@ -61,6 +69,8 @@ def configure(
     given = {
         "database": database,
         "environment": environment,
+        "url": url,
+        "token": token,
         "flush_ms": None if flush_ms is None else str(flush_ms),
         "require_tokens": None if require_tokens is None else str(int(require_tokens)),
     }
@@ -106,6 +116,9 @@ def is_quarantined(key: str, *, agent: str | None = None, environment: str | Non
     True until a person clears it (`lastgood quarantine clear KEY`), one recalled included. Keys of memory
     entries are an agent's own: `agent` asks about its own alone. One indexed read; raises `StoreUnavailable`.
     """
+    if _remote() is not None:
+        msg = "what is in quarantine can't be asked over LASTGOOD_URL: that needs LASTGOOD_DATABASE"
+        raise InvalidMove(msg)
     place = None if agent is None else (agent, environment or environment_name())
     with store().reading() as txn:
         return isolation.is_quarantined(txn, key, place)
@@ -131,6 +144,23 @@ def store() -> Store:
     url = database_url()
     with _lock:
         return _stores.setdefault(url, Store(url))
+
+
+def _remote(environment: str | None = None) -> Any:
+    """This process's way over LASTGOOD_URL, None where that is not set: then the database is at hand."""
+    url = _setting("url")
+    if not url:
+        return None
+    place, token = environment or environment_name(), _setting("token")
+    # by name: an agent that has the database loads none of it, nor of the HTTP client that it needs
+    run_of = importlib.import_module("lastgood.remote_run").Remote
+    service_of = importlib.import_module("lastgood.remote").Service
+    interval_s = flush_interval_s()
+    with _lock:
+        found = _remotes.get((url, token, place))
+        if found is None:
+            found = _remotes[url, token, place] = run_of(service_of(url, token, place), interval_s)
+        return found
 
 
 def serving(agent: str, environment: str | None = None) -> Serving:
@@ -175,6 +205,11 @@ def run(
             from lastgood import rehearsed  # a replay's: an agent in service never needs it
 
             return rehearsed.begin(rehearsal, agent, environment or environment_name(), named)
+        if (over := _remote(environment)) is not None:
+            now_us = over.service.clock.now_us()
+            asked = Request(unit or conversation or new_id("", now_us), task_type, risk, conversation, named)
+            begun: Run = over.begin(agent, asked, _fallbacks.get(agent))
+            return begun
         served = serving(agent, environment)
         chosen = unit or conversation or new_id("", served.store.clock.now_us())
         request = Request(chosen, task_type, risk, conversation, named)
@@ -230,6 +265,9 @@ def resume(run_id: str, *, token: str | None = None, tools: Collection[str] | No
             from lastgood import rehearsed
 
             return rehearsed.resume(rehearsal, run_id)
+        if _remote() is not None:
+            msg = f"run {run_id} can't be resumed over LASTGOOD_URL: that needs LASTGOOD_DATABASE"
+            raise InvalidMove(msg)
         held = store()
         with held.reading() as txn:
             row = recorder.run_row(txn, run_id)
@@ -275,6 +313,9 @@ def report(
         from lastgood import rehearsed
 
         rehearsed.report(rehearsal, run_id, event, fields)
+        return
+    if (over := _remote()) is not None:
+        over.report(run_id, event, key, token, fields)
         return
     if run_id in _unrecorded:
         log.warning("what is reported of %s is dropped: the run itself could not be recorded", run_id)

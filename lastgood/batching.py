@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from lastgood import recorder
 from lastgood.errors import InvalidInput, LastgoodError, SchemaMismatch, StoreUnavailable
-from lastgood.recorder import Report
+from lastgood.recorder import Batch, Report
 from lastgood.store.connection import Store
 
 log = logging.getLogger("lastgood")
@@ -58,8 +58,7 @@ class Recorder:
         Raises what stops it from being written, where that is known at once.
         """
         if urgent or not self.interval_s:
-            batch = recorder.record_batch(self._store, [report], durable=urgent)
-            return batch.new == 1
+            return self._put([report], durable=urgent).new == 1
         while True:
             with self._guard:
                 if len(self._waiting) < self._room:
@@ -103,9 +102,13 @@ class Recorder:
                     return written
                 written += self._write(reports)
 
+    def _put(self, reports: Sequence[Report], *, durable: bool) -> Batch:
+        """Write them now; where that is decided."""
+        return recorder.record_batch(self._store, reports, durable=durable)
+
     def _write(self, reports: Sequence[Report]) -> int:
         try:
-            return recorder.record_batch(self._store, reports, durable=False).new
+            return self._put(reports, durable=False).new
         except (SchemaMismatch, StoreUnavailable):
             with self._guard:
                 self._waiting.extendleft(reversed(reports))
@@ -116,7 +119,7 @@ class Recorder:
     def _write_one(self, report: Report) -> int:
         """One that can't be written must not hold the others up."""
         try:
-            return recorder.record_batch(self._store, [report], durable=False).new
+            return self._put([report], durable=False).new
         except LastgoodError as error:
             log.warning(
                 "the outcome of %s could not be recorded and counts as lost: %s", report.run_id, error

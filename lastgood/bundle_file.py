@@ -7,7 +7,7 @@
       model:  {version: "3", inline: {default: gpt-4o}}
       tools:  {version: "7", folder: tools/, runtime: "sha256:..."}
       memory: {version: "2", inline: "text"}
-      policy: {version: "5", git: "policies/support.yaml@3f2a91c"}
+      policy: {version: "5", git: "policies/support.yaml@3f2a91c"}     # or langfuse: "support-reply@7"
 
 A file counts by its bare name, a folder by the paths in it: where they lie beside bundle.yaml does not enter
 the digest. Everything is read and checked before anything is returned.
@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn
 
 from lastgood.bundle import KINDS, Bundle, Part, check_name
 from lastgood.bundle_git import read_git
+from lastgood.bundle_langfuse import read_langfuse
 from lastgood.bundle_sources import read_file, read_folder
 from lastgood.errors import InvalidBundle, InvalidInput
 from lastgood.part import check_version
@@ -34,7 +35,9 @@ _SOURCES: Final[dict[str, Callable[[Path, str], dict[str, bytes]]]] = {
     "folder": read_folder,
     "git": read_git,
 }
-_PART: Final = ("version", "inline", *_SOURCES, "runtime")
+#: sources that give a value, not files
+_VALUES: Final[dict[str, Callable[[str], Any]]] = {"langfuse": read_langfuse}
+_PART: Final = ("version", "inline", *_SOURCES, *_VALUES, "runtime")
 _PERSON = re.compile(
     r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]([^\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,126}[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff])?"
 )
@@ -157,10 +160,12 @@ class _Reader:
             self.fail(error, "parts", kind, "version")
 
     def _source(self, kind: str, spec: dict[str, Any]) -> str:
-        found = [key for key in ("inline", *_SOURCES) if key in spec]
+        found = [key for key in ("inline", *_SOURCES, *_VALUES) if key in spec]
         if len(found) != 1:
             said = f"names both {' and '.join(found)}; keep one" if found else "names no content; write one"
-            self.fail(f"part {kind} {said} of file, folder, inline, git", "parts", kind, *found[1:2])
+            self.fail(
+                f"part {kind} {said} of file, folder, inline, git, langfuse", "parts", kind, *found[1:2]
+            )
         return found[0]
 
     def _content(self, kind: str, source: str, spec: dict[str, Any]) -> Part:
@@ -175,6 +180,8 @@ class _Reader:
             return Part.of_value(kind, version, value, runtime)
         if not isinstance(value, str):
             raise InvalidBundle(f"`{source}: {value}` is {_kind(value)}, not text; quote it")
+        if source in _VALUES:
+            return Part.of_value(kind, version, _VALUES[source](value), runtime)
         files = _SOURCES[source](self.base, value)
         if len(files) == 1:
             _check_data(*next(iter(files.items())))

@@ -8,7 +8,9 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from lastgood import shapes
 from lastgood.outcome import Outcome
+from lastgood.redaction import clean
 from lastgood.triggers import LOST, TOOL_MALFORMED
 
 #: characters of a message that are kept
@@ -29,6 +31,7 @@ _BAD = frozenset({"completion", "validation", "incidents", LOST, TOOL_MALFORMED}
 
 def normalised(text: str) -> str:
     """Return a message without what differs from run to run: numbers, ids, addresses, quoted texts."""
+    text = shapes.masked(text[: 100 * MOST])  # first: what is taken out below breaks the shape of a secret
     text = " ".join(text[: 10 * MOST].split())
     for pattern, name in _VARYING:
         text = pattern.sub(name, text)
@@ -38,7 +41,7 @@ def normalised(text: str) -> str:
 def said(error: BaseException) -> str:
     """Return an exception's message, normalised; one that can't be had is empty."""
     try:
-        return normalised(str(error))
+        return normalised(clean(str(error)[: 100 * MOST]))
     except Exception:  # noqa: BLE001  whatever an agent's exception does when it is asked, its run ends
         return ""
 

@@ -10,7 +10,6 @@ A process that holds a run reports on it without one: who has the database in ha
 from outside (a webhook, the HTTP service) brings the run's token.
 """
 
-import hashlib
 import hmac
 import os
 import re
@@ -81,7 +80,7 @@ def sign(keys: Keys, run_id: str, bundle_id: str, epoch: int, expires_us: int) -
 
 
 def _signature(secret: bytes, text: str) -> str:
-    return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(secret, text.encode(), "sha256").hex()
 
 
 def refusal(keys: Keys, token: str | None, run: Row, now_us: int) -> Wrong | None:

@@ -34,11 +34,16 @@ def _is_secret_name(name: str) -> bool:
     return _NAMED.search(name) is not None
 
 
+def _is_word(value: str) -> bool:
+    """A plain word such as `production`: a variable may be named like a secret and hold none."""
+    return value.isalpha() and len(value) < 2 * _LEAST
+
+
 def _values() -> dict[str, str]:
     named = {
         value: f"env:{name}"
         for name, value in os.environ.items()
-        if len(value) >= _LEAST and _is_secret_name(name)
+        if len(value) >= _LEAST and _is_secret_name(name) and not _is_word(value)
     }
     return named | _revealed
 

@@ -57,7 +57,8 @@ def _values(value: Any, where: str) -> Iterator[tuple[str, str]]:
         yield where, value
     elif isinstance(value, dict):
         for key, item in value.items():
-            inner = f"{where}.{key}" if where else str(key)
+            shown = "a key" if shapes.found(str(key)) else str(key)  # where it is must not say what it is
+            inner = f"{where}.{shown}" if where else shown
             yield inner, str(key)
             if isinstance(item, str):
                 yield inner, item
@@ -70,7 +71,7 @@ def _values(value: Any, where: str) -> Iterator[tuple[str, str]]:
 
 
 def _named(where: str, key: str, item: str) -> Iterator[tuple[str, str]]:
-    if not list(shapes.found(item)) and "\n" not in item:
+    if not shapes.found(item) and "\n" not in item:
         yield where, f"{key}: {item}"
 
 

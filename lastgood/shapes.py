@@ -115,10 +115,10 @@ def _given(text: str) -> Iterator[Shape]:
 def _random(text: str) -> Iterator[Shape]:
     for hit in _RANDOM.finditer(text):
         word = hit[0]
-        kinds = [any(map(kind, word)) for kind in (str.isdigit, str.isupper, str.islower)]
-        # a path or a sentence of names is made of short pieces; a random word holds a long one
-        longest = max(len(piece) for piece in re.split(r"[/_+=-]", word))
-        if all(kinds) and longest >= 16 and bits(word) >= _RANDOM_BITS:
+        # a path or a sentence of names is made of short or plain pieces; a random word holds a long mixed one
+        longest = max(re.split(r"[/_+=-]", word), key=len)
+        mixed = all(any(map(kind, longest)) for kind in (str.isdigit, str.isupper, str.islower))
+        if mixed and len(longest) >= 16 and bits(word) >= _RANDOM_BITS:
             yield Shape("a long random word", hit.start(), hit.end())
 
 

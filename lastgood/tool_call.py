@@ -126,7 +126,10 @@ class Seam:
         if self.store is None:
             log.warning("%s of run %s is not recorded, as the run is not", call.tool.name, self.run_id)
             return None
-        gated = acting.reserve(self.store, self.run_id, effect_of(call))
+        return self._passed(call, acting.reserve(self.store, self.run_id, effect_of(call)))
+
+    def _passed(self, call: Call, gated: Gated) -> Gated:
+        """What the gate said; raises `Refused` where the effect happened and its result is not known."""
         if gated.done and gated.result is None:
             msg = (
                 f"{call.tool.name} of run {self.run_id} with the key {call.key!r} took effect before, and "
@@ -138,7 +141,7 @@ class Seam:
     def _settle(self, call: Call, gated: Gated | None, state: str, result: Any = None) -> None:
         if gated is not None and self.store is not None:
             keeps = state == "done" and (call.key is not None or call.tool.undo is not None)
-            acting.settle(self.store, gated.id, state, _kept(result) if keeps else None)
+            acting.settle(self.store, gated.id, state, kept(result) if keeps else None)
 
     def _accept(self, call: Call, gated: Gated | None, result: Any) -> Any:
         """Record what a call returned, then check it: its effect has happened either way."""
@@ -206,7 +209,7 @@ def as_json(value: Any) -> Any:
         return None
 
 
-def _kept(result: Any) -> str | None:
+def kept(result: Any) -> str | None:
     """Return the JSON of a result; None where it has none, or a large one."""
     plain = as_json(result)
     if plain is None and result is not None:
@@ -215,4 +218,4 @@ def _kept(result: Any) -> str | None:
     return text if len(text.encode()) <= MAX_RESULT else None
 
 
-__all__ = ["Call", "Key", "Seam", "as_json", "effect_of"]
+__all__ = ["Call", "Key", "Seam", "as_json", "effect_of", "kept"]

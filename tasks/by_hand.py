@@ -12,6 +12,7 @@ from prefect.states import Completed, Failed
 from lastgood import agent, control, points, registry
 from lastgood.errors import LastgoodError
 from lastgood.moves import ControlPoint
+from lastgood.redaction import clean
 from tasks import checkout, choices, following, naming, policies
 
 #: name of the state in which a flow ends that was refused: nothing was moved
@@ -62,7 +63,7 @@ def roll_back(agent_name: str, environment: str, reason: str, to: str) -> str:
         key = {"agent": agent_name, "environment": environment}
         if txn.one(_MOVED_BY, **key, actor=by_this_run) is not None:
             return _said(points.read(txn, agent_name, environment))
-    point = control.rollback(store, agent_name, environment, actor=_actor(), reason=reason, to=target)
+    point = control.rollback(store, agent_name, environment, actor=_actor(), reason=clean(reason), to=target)
     if before is not None and before.release_id is not None:
         following.tell(agent_name, environment, before.release_id)
     return _said(point)
@@ -71,13 +72,17 @@ def roll_back(agent_name: str, environment: str, reason: str, to: str) -> str:
 def kill(agent_name: str, environment: str, reason: str, actor: str) -> str:
     """No candidate run starts from here on."""
     naming.tag(agent_name, environment)
-    return _said(control.kill(agent.store(), agent_name, environment, actor=_actor(actor), reason=reason))
+    return _said(
+        control.kill(agent.store(), agent_name, environment, actor=_actor(actor), reason=clean(reason))
+    )
 
 
 def clear(agent_name: str, environment: str, reason: str, actor: str) -> str:
     """Candidate runs start again."""
     naming.tag(agent_name, environment)
-    return _said(control.clear(agent.store(), agent_name, environment, actor=_actor(actor), reason=reason))
+    return _said(
+        control.clear(agent.store(), agent_name, environment, actor=_actor(actor), reason=clean(reason))
+    )
 
 
 def readmit(agent_name: str, environment: str, reason: str, actor: str, bundle: str) -> str:
@@ -86,7 +91,7 @@ def readmit(agent_name: str, environment: str, reason: str, actor: str, bundle: 
     naming.tag(agent_name, environment)
     with store.reading() as txn:
         bundle_id = registry.resolve(txn, choices.reference(bundle))
-    control.readmit(store, agent_name, environment, bundle_id, actor=_actor(actor), reason=reason)
+    control.readmit(store, agent_name, environment, bundle_id, actor=_actor(actor), reason=clean(reason))
     return f"b-{bundle_id[:8]} may be a candidate of {agent_name} in {environment} again"
 
 

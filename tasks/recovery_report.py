@@ -103,7 +103,7 @@ class Report:
 
 def _plain(text: str) -> str:
     """Text of a run is data: nothing of it is markup."""
-    for sign in "\\`*_[]<>|#":
+    for sign in "\\`*_~[]<>|#":
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())
 

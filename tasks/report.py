@@ -1,6 +1,7 @@
 """The report of a release: verdict first, then each guardrail with its estimate and confidence sequence."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -216,12 +217,18 @@ def _pictures(images: Mapping[str, str]) -> str:
 
 
 #: characters that would end a cell, open a tag, a link or a code span; entities only stand for themselves
-_ENTITIES = {ord(mark): f"&#{ord(mark)};" for mark in "&<>|[]`*\\"} | {ord(end): " " for end in "\r\n"}
+_ENTITIES = {ord(mark): f"&#{ord(mark)};" for mark in "&<>|[]`*~\\"} | {ord(end): " " for end in "\r\n"}
+
+
+#: underscores that could emphasise; one inside a name is only itself
+_UNDERLINE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 def escaped(text: str, *, bold: bool = False) -> str:
     """Text of runs and people is data: it can't end a cell, open a tag or point anywhere."""
-    return text if bold and text in _WORDS.values() else text.translate(_ENTITIES)
+    if bold and text in _WORDS.values():
+        return text
+    return _UNDERLINE.sub("&#95;", text.translate(_ENTITIES))
 
 
 def _readiness(row: Row) -> str:

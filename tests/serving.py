@@ -67,6 +67,13 @@ class Served:
             return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
+def cpu_s(pid: int) -> float:
+    """CPU seconds that a process has taken, all its threads together."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
 def served(store_url: str, **environment: str) -> Iterator[Served]:
     """A running service."""
@@ -120,4 +127,4 @@ class Client:
             self._held = None
 
 
-__all__ = ["AGENT", "KEY", "Client", "Served", "free_port", "served", "token"]
+__all__ = ["AGENT", "KEY", "Client", "Served", "cpu_s", "free_port", "served", "token"]

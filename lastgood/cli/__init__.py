@@ -8,9 +8,11 @@ import importlib
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 import click
 
+from lastgood.cli.terminal import plain, printing_plainly
 from lastgood.errors import LastgoodError
 from lastgood.redaction import excepthook
 
@@ -95,13 +97,18 @@ class Commands(click.Group):
             return "(needs a checkout of lastgood)"
         return command.get_short_help_str(90) if command else ""
 
+    def main(self, *words: Any, **given: Any) -> Any:
+        """Run the command line; what it prints is text."""
+        with printing_plainly():
+            return super().main(*words, **given)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run a command; an error of ours becomes one line."""
         sys.excepthook = excepthook
         try:
             answer = super().invoke(ctx)
         except LastgoodError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(plain(str(error))) from error
         importlib.import_module("lastgood.cli.telling").tell(ctx.invoked_subcommand)
         return answer
 

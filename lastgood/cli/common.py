@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from lastgood import agent
+from lastgood.redaction import clean
 from lastgood.store.connection import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -23,8 +24,8 @@ def person() -> str:
 
 
 def _plain(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
-    """A byte of the terminal that is no UTF-8 must not stop a rollback."""
-    return value.encode("utf-8", "replace").decode()
+    """A byte of the terminal that is no UTF-8 must not stop a rollback; a secret is not written down."""
+    return clean(value.encode("utf-8", "replace").decode())
 
 
 def environment_option(command: Command) -> Command:

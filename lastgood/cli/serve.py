@@ -2,6 +2,7 @@
 
 import ipaddress
 import logging
+import threading
 
 import click
 
@@ -27,6 +28,7 @@ def serve(host: str, port: int, *, beyond_loopback: bool) -> None:
 
         from lastgood.service.app import create
         from lastgood.service.page import Unsaid
+        from lastgood.service.starting import warm
     except ModuleNotFoundError as error:
         msg = f"`lastgood serve` needs {error.name}: pip install 'lastgood[service]'"
         raise click.ClickException(msg) from error
@@ -35,6 +37,7 @@ def serve(host: str, port: int, *, beyond_loopback: bool) -> None:
     identity.keys(held)
     app = create(held, agents.environment_name())
     logging.getLogger("uvicorn.access").addFilter(Unsaid())
+    threading.Thread(target=warm, name="lastgood-warm", daemon=True).start()
     uvicorn.run(app, host=host, port=port, timeout_keep_alive=30, h11_max_incomplete_event_size=65_536)
 
 

@@ -1,4 +1,4 @@
-"""`lastgood init`, `lastgood db upgrade | prune`: the files of a first release, and the store."""
+"""`lastgood init`, `lastgood db upgrade | grants | prune`: the files of a first release, and the store."""
 
 from pathlib import Path
 
@@ -61,6 +61,38 @@ def _upgrade() -> None:
     url = agents.database_url()
     engine.upgrade(url)
     click.echo(f"the store {Store(url).name} is at this version's schema")
+
+
+@db.command("grants")
+@click.option("--to", "members", multiple=True, metavar="USER=ROLE", help="Give a user a role; repeatable.")
+@click.option("--dry-run", is_flag=True, help="Only print the SQL.")
+def grants_(members: tuple[str, ...], *, dry_run: bool) -> None:
+    """Set the roles of a Postgres store: lastgood_observer, _agent, _operator, _releaser, _approver, ...
+
+    Run it as the owner of the tables, who may create roles, and again after each `lastgood db upgrade`.
+    """
+    from lastgood.store import engine, grants  # the ORM: nobody else here needs it
+
+    made = grants.statements(engine.our_tables())
+    for pair in members:
+        user, _, role = pair.partition("=")
+        if not user or role not in grants.ROLES:
+            msg = f"--to {pair}: write USER=ROLE with one of {', '.join(grants.ROLES)}"
+            raise InvalidInput(msg)
+        made.append(grants.member(user, role))
+    if dry_run:
+        click.echo(";\n".join(each.strip() for each in made) + ";")
+        return
+    held = store()
+    if held.path is not None:
+        msg = f"{held.name} is a file: who can write it is trusted. Roles need a store at postgresql://"
+        raise InvalidInput(msg)
+    with held.transaction(durable=True) as txn:
+        for each in made:
+            txn.run(each)
+    click.echo(
+        f"the roles of {held.name} are set: {', '.join(grants.PREFIX + role for role in grants.ROLES)}"
+    )
 
 
 @db.command("prune")

@@ -13,12 +13,17 @@ from lastgood.bundle import check_name
 from lastgood.roles import Act, Principal
 from lastgood.service.door import Door
 from lastgood.service.figures import Figures
+from lastgood.service.limits import Pace
+from lastgood.service.problems import TooOften
 from lastgood.service.streams import Watcher
-from lastgood.snapshot import Serving
+from lastgood.snapshot import Serving, announced_runtimes
 from lastgood.store.connection import Store
 
 _bearer = HTTPBearer(auto_error=False, description="An access token: `lastgood token make`.")
 _api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same, for OFREP clients.")
+
+#: agents, environments and runtimes that are served at once
+_MOST_SERVING = 1_000
 
 
 @dataclass(slots=True)
@@ -31,7 +36,10 @@ class Desk:
     environment: str
     figures: Figures = field(default_factory=Figures)
     watcher: Watcher = field(init=False)
-    _serving: dict[tuple[str, str], Serving] = field(default_factory=dict)
+    #: what one token may send of runs, outcomes and actions; evaluation is never slowed: a client that meets
+    #: 429 there pauses every flag
+    pace: Pace = field(default_factory=Pace)
+    _serving: dict[tuple[str, str, frozenset[str]], Serving] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -44,16 +52,20 @@ class Desk:
             self._names[bundle_id] = registry.load(self.store, bundle_id).name
         return self._names[bundle_id]
 
-    def serving(self, agent: str, environment: str) -> Serving:
-        """Return how this process serves an agent; raises `InvalidInput` for a name that can't be."""
-        found = self._serving.get((agent, environment))
+    def serving(self, agent: str, environment: str, runtimes: frozenset[str] | None = None) -> Serving:
+        """Return how this process serves an agent, or one that is these runtimes.
+
+        Raises `InvalidInput` for a name that can't be.
+        """
+        key = (agent, environment, announced_runtimes() if runtimes is None else runtimes)
+        found = self._serving.get(key)
         if found is None:
             check_name(agent, "the agent")
             check_name(environment, "the environment")
             with self._lock:
-                found = self._serving.setdefault(
-                    (agent, environment), Serving(self.store, agent, environment)
-                )
+                if len(self._serving) >= _MOST_SERVING:  # clients name runtimes as they like
+                    self._serving.clear()
+                found = self._serving.setdefault(key, Serving(self.store, *key))
         return found
 
 
@@ -106,6 +118,10 @@ def allowed(act: Act) -> Callable[..., Visit]:
         desk.door.admit(principal, act, agent, place)
         check_name(agent, "the agent")
         check_name(place, "the environment")
+        if act is Act.RECORD and (wait_s := desk.pace.take(principal.token_id)):
+            raise TooOften(
+                f"{principal.name} sends too often: again in {wait_s:.1f} s, or more at once in batches"
+            )
         return Visit(desk, principal, agent, place)
 
     return visit

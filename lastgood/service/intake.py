@@ -48,6 +48,12 @@ class RunBody(_Body):
     run: _Text | None = Field(
         None, description="Your own name of the run: while it is open it is entered once."
     )
+    tools: Annotated[list[_Text], Field(max_length=1_000)] | None = Field(
+        None, description="Tools that it may call; default: all that its bundle declares."
+    )
+    runtimes: Annotated[list[_Text], Field(max_length=100)] | None = Field(
+        None, description="What the agent's process is; default: what the service's is."
+    )
 
 
 class RunAnswer(BaseModel):
@@ -92,6 +98,7 @@ class ReserveAnswer(BaseModel):
     late: bool = Field(description="It comes after the bundle was reverted; recovery will undo it.")
     done: bool = Field(description="It happened before under this key: do not do it again.")
     result: Any = Field(description="What it returned then.")
+    kept: bool = Field(description="Whether that is known.")
 
 
 class SettleBody(_Body):
@@ -101,6 +108,7 @@ class SettleBody(_Body):
     token: _Text
     state: Literal["done", "failed"]
     result: Any = None
+    kept: bool = Field(False, description="Whether a result of null is what it returned.")
 
 
 class LineError(BaseModel):
@@ -123,8 +131,10 @@ class BatchAnswer(BaseModel):
 @router.post("/runs", summary="Enter a run")
 def enter(visit: Recording, body: RunBody) -> RunAnswer:
     """Commit the assignment of one run, before its work starts."""
-    serving = visit.desk.serving(visit.agent, visit.environment)
-    asked = assigning.Request(body.unit, body.task_type, body.risk, body.conversation, entry=body.run)
+    runtimes = None if body.runtimes is None else frozenset(body.runtimes)
+    serving = visit.desk.serving(visit.agent, visit.environment, runtimes)
+    tools = None if body.tools is None else tuple(body.tools)
+    asked = assigning.Request(body.unit, body.task_type, body.risk, body.conversation, tools, body.run)
     assigned = assigning.assign(serving, asked)
     decision = assigned.decision
     return RunAnswer(
@@ -217,7 +227,7 @@ def _own(
     visit: Visit, reports: list[tuple[_Line, Report]]
 ) -> tuple[list[tuple[_Line, Report]], list[LineError]]:
     """Tell the reports of this agent's runs from those of others, which its token does not reach."""
-    statement, values = sql.among(sql.RUNS_AMONG, [line.run for line, _ in reports])
+    statement, values = sql.among(sql.PLACES_AMONG, [line.run for line, _ in reports])
     with visit.store.reading() as txn:
         runs = {row["id"]: row for row in txn.all(statement, **values)}
     mine, others = [], []
@@ -322,7 +332,9 @@ def reserve(visit: Recording, body: ReserveBody) -> ReserveAnswer:
     effect = Effect(body.kind, body.target, body.undo, body.tool, body.key, body.idempotent)
     gated = acting.reserve(visit.store, body.run, effect)
     result = None if gated.result is None else json.loads(gated.result)
-    return ReserveAnswer(action=gated.id, late=gated.late, done=gated.done, result=result)
+    return ReserveAnswer(
+        action=gated.id, late=gated.late, done=gated.done, result=result, kept=gated.result is not None
+    )
 
 
 @router.post("/actions/{action}", summary="Say how the effect ended", status_code=204)
@@ -333,7 +345,8 @@ def settle(visit: Recording, action: str, body: SettleBody) -> None:
         row = txn.one(sql.ACTION, id=action)
     if row is None or row["run_id"] != body.run:
         raise BadToken(f"run {body.run} has no action {action}")
-    acting.settle(visit.store, action, body.state, None if body.result is None else json.dumps(body.result))
+    known = body.kept or body.result is not None
+    acting.settle(visit.store, action, body.state, json.dumps(body.result) if known else None)
 
 
 __all__ = ["MOST_LINES", "LastgoodError", "router"]

@@ -97,8 +97,8 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, messa
 class Pace:
     """A bucket a token: `per_s` requests a second on average, `burst` at once."""
 
-    per_s: float = 500.0
-    burst: float = 2_000.0
+    per_s: float = 1_000.0
+    burst: float = 5_000.0
     _buckets: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

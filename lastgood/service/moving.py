@@ -3,10 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from lastgood import control, registry
 from lastgood.moves import ControlPoint
+from lastgood.redaction import clean
 from lastgood.roles import Act
 from lastgood.service.desk import Visit, allowed
 
@@ -14,7 +15,10 @@ router = APIRouter(prefix="/v1/agents/{agent}", tags=["control"])
 Reverting = Annotated[Visit, Depends(allowed(Act.REVERT))]
 Resuming = Annotated[Visit, Depends(allowed(Act.RESUME))]
 Promoting = Annotated[Visit, Depends(allowed(Act.PROMOTE))]
-_Reason = Annotated[str, Field(max_length=1_000, description="Why; goes into the ledger.")]
+#: no secret that somebody pasted goes into the ledger
+_Reason = Annotated[
+    str, Field(max_length=1_000, description="Why; goes into the ledger."), AfterValidator(clean)
+]
 
 
 class _Body(BaseModel):
@@ -30,7 +34,7 @@ class Why(_Body):
 class Needed(_Body):
     """A reason that has to be given."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=1_000)]
+    reason: Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(clean)]
 
 
 class To(_Body):

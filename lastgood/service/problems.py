@@ -43,6 +43,10 @@ class TooMuch(InvalidInput):
     """A body is larger, or a batch longer, than the service takes at once."""
 
 
+class TooOften(Refused):
+    """A token sends more requests than the service takes of one client."""
+
+
 class NotHere(Refused):
     """The service does not run in a checkout, whose folders would decide this."""
 
@@ -53,6 +57,8 @@ def status_of(error: LastgoodError) -> int:
         return 413
     if isinstance(error, NotHere):
         return 501
+    if isinstance(error, TooOften):
+        return 429
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
@@ -60,7 +66,7 @@ def headers_of(status: int) -> Mapping[str, str]:
     """Return what a status asks for: how to authenticate, when to come again."""
     if status == 401:
         return {"WWW-Authenticate": "Bearer"}
-    return {"Retry-After": "1"} if status == 503 else {}
+    return {"Retry-After": "1"} if status in {429, 503} else {}
 
 
 def body_of(error: LastgoodError) -> dict[str, Any]:

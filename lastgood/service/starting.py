@@ -1,5 +1,6 @@
 """Starting a release over HTTP: the pipeline's preflight decides, where the service runs in a checkout."""
 
+from contextlib import suppress
 from importlib.metadata import entry_points
 from typing import Annotated, Any
 
@@ -56,3 +57,9 @@ def _pipeline(name: str) -> Any:
     except (StopIteration, ModuleNotFoundError) as error:
         msg = "releases are started where the pipeline is: run `lastgood serve` in a checkout of lastgood"
         raise NotHere(msg) from error
+
+
+def warm() -> None:
+    """Load the pipeline, where there is one, before the first release asks for it: that takes seconds."""
+    with suppress(NotHere):
+        _pipeline("start")

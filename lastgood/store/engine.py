@@ -145,13 +145,14 @@ def sort_by_code_point(connection: Connection) -> None:
             "WHERE table_schema = current_schema() AND collation_name IS DISTINCT FROM 'C' "
             "AND data_type IN ('character varying', 'text') AND table_name = ANY(:ours)"
         ),
-        {"ours": _our_tables()},
+        {"ours": our_tables()},
     ).all()
     for table, column, kind in columns:
         connection.execute(text(f'ALTER TABLE "{table}" ALTER "{column}" TYPE {kind} COLLATE "C"'))
 
 
-def _our_tables() -> list[str]:
+def our_tables() -> list[str]:
+    """Return the names of our tables."""
     from sqlmodel import SQLModel
 
     from lastgood.store import tables

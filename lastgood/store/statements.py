@@ -365,6 +365,7 @@ def among(statement: str, values: Sequence[str]) -> tuple[str, dict[str, str]]:
 
 
 RUNS_AMONG = "SELECT * FROM run WHERE id IN (:among)"
+PLACES_AMONG = "SELECT id, agent, environment FROM run WHERE id IN (:among)"
 OUTCOMES_AMONG = "SELECT run_id FROM outcome WHERE run_id IN (:among)"
 LATE_AMONG = "SELECT run_id, fields FROM late_report WHERE run_id IN (:among) ORDER BY seq"
 RESERVATIONS_AMONG = "SELECT * FROM reservation WHERE run_id IN (:among) ORDER BY run_id"

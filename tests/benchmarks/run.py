@@ -25,6 +25,7 @@ PROGRAMS = {
     "recording": "Recording",
     "reverting": "Reverting",
     "starting": "Starting",
+    "over_http": "Over HTTP",
 }
 _HEAD = """# Benchmarks
 

@@ -365,6 +365,53 @@ def _acting_run(place):
     return assign(Serving(place.store, "support", "production"), Request("u", "faq", None, None)).run_id
 
 
+#: an agent whose answers are right as long as its prompt is the old one
+REPLAYED = """
+import lastgood
+
+
+def replay(inputs):
+    with lastgood.run("support") as run:
+        run.input = inputs
+        run.output = f"{run.bundle.prompt.text} answer to {inputs['question']}"
+        run.report(validated=run.bundle.prompt.text == "old")
+        return run.output
+"""
+
+
+def test_an_incident_becomes_a_case_and_the_suite_refuses_the_bad_bundle(place, tmp_path, monkeypatch):
+    import json
+    import sys
+
+    from flows.incident_to_tests import incident_to_tests
+    from flows.regression_suite import regression_suite
+    from lastgood import incidents, profile
+
+    (tmp_path / "replayed_agent.py").write_text(REPLAYED)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    body = {"agent": "support", "owner": "", "routes": [], "undo": {}, "signals": {}}
+    with place.store.transaction() as txn:
+        body["replay"] = "replayed_agent:replay"
+        profile.store_body(txn, "support", json.dumps(body), actor="ann")
+    _acting_run(place)  # from here on the candidate serves everybody
+    import replayed_agent
+
+    replayed_agent.replay({"question": "where is order 7"})
+    control.rollback(place.store, "support", "production", actor="ann", reason="it answers wrongly")
+    with place.store.reading() as txn:
+        (incident,) = incidents.listed(txn, "support", "production")
+    state = incident_to_tests(incident.id, return_state=True)
+    assert state.message == f"{incident.id}: 1 of 1 cases are proven"
+    assert "admitted" in artifacts(f"cases-{incident.id.replace('_', '-').lower()}")[-1].data
+    refused = regression_suite("support", place.candidate, return_state=True)
+    assert (refused.name, refused.is_failed()) == ("Refused", True)
+    passed = regression_suite("support", place.baseline, return_state=True)
+    assert passed.is_completed(), passed.message
+    assert artifacts("regression-support-production")
+    sys.modules.pop("replayed_agent")
+
+
 def test_moves_by_hand_say_what_they_did_and_who_did_it(place):
     from flows.by_hand import clear, kill, readmit
 

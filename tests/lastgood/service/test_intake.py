@@ -147,7 +147,12 @@ def test_an_action_is_reserved_settled_and_repeated_by_its_key(service, desk, ru
         "agent", f"{ACTIONS}/{first['action']}", {**run, "state": "done", "result": {"id": 7}}
     )
     assert settled.status_code == 204
-    assert service.post("agent", ACTIONS, wanted).json() == {**first, "done": True, "result": {"id": 7}}
+    assert service.post("agent", ACTIONS, wanted).json() == {
+        **first,
+        "done": True,
+        "kept": True,
+        "result": {"id": 7},
+    }
     [row] = desk.all("SELECT * FROM action")
     assert (row["state"], row["target"], json.loads(row["undo"])) == ("done", "c-1", {"kind": "apology"})
 
@@ -229,3 +234,16 @@ def test_a_metric_that_is_no_finite_number_is_refused_by_its_line(service, desk,
     [refused] = said.json()["refused"]
     assert (refused["line"], refused["error"]) == (1, "InvalidInput")
     assert outcomes(desk) == []
+
+
+@pytest.mark.only("sqlite")
+def test_a_token_that_floods_is_slowed_and_no_other(service, desk):
+    service.app.state.desk.pace.burst = 3
+    service.app.state.desk.pace.per_s = 0.001
+    statuses = [service.post("agent", RUNS, {"unit": f"u-{n}"}).status_code for n in range(5)]
+    assert statuses == [200, 200, 200, 429, 429]
+    slowed = service.post("agent", RUNS, {"unit": "u"})
+    assert (slowed.json()["error"], slowed.headers["Retry-After"]) == ("TooOften", "1")
+    assert service.post("agent", RUNS, {"unit": "u"}, scope={"agents": ["support"]}).status_code == 200
+    assert service.evaluate(role="agent").status_code == 200
+    assert len(desk.all("SELECT * FROM run")) == 5

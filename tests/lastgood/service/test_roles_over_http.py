@@ -44,7 +44,9 @@ ROUTES = {
     ("GET", "/v1/agents/{agent}/releases"): (Act.READ, None),
     ("GET", "/v1/agents/{agent}/runs/{run}"): (Act.READ, None),
     ("GET", "/v1/agents/{agent}/ledger"): (Act.AUDIT, None),
+    ("GET", "/v1/agents/{agent}/snapshot"): (Act.EVALUATE, None),
     ("GET", "/v1/bundles/{bundle}"): (None, None),
+    ("GET", "/v1/bundles/{bundle}/parts"): (None, None),
     ("GET", "/metrics"): (Act.READ, None),
 }
 #: routes that anybody may ask

@@ -1,0 +1,159 @@
+"""The HTTP service on loopback: evaluation beside a bare answer, intake beside itself without validation.
+
+Requests go by turns to either, each over one connection that stays open. Rates are rows for each CPU second
+of the server that answers.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from measuring import ENVIRONMENT, Figure, adopted, percentile, tell, temporary_store
+
+from lastgood import assigning, identity
+from lastgood.assigning import Request
+from lastgood.roles import Role
+from lastgood.snapshot import Serving
+from lastgood.store.connection import Store
+from tests import serving
+from tests.serving import Client, Served, cpu_s, free_port
+
+HERE = Path(__file__).resolve().parent
+EVALUATE, OUTCOMES = "/ofrep/v1/evaluate/flags/support:id", "/v1/agents/support/outcomes"
+#: outcomes of a batch, and of a round one by one
+BATCH, ALONE = 1_000, 100
+
+
+@contextmanager
+def bare(store: Store) -> Iterator[tuple[Client, int]]:
+    """The server of `bare.py`."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "bare:app", "--app-dir", str(HERE), "--port", str(port)]
+    environment = {**os.environ, "BARE_DATABASE": store.url}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command += ["--log-level", "error", "--timeout-keep-alive", "60"]
+    process = subprocess.Popen(command, env=environment, **quiet)
+    client, until = Client(port), time.monotonic() + 60
+    try:
+        while time.monotonic() < until:
+            with suppress(OSError):
+                client.ask("GET", "/")
+                break
+            time.sleep(0.05)
+        yield client, process.pid
+    finally:
+        client.close()
+        process.kill()
+        process.wait()
+
+
+def timed(client: Client, path: str, body: bytes) -> float:
+    """Seconds until the answer was there."""
+    began = time.perf_counter()
+    status, said = client.ask("POST", path, body)
+    took = time.perf_counter() - began
+    if status != 200:
+        raise RuntimeError(f"{path}: {status} {said[:300]!r}")
+    return took
+
+
+def evaluation(server: Served, floor: Client, token: str, what: str, requests: int) -> Figure:
+    """p99 of an evaluation beside that of a bare answer."""
+    client, taken, bare_taken = Client(server.port, token), [], []
+    for number in range(requests):
+        body = json.dumps({"context": {"targetingKey": f"{what}-{number}"}}).encode()
+        taken.append(timed(client, EVALUATE, body))
+        bare_taken.append(timed(floor, "/", body))
+    p50, p99 = (percentile(taken, share) for share in (0.5, 0.99))
+    floor50, floor99 = (percentile(bare_taken, share) for share in (0.5, 0.99))
+    return Figure(
+        f"evaluation, {what}",
+        f"p99 {p99 * 1e3:.1f} ms, median {p50 * 1e3:.1f} ms",
+        f"a bare ASGI answer: p99 {floor99 * 1e3:.1f} ms, median {floor50 * 1e3:.1f} ms; "
+        f"ratio {p99 / floor99:.1f} at p99, {p50 / floor50:.1f} at the median",
+    )
+
+
+def batches(store: Store, number: int, size: int) -> list[bytes]:
+    """So many bodies of outcomes of new runs."""
+    served, keys, made = Serving(store, "support", ENVIRONMENT), identity.keys(store), []
+    for _ in range(number):
+        lines = []
+        for _ in range(size):
+            given = assigning.assign(served, Request(f"u-{time.monotonic_ns()}", "faq", None, None))
+            until = given.assigned_us + identity.LIFETIME_US
+            token = identity.sign(keys, given.run_id, given.bundle.id, given.decision.epoch, until)
+            lines.append({"run": given.run_id, "token": token, "completed": True, "cost_usd": 0.01})
+        made.append("\n".join(map(json.dumps, lines)).encode())
+    return made
+
+
+def intake(store: Store, server: Served, floor: tuple[Client, int], token: str, rounds: int) -> list[Figure]:
+    """Rows for a CPU second: in batches, one by one, and in batches without validation; then the memory."""
+    client, (bare_client, bare_pid) = Client(server.port, token), floor
+    warm = batches(store, 4, 100)
+    for place in (0, 2):
+        timed(client, OUTCOMES, warm[place])
+        timed(bare_client, "/outcomes", warm[place + 1])
+    time.sleep(5)  # what it loads in the background is there
+    rows: Counter[str] = Counter()
+    taken: Counter[str] = Counter()
+    before = server.memory_kb()
+
+    def spend(what: str, pid: int, work: Callable[[], object], size: int) -> None:
+        began = cpu_s(pid)
+        work()
+        taken[what] += cpu_s(pid) - began
+        rows[what] += size
+
+    for _ in range(rounds):
+        mine, theirs = batches(store, 2, BATCH)
+        alone = batches(store, ALONE, 1)
+        spend("ours", server.process.pid, lambda sent=mine: timed(client, OUTCOMES, sent), BATCH)
+        spend("bare", bare_pid, lambda sent=theirs: timed(bare_client, "/outcomes", sent), BATCH)
+        one_by_one = lambda sent=alone: [timed(client, OUTCOMES, each) for each in sent]  # noqa: E731
+        spend("alone", server.process.pid, one_by_one, ALONE)
+    after = server.memory_kb()
+    ours, bare_rate, single = (rows[what] / max(0.01, taken[what]) for what in ("ours", "bare", "alone"))
+    said, more = f"{ours:,.0f} rows in batches of {BATCH}", (after - before) / 1e3
+    return [
+        Figure(
+            "intake of outcomes with validation", said,
+            f"without validation: {bare_rate:,.0f}; ratio {ours / bare_rate:.2f}", ">= 0.67 of it",
+            ours / bare_rate >= 2 / 3,
+        ),
+        Figure(
+            "batched intake", said, f"one row a request: {single:,.0f}; ratio {ours / single:.0f}",
+            ">= 50x one-row requests", ours / single >= 50,
+        ),
+        Figure(
+            "memory of the service", f"{before / 1e3:.0f} MB, {more:+.1f} MB after {rows.total():,} outcomes",
+        ),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Measure all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    quick = parser.parse_args().quick
+    os.environ[identity.VARIABLE] = serving.KEY
+    with temporary_store() as store:
+        adopted(store)
+        agent, observer = (serving.token(store, role) for role in (Role.AGENT, Role.OBSERVER))
+        with serving.served(store.url) as server, bare(store) as floor:
+            requests = 50 if quick else 3_000
+            tell([evaluation(server, floor[0], observer, "looking", requests)])
+            tell([evaluation(server, floor[0], agent, "entering a run", requests // 2)])
+            tell(intake(store, server, floor, agent, 1 if quick else 20))
+
+
+if __name__ == "__main__":
+    main()
