@@ -98,7 +98,7 @@ def browser():
 def page(browser, place, request):
     """A page of the UI; what it shows when a test ends is kept."""
     page = browser.new_page(viewport={"width": 1280, "height": 860})
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)
     SHOTS.mkdir(exist_ok=True)
     yield page
     page.screenshot(path=SHOTS / f"last-{request.node.name[:60]}.png")

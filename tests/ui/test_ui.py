@@ -127,12 +127,3 @@ def test_a_rollback_is_pressed(page, place):
     shot(page, "rollback")
     good = place.short["gpt-5-250-turns"]
     assert wait_for(lambda: f"baseline     {good}" in place.run("lastgood status fixer"), 20)
-
-
-def test_a_form_refuses_what_is_missing(page, place):
-    open_form(page, place, "release")
-    choose(page, "Agent", "coder")
-    page.get_by_role("button", name="Submit").click()
-    page.get_by_text("Candidate").first.wait_for()
-    page.get_by_text("required").first.wait_for()
-    assert "/run" in page.url
