@@ -57,8 +57,15 @@ class Slot:
     def before_fork(self) -> None:
         """Close it, unless the forking thread is inside a transaction itself."""
         self.forking = self.busy.acquire(timeout=FORK_WAIT_S)
-        if self.forking and self.link is not None and not self.link.in_transaction:
+        if self.forking and self.link is not None and not self._is_inside():
             self.close()
+
+    def _is_inside(self) -> bool:
+        """Whether a transaction is open; a connection that says nothing any more holds none."""
+        try:
+            return self.link is not None and self.link.in_transaction
+        except Exception:  # noqa: BLE001  one that is broken must not leave the others open for the child
+            return False
 
     def after_fork(self) -> None:
         """Let its thread go on."""
