@@ -31,6 +31,8 @@ KEPT = {
     "agent_profile",  # as long as the agent
     "access_token",  # who was let in, ended ones too
     *("watch", "drift", "regression_case"),  # the story of a release: a row each, not a row a run
+    "suite_part",  # goes when its suite is joined
+    *("span", "unmapped"),  # of telemetry: a span goes within a day, or with its run; a row a kind
     *("beat", "drift_watch"),  # one row a process' name, a serving bundle
     *("approval", "approval_code", "cooldown"),  # who decided what, and what still holds
     *("incident", "recovery_approval"),  # what was learnt, and who let something be undone

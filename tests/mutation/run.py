@@ -126,7 +126,18 @@ def _become(part: Pure, code: CodeType) -> None:
         name, tests = f"lastgood.{part.module}", ROOT / "tests" / "lastgood"
         sys.meta_path.insert(0, _Finder(name, ROOT / "lastgood" / f"{part.module}.py", code))
         with tempfile.TemporaryDirectory() as folder:
-            options = ["-x", "-q", "-k", "not postgres", "-p", "no:xdist", "-p", "no:cacheprovider"]
+            options = [
+                "-x",
+                "-q",
+                "-k",
+                "not postgres",
+                "-p",
+                "no:xdist",
+                "-p",
+                "no:cacheprovider",
+                "-p",
+                "no:lastgood",
+            ]
             options += ["--assert=plain"]  # pytest would load what comes with our plugin past the finder
             options += ["--noconftest"] if part.alone else []
             files = [str(tests / file) for file in part.tests]

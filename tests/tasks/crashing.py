@@ -99,6 +99,8 @@ class Story:
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted, self.seen, self.counting = wanted, 0, False
+        #: the store whose commits are points; a drill in a store of its own is none
+        self.store: Store | None = None
         #: how this process has to die; None: it is the one that goes on
         self.death: tuple[str, int] | None = None
         self.doomed = False
@@ -175,7 +177,7 @@ def patch(story: Story, link: type) -> None:
 
     @contextmanager
     def transaction(self, **given):
-        if not story.counting:
+        if not story.counting or self is not story.store:
             with real(self, **given) as txn:
                 yield txn
             return
@@ -195,7 +197,9 @@ def patch(story: Story, link: type) -> None:
 def tell(wanted: Wanted, story: Story) -> None:
     """The whole release: start, two steps, promote or revert."""
     ids.secrets = SimpleNamespace(randbits=random.Random(wanted.seed).getrandbits)
-    store = Store(duplicate(wanted.source, wanted, "story"), ManualClock(wall_us=wanted.clock_us))
+    store = story.store = Store(
+        duplicate(wanted.source, wanted, "story"), ManualClock(wall_us=wanted.clock_us)
+    )
     with store.reading() as txn:
         rows = txn.all("SELECT id FROM bundle ORDER BY name")
         old, new = (registry.read(txn, row["id"]).bundle.id for row in rows)

@@ -41,6 +41,6 @@ def test_a_file_report_has_its_pictures_beside_it(world, tmp_path):
 
 def test_only_the_looks_that_are_shown_are_read(world, monkeypatch):
     release_id = world.start()
-    world.drive(release_id, looks=8, runs=2)
+    world.drive(release_id, looks=8, runs=30)
     monkeypatch.setattr("evaluators.charts.SHOWN", 3)
     assert len(pictures._looks(world.store, release_id)) == 3
