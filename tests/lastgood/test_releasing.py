@@ -375,3 +375,24 @@ def test_culprits_are_kept(desk):
     release_id = desk.live()
     releasing.revert(desk.store, release_id, Ending("flow", "worse", "evidence", ("completion", "incidents")))
     assert release(desk)["culprits"] == '["completion", "incidents"]'
+
+
+def test_what_is_done_with_a_share_is_done_in_its_transaction_or_not_at_all(desk):
+    release_id, seen = desk.start(), []
+
+    def set_share(key, also):
+        point = desk.point
+        entry = Entry("share", "ann", "a tenth", release_id)
+        stage = Stage(key, ReleaseState.CANARY, 0)
+        given = {"share_bp": 1_000, "lease_us": 60_000_000, "entry": entry, "expect": Expect.of(point)}
+        return releasing.set_share(desk.store, release_id, stage, **given, also=also)
+
+    def broken(txn, row, point):
+        raise RuntimeError("it can't be done")
+
+    with pytest.raises(RuntimeError):
+        set_share("canary:0", broken)
+    assert desk.point.share_bp == 0
+    set_share("canary:0", lambda txn, row, point: seen.append((row["id"], point.share_bp)))
+    assert seen == [(release_id, 1_000)]
+    assert desk.point.share_bp == 1_000
