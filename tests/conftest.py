@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -43,6 +44,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 _drawn = random.Random()
 os.register_at_fork(after_in_child=_drawn.seed)  # siblings must not draw the same ids
+# What Prefect asks to be called when threads end waits for threads that a forked child does not have, and
+# ends the child with 1.
+os.register_at_fork(after_in_child=lambda: getattr(threading, "_threading_atexits", []).clear())
 
 
 def pytest_sessionstart() -> None:

@@ -385,6 +385,7 @@ def test_a_commit_that_nobody_answers_is_not_called_written_or_unwritten(own, fr
 @pytest.mark.parametrize(("limit", "at"), [("_IDLE_S", None), ("_HOLD_S", ("support", "production"))])
 def test_a_writer_that_freezes_holds_the_others_up_for_a_bounded_time(own, monkeypatch, limit, at):
     monkeypatch.setattr(postgres, limit, 0.3)
+    monkeypatch.setattr(postgres, "_begin", getattr(postgres._begin, "__wrapped__", postgres._begin))
     asleep, store = Store(own.url), Store(own.url)
     opened = threading.Event()
 
