@@ -174,7 +174,7 @@ def test_the_demo_reverts_promotes_and_puts_right_what_a_bad_release_did(tmp_pat
         env=clean_environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=300,
         check=False,
     )
     assert made.returncode == 0, made.stdout + made.stderr

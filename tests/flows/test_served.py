@@ -198,7 +198,7 @@ def suspended(place, flow_run):
             place.ask("GET", f"/flow_runs/{flow_run}")["state"]["name"] == "Suspended"
             and form(place, flow_run)
         ),
-        PATIENCE,
+        90,
     )
 
 
