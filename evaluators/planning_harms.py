@@ -134,11 +134,26 @@ def mix(guardrail: Guardrail, rules: Rules, history: History, harm: Harm | None 
         worse = values * (1.0 + size if guardrail.bad else 1.0 - size)
     if worse is None or (worse < guardrail.lowest).any():
         return None
+    none = np.zeros(len(weights))
     runs = pd.DataFrame({guardrail.column: np.concatenate([values, worse])})
     if per is not None:
         runs[per] = np.concatenate([flag, flag])
-    none = np.zeros(len(weights))
-    return Mix(runs, np.concatenate([weights, none]), np.concatenate([none, weights]))
+    return _with_silent(
+        Mix(runs, np.concatenate([weights, none]), np.concatenate([none, weights])), guardrail, found, per
+    )
+
+
+def _with_silent(spoken: Mix, guardrail: Guardrail, found: Distribution, per: str | None) -> Mix:
+    """The same with as many runs without an amount, lost ones among them, on both arms as history had."""
+    if not found.silent:
+        return spoken
+    flagged = found.silent_flags.get(per, 0) if per is not None else 0
+    part = np.array([flagged, found.silent - flagged]) / (found.n + found.silent)
+    rows: dict[str, list[float]] = {guardrail.column: [np.nan, np.nan]}
+    if per is not None:
+        rows[per] = [1.0, 0.0]
+    arms = [np.concatenate([arm * (1.0 - part.sum()), part]) for arm in (spoken.baseline, spoken.candidate)]
+    return Mix(pd.concat([spoken.runs, pd.DataFrame(rows)], ignore_index=True), arms[0], arms[1])
 
 
 def _flags(guardrail: Guardrail, rules: Rules, history: History, size: float) -> Mix | None:

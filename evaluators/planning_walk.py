@@ -17,8 +17,8 @@ from evaluators.rules import HOUR, Rules
 
 #: microseconds of a day
 DAY = 24 * HOUR
-#: a slice of runs ends with a look of the walk: part of a candidate run at first, then a part of all runs
-FIRST, GROWTH = 0.25, 0.02
+#: a slice of runs ends with a look of the walk: a block at first, then this part of all runs in whole blocks
+GROWTH = 0.02
 #: no plan walks further, runs of both arms
 FAR = 10_000_000
 
@@ -78,13 +78,12 @@ class _Clock:
         self.runs = np.zeros(replicates)
         self.total = 0
 
-    def slices(self, least: int, growth: float = GROWTH) -> Iterator[int]:
-        """Sizes of slices, runs of both arms, until every replicate is past the horizon."""
-        first = max(least, int(np.ceil(FIRST / self.shares[0])))
+    def slices(self, block: int, growth: float = GROWTH) -> Iterator[int]:
+        """Sizes of slices, runs of both arms in whole blocks, until every replicate is past the horizon."""
         while self.total < FAR and not self.over.all():
             # a part of all runs, and of the candidate's: at a larger share they come faster
             reached = min(float(self.total), float(self.runs.max() / self.shares[self.step].max()))
-            size = max(first, int(growth * reached))
+            size = block * max(1, int(growth * reached) // block)
             self.total += size
             self.at += size / self.rates[self.step]
             self.runs += size * self.shares[self.step]
@@ -124,15 +123,19 @@ def climb(
     least_us = np.array([float(step.min_time_us) for step in rules.steps])
     least_runs = np.array([step.min_runs for step in rules.steps])
     last = np.zeros(replicates, dtype=np.bool_)
-    for _ in clock.slices(rules.block_size, 2.0 * GROWTH):
+    block = rules.block_size
+    for size in clock.slices(block, 2.0 * GROWTH):
         open_ = np.isinf(due) & ~last & (clock.runs - runs_before >= least_runs[clock.step])
         for proof in proofs.values():
             open_ &= proof.taken()
-        seen = clock.at + clock.lag
+        # where in the slice it opened is not known: after any of its blocks alike
+        back = np.floor(rng.random(replicates) * (size // block)) * block
+        seen = clock.at - back / clock.rates[clock.step] + clock.lag
         due = np.where(open_, np.maximum(seen, began + least_us[clock.step]), due)
         waited = (due - seen)[open_] * (clock.rates * clock.shares)[clock.step[open_]]
         rows = np.flatnonzero(open_)
-        at[rows, clock.step[rows]], runs[rows, clock.step[rows]] = due[rows], clock.runs[rows] + waited
+        served = (clock.runs - back * clock.shares[clock.step])[rows] + waited
+        at[rows, clock.step[rows]], runs[rows, clock.step[rows]] = due[rows], served
         last |= open_ & (clock.step == steps - 1)
         if last.all():
             break
@@ -195,7 +198,8 @@ def hunt(
     log_e, done = np.zeros(replicates), 0
     runs, at = np.full(replicates, np.inf), np.full(replicates, np.inf)
     lag = guardrail.maturity_us + rules.look_interval_us
-    for size in clock.slices(1, 1.5 * GROWTH):
+    block = rules.block_size
+    for size in clock.slices(block, 1.5 * GROWTH):
         fresh = int(clock.total / clusters.design_effect) - done
         done += fresh
         before, seen_before = log_e.copy(), seen[:, 0].copy()
@@ -206,15 +210,12 @@ def hunt(
             seen[rows] += counts
         log_e = log_mean_exp(sources[0].judge.prior, bets)
         found = (log_e >= line) & np.isinf(runs) & ~clock.over
-        # within the slice the path is taken as straight
+        # within a slice of several blocks the path is taken as straight; a look follows each closed block
         back = np.where(found, (log_e - line) / np.where(found, np.maximum(log_e - before, 1e-9), 1.0), 0.0)
-        back = np.clip(back, 0.0, 1.0)
-        counted = seen[:, 0] - np.floor(back * (seen[:, 0] - seen_before - 1.0).clip(0.0))
-        # the look that says so follows the closed block
-        rest = -(clock.total - back * size) % rules.block_size
-        own = np.maximum(counted, 1.0) * clusters.design_effect + rest * clock.shares[clock.step]
-        runs = np.where(found, own, runs)
-        at = np.where(found, clock.at - (back * size - rest) / clock.rates[clock.step] + lag, at)
+        back = np.floor(np.clip(back, 0.0, 1.0) * (size / block - 1e-9)) * block / size
+        counted = seen[:, 0] - np.floor(back * (seen[:, 0] - seen_before))
+        runs = np.where(found, np.maximum(counted, 1.0) * clusters.design_effect, runs)
+        at = np.where(found, clock.at - back * size / clock.rates[clock.step] + lag, at)
         if (np.isfinite(runs) | clock.over).all():
             break
         clock.step = (opens_us[:, :-1] <= clock.at[:, None]).sum(axis=1)

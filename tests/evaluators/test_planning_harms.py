@@ -80,3 +80,16 @@ def test_a_quantile_is_past_its_threshold_as_often_as_history_was(history):
     found = mix(SLOW, rules_of(SLOW), history)
     assert found.baseline[0] == pytest.approx(0.05, abs=0.005)
     assert np.ptp(found.runs["latency_s"].to_numpy()) == pytest.approx(1.0)
+
+
+def test_runs_without_an_amount_are_in_both_arms_of_a_mix_as_often_as_in_history(runs):
+    mute = runs.assign(cost_usd=runs["cost_usd"].where(np.arange(len(runs)) % 20 != 0))
+    found = mix(COST, rules_of(COST), History(mute), Harm("cost", "", 0.5))
+    silent = found.runs["cost_usd"].isna().to_numpy()
+    for arm in (found.baseline, found.candidate):
+        assert arm.sum() == pytest.approx(1.0)
+        assert arm[silent].sum() == pytest.approx(0.05)
+    done = silent & (found.runs["completed"] == 1.0).to_numpy()
+    assert found.baseline[done].sum() == pytest.approx(
+        mute["completed"][mute["cost_usd"].isna()].sum() / 8_000
+    )

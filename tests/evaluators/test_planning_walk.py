@@ -9,7 +9,7 @@ from evaluators import Comparison, History
 from evaluators.planning_harms import Harm
 from evaluators.planning_sources import Source
 from evaluators.planning_walk import DAY, Clusters, Traffic, climb, hunt, touched
-from evaluators.rules import HOUR, Step
+from evaluators.rules import HOUR, Guardrail, Kind, Step
 from evaluators.streams import Population, draw, draw_history
 
 BUSY = Traffic(1e7)
@@ -60,6 +60,22 @@ def test_a_harm_is_caught_when_the_comparison_catches_it(
     found, _ = hunted(rules, history, name, size)
     # 15% and the standard error of a median of 60
     assert np.median(found) == pytest.approx(np.median(ends), rel=0.15 + 0.12, abs=1.0)
+
+
+def test_edits_are_caught_when_the_comparison_catches_them_where_runs_are_lost(make_rules):
+    lossy = replace(HEALTHY, lost=0.02)
+    edits = Guardrail("edits", "operator_edits", True, 1.0, None, 0.3, 0, kind=Kind.RATIO, cap=10.0)
+    known = History(draw_history(np.random.default_rng(12), lossy, 20_000))
+    rules, ends = make_rules(guardrails=(edits,)), []
+    fresh = Comparison(rules, known)
+    for seed in range(60):
+        comparison = fresh.copy()
+        rng = np.random.default_rng([9, seed])
+        comparison.observe(draw(rng, lossy, lossy.at("operator_edits", 1.0), 8_000, 0.1))
+        ends.append(comparison.path()["candidate"].iloc[-1] if comparison.ended else np.inf)
+    found, _ = hunted(rules, known, "edits", 1.5)
+    # without the lost runs, which count as the cap on both arms, it would be a half of it
+    assert np.median(found) == pytest.approx(np.median(ends), rel=0.15 + 0.12)
 
 
 def test_an_equal_candidate_is_proven_when_the_comparison_proves_it(make_rules, history):
