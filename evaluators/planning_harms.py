@@ -51,8 +51,8 @@ class Mix:
 
 
 def expected_rate(guardrail: Guardrail, rules: Rules, history: History) -> float | None:
-    """The bad rate that an equal candidate would have, 0..1; None where nothing is known."""
-    n, bad = history.of(guardrail)
+    """The bad rate that an equal candidate would have where it is judged, 0..1; None where none is known."""
+    n, bad = history.outside(guardrail, rules.waived(guardrail.name))
     return bad / n if n else dict(rules.references).get(guardrail.name)
 
 

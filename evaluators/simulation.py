@@ -7,7 +7,7 @@ same runs whoever computes it, so that the answer does not depend on how the wor
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,8 @@ class Setup:
     seed: int
     triggers: tuple[RateTrigger, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
+    #: what the harms' sizes were read from; each release draws its own of the same rates
+    history: History = field(default_factory=History)
     #: why a real release under these rules would be refused
     refused: tuple[str, ...] = ()
 
@@ -172,7 +174,7 @@ def prepare(
     refused = planning.can_decide(judged.rules, history, Traffic(runs_per_day))
     return Setup(
         judged.rules, baseline, tuple(stories), history_runs, interval, seed, tuple(triggers),
-        (*gone, *judged.set_aside), tuple(refused),
+        (*gone, *judged.set_aside), history, tuple(refused),
     )  # fmt: skip
 
 

@@ -178,13 +178,8 @@ def _short(value: float, unit: str) -> str:
 def unseen(txn: Transaction, row: Row) -> list[str]:
     """What a release does not see, and the trades that were accepted before it started, a sentence each."""
     frozen = Frozen.of(row)
-    waived = [
-        f"{waiver.guardrail} in slice {waiver.stratum} may get worse: {waiver.reason}"
-        f" (accepted by {waiver.approver})"
-        for waiver in frozen.rules.waivers
-    ]
     spots = blind_spots(frozen.rules, frozen.set_aside, frozen.policy.refereed)
-    return [*waived, *spots, *_reported_since(txn, row, frozen)]
+    return [*spots, *_reported_since(txn, row, frozen)]
 
 
 def _unseen(txn: Transaction, row: Row) -> str:

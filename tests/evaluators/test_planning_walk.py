@@ -8,7 +8,8 @@ import pytest
 from evaluators import Comparison, History
 from evaluators.planning_harms import Harm
 from evaluators.planning_sources import Source
-from evaluators.planning_walk import DAY, Clusters, Traffic, climb, hunt, touched
+from evaluators.planning_walk import DAY, Traffic, climb, hunt, touched
+from evaluators.planning_worth import worth_of
 from evaluators.rules import HOUR, Guardrail, Kind, Step
 from evaluators.streams import Population, draw, draw_history
 
@@ -29,13 +30,15 @@ def sources(rules, history, name, size=0.0):
 
 def hunted(rules, history, name, size, **changes):
     never = np.full((300, len(rules.steps)), np.inf)
-    given = {"traffic": BUSY, "clusters": Clusters(), **changes}
-    return hunt(sources(rules, history, name, size), rules, opens_us=never, seed=3, **given)
+    found = sources(rules, history, name, size)
+    given = {"traffic": BUSY, "worth": worth_of(found[0].guardrail, rules, history), **changes}
+    return hunt(found, rules, opens_us=never, seed=3, **given)
 
 
 def climbed(rules, history, *names, traffic=BUSY):
     known = {name: sources(rules, history, name) for name in names}
-    return climb(known, rules, traffic, {name: Clusters() for name in names}, replicates=200, seed=1)
+    worth = {name: worth_of(own[0].guardrail, rules, history) for name, own in known.items()}
+    return climb(known, rules, traffic, worth, replicates=200, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +111,8 @@ def test_a_ceiling_on_candidate_runs_slows_a_release_down():
 def test_alike_runs_take_as_many_more(make_rules, history):
     rules = make_rules("completion", horizon_runs=10**6)
     plain = hunted(rules, history, "completion", 0.28, traffic=Traffic(10_000))
-    three = {"clusters": Clusters(3.0, 0.0), "traffic": Traffic(10_000)}
+    worth = replace(worth_of(rules.guardrails[0], rules, history), design_effect=3.0)
+    three = {"worth": worth, "traffic": Traffic(10_000)}
     alike = hunted(rules, history, "completion", 0.28, **three)
     assert np.median(alike[0]) == pytest.approx(3.0 * np.median(plain[0]), rel=0.15)
     lag = rules.look_interval_us
