@@ -1,13 +1,18 @@
 """What a plan says beside what simulated releases do: `make planned` writes docs/planning.md.
 
 Both are made of the same policy, the same rates and the same harms. A plan walks sums of one guardrail at a
-time; a simulation walks whole releases through the release's own comparison and stage machine.
+time; a simulation walks whole releases through the release's own comparison and stage machine. Simulated
+releases are kept under .study/planned/ every few: a run that was stopped goes on where it stood.
 """
 
 import argparse
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import binom
@@ -16,14 +21,18 @@ from config.policy import Policy
 from evaluators.mixture import FloatArray
 from evaluators.planning_walk import Traffic
 from evaluators.prospects import HUNTS, Until, plan
-from evaluators.replay import Ending, Replay
-from evaluators.rules import Rules
-from evaluators.simulation import Rate, Times, prepare, summarise
+from evaluators.replay import Ending
+from evaluators.rules import HOUR, Rules
+from evaluators.simulation import Rate, prepare
 from evaluators.streams import Population
 from tasks import simulating
 
-HERE = Path(__file__).parents[2]
-PAGE = HERE / "docs" / "planning.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "planning.md"
+#: releases of each kind that are walked between two writes
+ROUND = 20
+#: modules of evaluators/ that only a plan is made by
+PLANS = ("planning", "prospects", "outlook", "blindness", "simulation_charts", "charts")
 HEAD = """\
 # What a plan says, and what then happens
 
@@ -31,9 +40,9 @@ Written by `make planned`. `lastgood plan` beside simulated releases (`lastgood 
 same rates: the healthy base of docs/study.md with .5% lost runs and .5% infrastructure failures, 20,000 recorded
 runs of history. A plan has one history; each simulated release draws its own of the same rates.
 
-Each figure is plan / simulation, then the ratio of both. {releases} unchanged candidates and {harmed} with each harm
-are simulated: in brackets stands the 95% interval of a share, and of a median the range that holds the true one in 95
-of 100 simulations. A plan's own medians rest on {walks} walks and are good to about 5%.
+Each figure is plan / simulation, then the ratio of both. In brackets stands the 95% interval of a simulated share, and
+of a median the range that holds the true one in 95 of 100 simulations. A plan's own medians rest on {walks} walks and
+are good to about 5%.
 
 A plan counts to the end of the block (20 runs, of `low_traffic` 10) whose last run shows the harm, as a simulation
 does. So a figure is known to a block: at a share of 10% that is two candidate runs, at 50% ten. A real release is looked
@@ -79,28 +88,75 @@ def cases() -> Iterator[Case]:
     yield Case("the policy `low_traffic`, 200 runs a day", Policy.builtin("low_traffic").rules(), 200)
 
 
-def table(case: Case, releases: int, harmed: int, workers: int) -> Iterator[str]:
-    """The case's rows."""
-    base = replace(Population(), lost=0.005, infra_failure=0.005)
-    setup = prepare(case.rules, base, history_runs=RUNS, runs_per_day=case.per_day, seed=7)
-    made = plan(setup.rules, setup.history, Traffic(case.per_day))
-    most = {"unchanged": releases, "harm": harmed}
-    wanted = [most.get(story.kind, 0) for story in setup.stories]
-    todo = [
-        (number, tuple(place for place, n in enumerate(wanted) if number < n))
-        for number in range(max(releases, harmed))
-    ]
-    ended = list(simulating.run(setup, todo, workers, lambda _: None))
-    caught = iter(made.caught)
-    for place, (story, found) in enumerate(zip(setup.stories, summarise(setup, ended), strict=True)):
-        own = [replay for number, replay in ended if number == place]
-        if story.kind == "unchanged":
-            seen = Seen(found.promoted, found.promoted_hours, runs_to(own, Ending.PROMOTED))
-            yield row("an equal candidate is promoted", made.promoted, seen)
-        elif story.kind == "harm":
-            said = next(caught)
-            seen = Seen(found.reverted, found.reverted_hours, runs_to(own, Ending.REVERTED))
-            yield row(f"{said.harm.guardrail}: {said.harm.name}", said.until, seen)
+class Table:
+    """One case's simulated releases, and the plan beside them."""
+
+    def __init__(self, case: Case) -> None:
+        """Prepare both; what an earlier run simulated under the same judge is read again."""
+        self.case = case
+        base = replace(Population(), lost=0.005, infra_failure=0.005)
+        self.setup = prepare(case.rules, base, history_runs=RUNS, runs_per_day=case.per_day, seed=7)
+        digest = hashlib.sha256(judge() + repr(case.rules).encode()).hexdigest()[:12]
+        self.file = ROOT / ".study" / "planned" / f"{digest}.jsonl"
+        lines = self.file.read_text("utf-8").splitlines() if self.file.exists() else []
+        #: place of the story, how it ended, candidate runs and microseconds
+        self.ended = [End(*json.loads(line)) for line in lines]
+
+    def simulate(self, releases: int, harmed: int, workers: int) -> None:
+        """Walk releases until there are so many unchanged ones, and with each harm."""
+        most, done = {"unchanged": releases, "harm": harmed}, Counter(end.place for end in self.ended)
+        wanted = [(done[place], most.get(s.kind, 0)) for place, s in enumerate(self.setup.stories)]
+        todo = []
+        for number in range(max(releases, harmed)):
+            places = tuple(place for place, (first, end) in enumerate(wanted) if first <= number < end)
+            todo += [(number, places)] if places else []
+        found = simulating.run(self.setup, todo, workers, lambda _: None)
+        ends = [End(place, str(r.ending), r.candidate_runs, r.age_us) for place, r in found]
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a", encoding="utf-8") as file:
+            file.writelines(f"{json.dumps(end)}\n" for end in ends)
+        self.ended += ends
+
+    def lines(self) -> Iterator[str]:
+        """The table."""
+        done = Counter(end.place for end in self.ended)
+        kinds = {story.kind: done[place] for place, story in enumerate(self.setup.stories)}
+        name = self.case.name
+        yield f"\n## {name[0].upper()}{name[1:]}\n"
+        yield f"{kinds['unchanged']} unchanged candidates, {kinds['harm']} with each harm.\n"
+        yield COLUMNS
+        made = plan(self.setup.rules, self.setup.history, Traffic(self.case.per_day))
+        caught = iter(made.caught)
+        for place, story in enumerate(self.setup.stories):
+            if story.kind == "unchanged":
+                yield row("an equal candidate is promoted", made.promoted, self.seen(place, Ending.PROMOTED))
+            elif story.kind == "harm":
+                said = next(caught)
+                label = f"{said.harm.guardrail}: {said.harm.name}"
+                yield row(label, said.until, self.seen(place, Ending.REVERTED))
+
+    def seen(self, place: int, ending: Ending) -> "Seen":
+        """What a story's releases did."""
+        own = [end for end in self.ended if end.place == place]
+        there = [end.ending == str(ending) for end in own]
+        values = np.array([[end.candidate_runs, end.age_us / HOUR] for end in own], dtype=np.float64)
+        values[~np.array(there)] = np.inf
+        return Seen(Rate.of_counts(sum(there), len(own)), *np.sort(values, axis=0).T)
+
+
+class End(NamedTuple):
+    """How one simulated release ended."""
+
+    place: int
+    ending: str
+    candidate_runs: int
+    age_us: int
+
+
+def judge() -> bytes:
+    """What the results belong to: all that walks a release, and nothing that plans one."""
+    files = [f for f in sorted((ROOT / "evaluators").glob("*.py")) if not f.name.startswith(PLANS)]
+    return b"".join(file.read_bytes() for file in files)
 
 
 @dataclass(frozen=True)
@@ -108,13 +164,9 @@ class Seen:
     """What simulated releases did."""
 
     rate: Rate
-    hours: Times
-    #: candidate runs until it happened, rising; infinite where it did not
+    #: candidate runs, and hours, until it happened, rising; infinite where it did not
     runs: FloatArray
-
-    def at(self, level: float) -> float:
-        """A quantile of the runs."""
-        return float(np.quantile(self.runs, level, method="inverted_cdf"))
+    hours: FloatArray
 
     @property
     def median_range(self) -> str:
@@ -124,19 +176,19 @@ class Seen:
         return f"{whole(self.runs[max(low, 0)])} to {whole(self.runs[min(high, n - 1)])}"
 
 
-def runs_to(replays: list[Replay], ending: Ending) -> FloatArray:
-    """Candidate runs until each release ended so, rising."""
-    return np.sort([float(r.candidate_runs) if r.ending is ending else np.inf for r in replays])
+def at(values: FloatArray, level: float) -> float:
+    """A quantile, infinite ones included."""
+    return float(np.quantile(values, level, method="inverted_cdf"))
 
 
 def row(label: str, said: Until, seen: Seen) -> str:
     """Chance, median runs, p90 runs and median hours, plan then simulation."""
-    rate, hours = seen.rate, seen.hours.median
-    median, ratio = beside(said.runs, seen.at(0.5))
+    rate = seen.rate
+    median, ratio = beside(said.runs, at(seen.runs, 0.5))
     parts = [
         f"{said.chance:.2f}", f"{rate.rate:.2f} ({rate.low:.2f} to {rate.high:.2f})",
-        f"{median} ({seen.median_range})", ratio, *beside(said.runs_p90, seen.at(0.9)),
-        beside(said.hours, np.inf if hours is None else float(hours))[0],
+        f"{median} ({seen.median_range})", ratio, *beside(said.runs_p90, at(seen.runs, 0.9)),
+        beside(said.hours, at(seen.hours, 0.5))[0],
     ]  # fmt: skip
     return f"| {label} | {' | '.join(parts)} |"
 
@@ -154,19 +206,20 @@ def whole(value: float) -> str:
 
 
 def main() -> None:
-    """Write the tables, each as soon as it is known."""
+    """Simulate in rounds, all cases alike far, then write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--releases", type=int, default=400, help="unchanged candidates")
     parser.add_argument("--harmed", type=int, default=200, help="candidates with each harm")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--only", type=int, nargs="*", help="places of cases")
     given = parser.parse_args()
-    page = HEAD.format(releases=given.releases, harmed=given.harmed, walks=HUNTS)
-    for number, case in enumerate(cases()):
-        if given.only is None or number in given.only:
-            rows = "\n".join(table(case, given.releases, given.harmed, given.workers))
-            page += f"\n## {case.name[0].upper()}{case.name[1:]}\n\n{COLUMNS}\n{rows}\n"
-            PAGE.write_text(page, encoding="utf-8")
+    tables = [Table(c) for place, c in enumerate(cases()) if given.only is None or place in given.only]
+    most = max(given.releases, given.harmed)
+    for reached in [*range(ROUND, most, ROUND), most]:
+        for each in tables:
+            each.simulate(min(reached, given.releases), min(reached, given.harmed), given.workers)
+    lines = [HEAD.format(walks=HUNTS).rstrip("\n"), *(line for each in tables for line in each.lines())]
+    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
