@@ -122,7 +122,7 @@ def _guardrails(verdict: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def _figures(found: dict[str, Any]) -> dict[str, Any]:
-    digits = 2 if found["unit"] == "points" else 6
+    digits, proven = 2 if found["unit"] == "points" else 6, _proven(found)
     return {
         "guardrail": found["name"],
         "verdict": found["word"],
@@ -136,8 +136,16 @@ def _figures(found: dict[str, Any]) -> dict[str, Any]:
         "log_e_harm": round(found["log_e_harm"], 3),
         "log_e_promote": round(found["log_e_promote"], 3),
         "runs_to_pass": found["runs_to_pass"],
+        "proven": None if proven is None else round(proven, digits),
         "reason": found["reason"],
     }
+
+
+def _proven(found: dict[str, Any]) -> float | None:
+    """The widest margin proven so far of an undecided guardrail; None where there is none to speak of."""
+    if found["word"] != "undecided" or not found["margin"]:
+        return None
+    return float(found["high"] if found["margin"] > 0.0 else found["low"])
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -162,8 +170,15 @@ def _table(rows: list[dict[str, Any]]) -> str:
             needed,
         )
         lines.append(f"| {' | '.join(escaped(cell, bold=True) for cell in cells)} |")
-    lines += ["", *(f"- {r['guardrail']}: {escaped(r['reason'])}" for r in rows)]
+    lines += ["", *(f"- {r['guardrail']}: {escaped(r['reason'] + _so_far(r))}" for r in rows)]
     return "\n".join(lines)
+
+
+def _so_far(row: dict[str, Any]) -> str:
+    """What a person could vouch on while it is undecided."""
+    if row["proven"] is None:
+        return ""
+    return f"; proven so far: at most {amounts.amount(row['proven'], row['unit'], signed=True)} worse"
 
 
 def _short(value: float, unit: str) -> str:
