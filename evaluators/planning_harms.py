@@ -129,10 +129,10 @@ def mix(guardrail: Guardrail, rules: Rules, history: History, harm: Harm | None 
         return None
     values, weights, flag = _points_of(found, per)
     if guardrail.kind is Kind.SCORE:
-        worse = _marked_down(guardrail, values, weights, size)
-    else:
-        worse = values * (1.0 + size if guardrail.bad else 1.0 - size)
-    if worse is None or (worse < guardrail.lowest).any():
+        spoken = _marked_down(guardrail, values, weights, size)
+        return None if spoken is None else _with_silent(spoken, guardrail, found, per)
+    worse = values * (1.0 + size if guardrail.bad else 1.0 - size)
+    if (worse < 0.0).any():
         return None
     none = np.zeros(len(weights))
     runs = pd.DataFrame({guardrail.column: np.concatenate([values, worse])})
@@ -196,14 +196,16 @@ def _points_of(found: Distribution, per: str | None) -> tuple[FloatArray, FloatA
     return values, weights / weights.sum(), flags
 
 
-def _marked_down(
-    guardrail: Guardrail, values: FloatArray, weights: FloatArray, size: float
-) -> FloatArray | None:
-    """Marks that are moved towards the worst one so far that their mean loses `size`."""
-    np.clip(values, guardrail.lowest, guardrail.highest, out=values)
+def _marked_down(guardrail: Guardrail, values: FloatArray, weights: FloatArray, size: float) -> Mix | None:
+    """Some runs have the worst mark, so many that the mean loses `size`: as a simulation has them."""
     worst = guardrail.highest if guardrail.bad else guardrail.lowest
-    room = abs(worst - float(values @ weights))
-    return None if size > room or room == 0.0 else values + (worst - values) * (size / room)
+    marks = np.append(np.clip(values, guardrail.lowest, guardrail.highest), worst)
+    room = abs(worst - float(marks[:-1] @ weights))
+    if size > room or room == 0.0:
+        return None
+    part = size / room
+    runs = pd.DataFrame({guardrail.column: marks})
+    return Mix(runs, np.append(weights, 0.0), np.append((1.0 - part) * weights, part))
 
 
 def lifted(guardrail: Guardrail, rules: Rules, history: History, harm: Harm) -> float:

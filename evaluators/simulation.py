@@ -160,8 +160,7 @@ def prepare(
     A guardrail that the population has nothing of is set aside and its weight shared out. InvalidPolicy
     where nothing is left.
     """
-    drawn = draw_history(np.random.default_rng([seed, _HISTORY]), baseline, max(history_runs, 1))
-    history = _history(drawn, rules) if history_runs else History()
+    history = _known(baseline, rules, history_runs, seed) if history_runs else History()
     judged = absence.judged(replace(_without_absent(rules, baseline), mode=Mode.ACT), history)
     gone = tuple(
         SetAside(g.name, f"no run has {g.column}") for g in rules.guardrails if not _has(baseline, g.column)
@@ -199,6 +198,13 @@ def summarise(setup: Setup, ended: Iterable[Ended]) -> tuple[Figures, ...]:
     for place, replay in ended:
         by_story[place].append(replay)
     return tuple(_figures(setup, setup.stories[place], found) for place, found in by_story.items())
+
+
+def _known(baseline: Population, rules: Rules, runs: int, seed: int) -> History:
+    """What the harms are read from: the recorded runs themselves, as a plan does; else drawn ones."""
+    if baseline.as_recorded and baseline.recorded is not None:
+        return _history(baseline.recorded, rules)
+    return _history(draw_history(np.random.default_rng([seed, _HISTORY]), baseline, runs), rules)
 
 
 def _history(runs: pd.DataFrame, rules: Rules) -> History:

@@ -68,6 +68,16 @@ def test_a_harm_moves_the_candidate_alone_and_by_its_size(history, runs):
         assert worse.candidate @ values - before == pytest.approx(moved)
 
 
+def test_a_score_s_harm_is_runs_with_the_worst_mark_as_a_simulation_has_them(history):
+    equal = mix(MARK, rules_of(MARK), history)
+    worse = mix(MARK, rules_of(MARK), history, Harm("judge", "", 0.4))
+    marks = worse.runs["mark"].to_numpy()
+    assert marks[-1] == MARK.lowest
+    assert worse.candidate[-1] == pytest.approx(0.4 / (equal.baseline @ marks - MARK.lowest))
+    assert worse.candidate[:-1] == pytest.approx((1.0 - worse.candidate[-1]) * worse.baseline[:-1])
+    assert mix(MARK, rules_of(MARK), history, Harm("judge", "", 4.0)) is None
+
+
 def test_cost_goes_with_whether_the_run_completed(history, runs):
     found = mix(COST, rules_of(COST), history)
     done = found.runs["completed"].to_numpy()

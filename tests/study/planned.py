@@ -24,7 +24,7 @@ from evaluators.prospects import HUNTS, Until, plan
 from evaluators.replay import Ending
 from evaluators.rules import HOUR, Rules
 from evaluators.simulation import Rate, prepare
-from evaluators.streams import Population
+from evaluators.streams import Population, draw_history
 from tasks import simulating
 
 ROOT = Path(__file__).parents[2]
@@ -36,9 +36,9 @@ PLANS = ("planning", "prospects", "outlook", "blindness", "simulation_charts", "
 HEAD = """\
 # What a plan says, and what then happens
 
-Written by `make planned`. `lastgood plan` beside simulated releases (`lastgood simulate`) of the same policy at the
-same rates: the healthy base of docs/study.md with .5% lost runs and .5% infrastructure failures, 20,000 recorded
-runs of history. A plan has one history; each simulated release draws its own of the same rates.
+Written by `make planned`. `lastgood plan` beside `lastgood simulate`, of the same policy on the same 20,000 recorded
+runs: drawn once from the healthy base of docs/study.md, with .5% lost runs and .5% infrastructure failures. A plan has
+those runs for its history; each simulated release draws its own history, and its runs, from them.
 
 Each figure is plan / simulation, then the ratio of both. In brackets stands the 95% interval of a simulated share, and
 of a median the range that holds the true one in 95 of 100 simulations. A plan's own medians rest on {walks} walks and
@@ -94,7 +94,8 @@ class Table:
     def __init__(self, case: Case) -> None:
         """Prepare both; what an earlier run simulated under the same judge is read again."""
         self.case = case
-        base = replace(Population(), lost=0.005, infra_failure=0.005)
+        healthy = replace(Population(), lost=0.005, infra_failure=0.005)
+        base = Population.from_frame(draw_history(np.random.default_rng(7), healthy, RUNS))
         self.setup = prepare(case.rules, base, history_runs=RUNS, runs_per_day=case.per_day, seed=7)
         digest = hashlib.sha256(judge() + repr(case.rules).encode()).hexdigest()[:12]
         self.file = ROOT / ".study" / "planned" / f"{digest}.jsonl"
