@@ -80,7 +80,9 @@ class Pool:
         """The flow runs that are parts of a suite, the newest first."""
         asked = {"sort": "EXPECTED_START_TIME_DESC", "flows": {"name": {"any_": ["regression_suite"]}}}
         return [
-            run for run in self.api.post("/flow_runs/filter", json=asked).json() if run["parameters"]["part"]
+            run
+            for run in self.api.post("/flow_runs/filter", json=asked).json()
+            if run["parameters"].get("part")
         ]
 
     def log(self, worker):
@@ -120,9 +122,12 @@ def test_each_worker_takes_a_part_and_a_failing_case_refuses_by_hand_and_in_pref
     ran = pool.parts()
     assert len(ran) == 4
     assert all(run["state"]["message"].endswith("passes 1 of 1 regression cases") for run in ran)
-    by = [sum(run["name"] in pool.log(worker) for run in ran) for worker in WORKERS]
+    by = [sum(f"submitting flow run '{run['id']}'" in pool.log(worker) for run in ran) for worker in WORKERS]
     assert sum(by) == 4, pool.logs()
     assert min(by) >= 1, pool.logs()
+    assert sorted(run["name"] for run in ran) == [
+        f"regression suite support b-{cased.good[:4]} part {number}/4" for number in (1, 2, 3, 4)
+    ]
     assert cased.calls() == []
 
     state = pool.ended(pool.start("regression_suite/regression-suite", bundle=cased.bad, **suite))
