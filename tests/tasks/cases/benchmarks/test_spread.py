@@ -14,6 +14,7 @@ import pytest
 
 from config.policy import Policy
 from lastgood import case_store
+from lastgood.ids import new_id
 from tasks import case_making, policies
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.prefect]
@@ -65,13 +66,24 @@ class Pool:
         assert made.returncode == 0, f"{line}\n{made.stdout}{made.stderr}"
         return made.stdout
 
+    def ask(self, method, path, body=None):
+        """Call the API; its SQLite may be busy for a while."""
+
+        def answered():
+            with contextlib.suppress(httpx.TransportError):
+                answer = self.api.request(method, path, json=body)
+                return answer if answer.is_success else None
+
+        return (wait_for(answered) or pytest.fail(self.logs())).json()
+
     def start(self, deployment, **parameters):
-        found = self.api.get(f"/deployments/name/{deployment}").json()["id"]
-        return self.api.post(f"/deployments/{found}/create_flow_run", json={"parameters": parameters}).json()
+        found = self.ask("GET", f"/deployments/name/{deployment}")["id"]
+        asked = {"parameters": parameters, "idempotency_key": new_id("key_", time.time_ns() // 1_000)}
+        return self.ask("POST", f"/deployments/{found}/create_flow_run", asked)
 
     def ended(self, flow_run):
         def state():
-            found = self.api.get(f"/flow_runs/{flow_run['id']}").json()["state"]
+            found = self.ask("GET", f"/flow_runs/{flow_run['id']}")["state"]
             return found if found["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
 
         return wait_for(state) or pytest.fail(self.logs())
@@ -79,11 +91,7 @@ class Pool:
     def parts(self):
         """The flow runs that are parts of a suite, the newest first."""
         asked = {"sort": "EXPECTED_START_TIME_DESC", "flows": {"name": {"any_": ["regression_suite"]}}}
-        return [
-            run
-            for run in self.api.post("/flow_runs/filter", json=asked).json()
-            if run["parameters"].get("part")
-        ]
+        return [run for run in self.ask("POST", "/flow_runs/filter", asked) if run["parameters"].get("part")]
 
     def log(self, worker):
         return (self.folder / f"{worker}.log").read_text()
