@@ -6,8 +6,7 @@ once. Containment asks no other process.
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
@@ -21,13 +20,14 @@ from lastgood.records import Records, redact, scrubber
 from lastgood.router import CANDIDATE
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
-from lastgood.tallies import COUNTED, Cell, Origin, Tallies, merged
+from lastgood.tallies import COUNTED, Origin, Tallies, merged
 
 #: state of a release that had a late report before the run's outcome
 _EARLY = "early"
 _FIELDS = (*COUNTED, "error", "parts_read")
 _COLUMNS = ("run_id", "received_us", *_FIELDS, "usage", "metrics", "input", "output", "error_text")
 _values = attrgetter(*_FIELDS)
+_whose: Callable[[Any], tuple[str, str]] = attrgetter("agent", "environment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +109,10 @@ def record_batch(
     is refused and counted; the others are written. Raises `StoreUnavailable` when none could be written.
     """
     looks = keys is not None or any(report.origin is None for report in reports)
+    place = _place(reports)
     for _ in range(4):
         try:
-            with store.transaction(durable=durable, at=_place(reports)) as txn:
+            with store.transaction(durable=durable, at=place) as txn:
                 return _record(txn, reports, keys, durable=durable, looks=looks)
         except _Clash:
             looks = True
@@ -129,7 +130,10 @@ def record_batch(
 
 def _place(reports: Sequence[Report]) -> tuple[str, str] | None:
     """The control point that all reports belong to, where that is known."""
-    places = {(r.origin.agent, r.origin.environment) if r.origin else None for r in reports}
+    origins = [report.origin for report in reports]
+    if None in origins:
+        return None
+    places = set(map(_whose, origins))
     return places.pop() if len(places) == 1 else None
 
 
@@ -193,37 +197,47 @@ Late = dict[str, list[dict[str, Any]]]
 
 
 def _courts(txn: Transaction, origins: Sequence[Origin], *, durable: bool) -> Courts:
-    places = {(origin.agent, origin.environment) for origin in origins}
+    places = set(map(_whose, origins))
     return {place: Court.of(txn, points.read(txn, *place), durable=durable) for place in sorted(places)}
 
 
 def _insert(txn: Transaction, vetted: _Vetted, courts: Courts, tallies: Tallies, late: Late) -> None:
-    """Insert the rows and take them into the sums, in one pass: this is what a burst of runs costs."""
-    now_us, rows = txn.now_us, []
-    counted: defaultdict[Cell, list[tuple[Any, ...]]] = defaultdict(list)
-    for report, origin in zip(vetted.reports, vetted.origins, strict=True):
-        outcome, run_id = report.outcome, report.run_id
-        values, metrics = _values(outcome), outcome.metrics
-        given, made, said = report.input, report.output, outcome.error_text
-        if given is not None or made is not None or said is not None:
-            records = courts[origin.agent, origin.environment].point.terms.records
-            given, made, said = kept(given, records), kept(made, records), _said(said, records)
-        usage = json.dumps(outcome.usage) if outcome.usage else "[]"
-        rows.append(
-            (run_id, now_us, *values, usage, json.dumps(metrics) if metrics else "{}", given, made, said)
-        )
-        if (cell := origin.cell) is None:
+    """Insert the rows and take them into the sums, column by column: this is what a burst of runs costs."""
+    if not vetted.reports:
+        return
+    outcomes, cells = [each.outcome for each in vetted.reports], [each.cell for each in vetted.origins]
+    told: list[tuple[Any, ...]] = list(zip(*map(_values, outcomes), strict=True))
+    usage = [json.dumps(each.usage) if each.usage else "[]" for each in outcomes]
+    metrics = [json.dumps(each.metrics) if each.metrics else "{}" for each in outcomes]
+    run_ids = [each.run_id for each in vetted.reports]
+    contents = _contents(vetted, courts)
+    if late:
+        cells = [None if run_id in late else cell for run_id, cell in zip(run_ids, cells, strict=True)]
+    tallies.add_all(cells, told)
+    for run_id, origin, outcome in zip(run_ids, vetted.origins, outcomes, strict=True):
+        if origin.cell is None:
             continue
         if run_id in late:
-            tallies.add(cell, merged(outcome, late[run_id]))
-        else:
-            counted[cell].append(values)
-            if metrics:
-                tallies.add_metrics(cell, metrics)
-    for cell, outcomes in counted.items():
-        tallies.add_all(cell, outcomes)
-    if rows and txn.insert_new("outcome", _COLUMNS, rows) < len(rows):
+            tallies.add(origin.cell, merged(outcome, late[run_id]))
+        elif outcome.metrics:
+            tallies.add_metrics(origin.cell, outcome.metrics)
+    values: list[Sequence[Any]] = [run_ids, [txn.now_us] * len(run_ids), *told, usage, metrics, *contents]
+    if txn.insert_columns("outcome", dict(zip(_COLUMNS, values, strict=True))) < len(run_ids):
         raise _Clash
+
+
+def _contents(vetted: _Vetted, courts: Courts) -> list[list[Any]]:
+    """What is kept of inputs, outputs and messages of exceptions, each a column."""
+    given, made = [each.input for each in vetted.reports], [each.output for each in vetted.reports]
+    said = [each.outcome.error_text for each in vetted.reports]
+    size = len(said)
+    if given.count(None) + made.count(None) + said.count(None) == 3 * size:
+        return [given, made, said]
+    for place, origin in enumerate(vetted.origins):
+        records = courts[origin.agent, origin.environment].point.terms.records
+        given[place], made[place] = kept(given[place], records), kept(made[place], records)
+        said[place] = _said(said[place], records)
+    return [given, made, said]
 
 
 def _late_reports(txn: Transaction, vetted: _Vetted, courts: Courts) -> Late:

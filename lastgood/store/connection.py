@@ -15,7 +15,7 @@ from typing import Any
 from lastgood.clock import AnchoredClock, Clock
 from lastgood.errors import SchemaMismatch, StoreUnavailable
 from lastgood.store import statements as sql
-from lastgood.store.link import Database, Link, Mode, Opened, Place, Row, Values
+from lastgood.store.link import Columns, Database, Link, Mode, Opened, Place, Row, Values
 from lastgood.store.slots import Slot
 from lastgood.store.sqlite import SqliteDatabase
 
@@ -82,9 +82,24 @@ class Transaction:
         """Run a statement that changes rows once for each of `rows`; return how many it changed in all."""
         return self._link.many(statement, rows) if rows else 0
 
+    def many_bare(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Do as `many` does with tuples, in the order in which the statement first names their values.
+
+        Names cost: binding 23 of them takes two and a half times as long.
+        """
+        return self._link.many_bare(statement, rows) if rows else 0
+
     def insert_new(self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> int:
         """Insert rows, tuples in the order of `columns`, that are not there yet; return how many were new."""
-        return self._link.insert_new(table, columns, rows) if rows else 0
+        return (
+            self.insert_columns(table, dict(zip(columns, zip(*rows, strict=True), strict=True)))
+            if rows
+            else 0
+        )
+
+    def insert_columns(self, table: str, columns: Columns) -> int:
+        """Insert rows, at least one, that are not there yet, given by column; return how many were new."""
+        return self._link.insert_new(table, columns)
 
     def notify(self, payload: str) -> None:
         """Tell the listeners of other hosts when this commits (`lastgood.listening`); on SQLite nobody is."""

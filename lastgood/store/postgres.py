@@ -22,7 +22,6 @@ moments, as `synchronous=NORMAL` does on SQLite.
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Generator, Sequence
 from functools import cache
 from typing import Any
@@ -31,7 +30,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from lastgood.clock import AnchoredClock
 from lastgood.errors import InvalidInput, StoreUnavailable
 from lastgood.store import statements as sql
-from lastgood.store.link import Cursor, Mode, Opened, Values
+from lastgood.store.link import Columns, Cursor, Mode, Opened, Values
 
 try:
     import psycopg
@@ -58,19 +57,11 @@ _NOW = (
 _READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_NOW}"
 #: begins the name of the lock at which writers of one point queue
 _TURN = "turn"
-#: text in quotes, or the name of a parameter
-_PARAMETER = re.compile(r"'(?:[^']|'')*'|(?<![:\w]):([a-z_]\w*)")
 
 
-@cache
 def translated(statement: str) -> tuple[str, tuple[str, ...]]:
     """Return a statement with `$1`, `$2`, ... in place of its `:name` parameters, and the names in order."""
-    names: dict[str, int] = {}
-
-    def number(found: re.Match[str]) -> str:
-        return f"${names.setdefault(found[1], len(names) + 1)}" if found[1] else found[0]
-
-    return _PARAMETER.sub(number, statement), tuple(names)
+    return sql.numbered(statement, "$")
 
 
 @cache
@@ -224,24 +215,32 @@ class PostgresLink:
     def execute(self, statement: str, values: Values, /) -> Cursor:
         """Run a named statement."""
         text, names = translated(statement)
-        _refuse_nul(values)
+        for name, value in values.items():
+            _refuse_nul(name, value)
         return self._connection.execute(text, [values[name] for name in names])
 
     def many(self, statement: str, rows: Sequence[Values]) -> int:
         """Run a named statement for each of `rows`, sent in one go."""
-        text, names = translated(statement)
+        _, names = translated(statement)
         for values in rows:
-            _refuse_nul(values)
+            for name, value in values.items():
+                _refuse_nul(name, value)
+        return self.many_bare(statement, [tuple(values[name] for name in names) for values in rows])
+
+    def many_bare(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Run a statement for each of `rows`, values in the order in which it first names them."""
         cursor = self._connection.cursor()
-        cursor.executemany(text, [[values[name] for name in names] for values in rows])
+        cursor.executemany(translated(statement)[0], rows)
         return cursor.rowcount
 
-    def insert_new(self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> int:
-        """Insert those of `rows` that are not there yet, sent in one go."""
-        for values in rows:
-            _refuse_nul(dict(zip(columns, values, strict=True)))
+    def insert_new(self, table: str, columns: Columns) -> int:
+        """Insert those rows that are not there yet, sent in one go."""
+        for name, values in columns.items():
+            for value in values:
+                _refuse_nul(name, value)
         cursor = self._connection.cursor()
-        cursor.executemany(translated(sql.insert_new(table, columns))[0], rows)
+        statement = translated(sql.insert_new(table, tuple(columns)))[0]
+        cursor.executemany(statement, list(zip(*columns.values(), strict=True)))
         return cursor.rowcount
 
     def notify(self, payload: str) -> None:
@@ -257,11 +256,10 @@ class CommitUnknown(psycopg.OperationalError):
     """The connection broke between COMMIT and its answer."""
 
 
-def _refuse_nul(values: Values) -> None:
-    for name, value in values.items():
-        if isinstance(value, str) and "\0" in value:
-            msg = f"{name}={value[:60]!r} holds a NUL character, which Postgres can't store: leave it out"
-            raise InvalidInput(msg)
+def _refuse_nul(name: str, value: Any) -> None:
+    if isinstance(value, str) and "\0" in value:
+        msg = f"{name}={value[:60]!r} holds a NUL character, which Postgres can't store: leave it out"
+        raise InvalidInput(msg)
 
 
 class PostgresDatabase:
