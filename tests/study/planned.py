@@ -9,7 +9,7 @@ import argparse
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +29,8 @@ from tasks import simulating
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "planning.md"
+#: how near a plan is meant to be to a simulation
+NEAR = 0.15
 #: releases of each kind that are walked between two writes
 ROUND = 20
 #: modules of evaluators/ that only a plan is made by
@@ -126,15 +128,21 @@ class Table:
         yield f"\n## {name[0].upper()}{name[1:]}\n"
         yield f"{kinds['unchanged']} unchanged candidates, {kinds['harm']} with each harm.\n"
         yield COLUMNS
+        both = list(self.beside())
+        yield from (row(*each) for each in both)
+        yield f"\n{summed_up(both)}"
+
+    def beside(self) -> "Iterator[tuple[str, Until, Seen]]":
+        """What a plan says of each story, and what its releases did."""
         made = plan(self.setup.rules, self.setup.history, Traffic(self.case.per_day))
         caught = iter(made.caught)
         for place, story in enumerate(self.setup.stories):
             if story.kind == "unchanged":
-                yield row("an equal candidate is promoted", made.promoted, self.seen(place, Ending.PROMOTED))
+                yield "an equal candidate is promoted", made.promoted, self.seen(place, Ending.PROMOTED)
             elif story.kind == "harm":
                 said = next(caught)
                 label = f"{said.harm.guardrail}: {said.harm.name}"
-                yield row(label, said.until, self.seen(place, Ending.REVERTED))
+                yield label, said.until, self.seen(place, Ending.REVERTED)
 
     def seen(self, place: int, ending: Ending) -> "Seen":
         """What a story's releases did."""
@@ -170,11 +178,11 @@ class Seen:
     hours: FloatArray
 
     @property
-    def median_range(self) -> str:
-        """The 95% range of the median by order statistics; `later` where too few got there."""
+    def median_range(self) -> tuple[float, float]:
+        """The 95% range of the median runs by order statistics."""
         n = len(self.runs)
         low, high = int(binom.ppf(0.025, n, 0.5)) - 1, int(binom.ppf(0.975, n, 0.5))
-        return f"{whole(self.runs[max(low, 0)])} to {whole(self.runs[min(high, n - 1)])}"
+        return float(self.runs[max(low, 0)]), float(self.runs[min(high, n - 1)])
 
 
 def at(values: FloatArray, level: float) -> float:
@@ -188,10 +196,24 @@ def row(label: str, said: Until, seen: Seen) -> str:
     median, ratio = beside(said.runs, at(seen.runs, 0.5))
     parts = [
         f"{said.chance:.2f}", f"{rate.rate:.2f} ({rate.low:.2f} to {rate.high:.2f})",
-        f"{median} ({seen.median_range})", ratio, *beside(said.runs_p90, at(seen.runs, 0.9)),
+        f"{median} ({' to '.join(map(whole, seen.median_range))})", ratio, *beside(said.runs_p90, at(seen.runs, 0.9)),
         beside(said.hours, at(seen.hours, 0.5))[0],
     ]  # fmt: skip
     return f"| {label} | {' | '.join(parts)} |"
+
+
+def summed_up(both: Sequence[tuple[str, Until, Seen]]) -> str:
+    """How many medians of the plan lie near the simulated ones, and which can't be the same."""
+    known = [(label, float(said.runs), seen) for label, said, seen in both if said.runs is not None]
+    known = [each for each in known if np.isfinite(at(each[2].runs, 0.5))]
+    far = []
+    for label, said, seen in known:
+        low, high = seen.median_range
+        if abs(said / at(seen.runs, 0.5) - 1.0) > NEAR:
+            far.append(f"{label} ({'inside' if low <= said <= high else 'outside'} the simulated range)")
+    rest = f" The others: {'; '.join(far)}." if far else ""
+    near = len(known) - len(far)
+    return f"{near} of {len(known)} medians of the plan lie within {NEAR:.0%} of the simulated ones.{rest}"
 
 
 def beside(said: float | None, seen: float) -> tuple[str, str]:
