@@ -43,7 +43,7 @@ class Choices:
     def of(self, field: str) -> tuple[str, ...]:
         """What a field may hold; empty where everything may, or where there is nothing to choose from yet."""
         if field in {"candidate", "bundle"}:
-            return (*self.bundles, *(reference(label) for label in self.bundles))
+            return self.bundles
         if field == "to":
             return self.of("bundle")
         lists = {"agent": self.agents, "environment": self.environments, "policy": self.policies}

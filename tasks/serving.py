@@ -31,8 +31,19 @@ log = logging.getLogger("lastgood")
 _PARENT_S = 1.0
 #: seconds between two questions whether the server still knows what is served
 _KNOWN_S = 10.0
+#: the logger of what Prefect's runner says of a run that it does not start
+_PROPOSER = "prefect.runner.state_proposer"
 #: flow runs at once: releases hold their process for an hour at most
 _LIMIT = 50
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of Prefect's runner tells people something.
+
+    It says of every scheduled look that was cancelled because one is at work that it was aborted: that is
+    what the limit is for, and on a busy machine it would fill the terminal.
+    """
+    return not (str(record.msg).startswith("Aborted submission") and "CANCELLED" in (record.args or ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +93,7 @@ def serve(served: Sequence[Served]) -> None:
         raise PrefectUnusable("no Prefect server is named: set PREFECT_API_URL, or use `lastgood up`")
     found = server.checked(url)
     settings = Settings.from_environment()
+    logging.getLogger(_PROPOSER).addFilter(is_news)
     runner = Runner(limit=_LIMIT, pause_on_shutdown=False, query_seconds=1)
     for each in served:
         runner.add_deployment(each.deployment(settings))

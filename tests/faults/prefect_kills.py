@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -66,9 +66,13 @@ class Fate:
     moment: str
     good: bool
     candidate: str = ""
+    #: what forms call it
+    label: str = ""
     killed: float = 0.0
     taken: float = 0.0
     ended: float = 0.0
+    #: times that nobody renewed the lease, and the baseline served everybody until the next look
+    lapses: int = 0
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -121,13 +125,11 @@ def prepared(store: Store, found: list[Fate]) -> None:
     """Adopted agents with a history, candidates, and the policies."""
     for fate in found:
         old, new = (
-            registry.register(store, fate.agent, make_bundle(f"{fate.agent} {text}"), author="ann")[
-                0
-            ].bundle.id
+            registry.register(store, fate.agent, make_bundle(f"{fate.agent} {text}"), author="ann")[0]
             for text in ("old", "new")
         )
-        control.adopt(store, fate.agent, ENVIRONMENT, old, actor="ann", reason="it serves today")
-        fate.candidate = new
+        control.adopt(store, fate.agent, ENVIRONMENT, old.bundle.id, actor="ann", reason="it serves today")
+        fate.candidate, fate.label = new.bundle.id, f"{new.bundle.short} {new.name}"
     for text in (POLICY, LONG, ENDLESS):
         policies.keep(store, Policy.load(text), "ann")
 
@@ -163,13 +165,27 @@ def watch(place: served.Place, store: Store, found: list[Fate], seconds: float) 
         time.sleep(0.1)
 
 
+def moved(done: Iterable[str]) -> tuple[Counter[str], int]:
+    """How often each move was made, and how often the lease lapsed; what a lapse took is given back once."""
+    counts: Counter[str] = Counter()
+    owed: set[str] = set()
+    for name in done:
+        if name == "lapse":
+            owed = {"share", "arm"}
+        elif name in owed:
+            owed.discard(name)
+            continue
+        counts[name] += 1
+    return counts, counts["lapse"]
+
+
 def judged(store: Store, fate: Fate) -> None:
     """What the ledger says once all is over."""
     if not release(store, fate.agent):
         fate.wrong.append("its release never began")
         return
     done = actions(store, fate.agent)
-    counts = Counter(row["action"] for row in done)
+    counts, fate.lapses = moved(row["action"] for row in done)
     steps = 2 if fate.good else 1
     for name, most in {"start": 1, "share": 2, "arm": 2, "promote": 1, "revert": 1}.items():
         if counts[name] > most:
@@ -192,7 +208,13 @@ def told(fate: Fate) -> str:
         return f"{fate.agent}: **was not killed**"
     over = fate.taken - fate.killed if fate.taken else 0.0
     took = f"taken over after {over:.1f} s" if fate.taken else "it had ended"
-    return f"{fate.agent}: {took}, {fate.ends_as} {max(0.0, fate.ended - fate.killed):.1f} s after the kill"
+    ends = f"{fate.ends_as} {max(0.0, fate.ended - fate.killed):.1f} s after the kill"
+    return f"{fate.agent}: {took}, {lapsed(fate)}{ends}"
+
+
+def lapsed(fate: Fate) -> str:
+    """How often the lease lapsed meanwhile."""
+    return f"lapsed {fate.lapses} times meanwhile, " if fate.lapses else ""
 
 
 def children(place: served.Place, word: bytes) -> list[int]:
@@ -213,9 +235,9 @@ def strike(place: served.Place, store: Store, fate: Fate, word: bytes, *, wipe: 
     watch(place, store, [fate], 600)
     judged(store, fate)
     if not fate.ended:
-        return f"{fate.agent}: **it did not end**"
+        return "**it did not end**"
     by = actions(store, fate.agent)[-1]["actor"].partition(" (")[0]
-    return f"{fate.agent}: {release(store, fate.agent)['state']} {fate.ended - began:.1f} s later by {by}"
+    return f"{lapsed(fate)}{release(store, fate.agent)['state']} {fate.ended - began:.1f} s later by {by}"
 
 
 def run(place: Place, quick: bool) -> Iterator[Line]:
@@ -262,12 +284,13 @@ def run(place: Place, quick: bool) -> Iterator[Line]:
 
 def at_once(up: served.Place, store: Store, fate: Fate) -> Line:
     """Twenty starts of one release; one is live, and the others are told of it."""
-    given = {"agent": fate.agent, "candidate": f"b-{fate.candidate[:8]}", "policy": "endless"}
+    given = {"agent": fate.agent, "candidate": fate.label, "policy": "endless"}
     later = (datetime.now(UTC) + timedelta(seconds=12)).isoformat()
     planned = {"type": "SCHEDULED", "state_details": {"scheduled_time": later}}
     runs = [up.start("release/release", state=planned, **given) for _ in range(SCHEDULED)]
     runs += [up.start("release/release", **given) for _ in range(API)]
-    line = "lastgood release start {agent} {candidate} --policy {policy} --detach".format(**given)
+    bundle = fate.label.split()[0]
+    line = f"lastgood release start {fate.agent} {bundle} --policy endless --detach"
     processes = [
         subprocess.Popen(
             ["bash", "-c", line], cwd=up.folder, env=up.environment, text=True,
@@ -303,7 +326,7 @@ def at_each_stage(up: served.Place, store: Store, found: list[Fate]) -> Line:
     """All releases at once, each killed at its own moment."""
     for fate in found:
         (up.folder / f"kill-{fate.agent}").write_text(fate.moment)
-        up.start("release/release", agent=fate.agent, candidate=f"b-{fate.candidate[:8]}", policy="fast")
+        up.start("release/release", agent=fate.agent, candidate=fate.label, policy="fast")
     watch(up, store, found, 900)
     for fate in found:
         judged(store, fate)
@@ -322,7 +345,7 @@ def at_each_stage(up: served.Place, store: Store, found: list[Fate]) -> Line:
 
 def around(up: served.Place, store: Store, fate: Fate, word: bytes, *, wipe: bool) -> Line:
     """Kill what runs the flows, in the middle of a canary."""
-    up.start("release/release", agent=fate.agent, candidate=f"b-{fate.candidate[:8]}", policy="long")
+    up.start("release/release", agent=fate.agent, candidate=fate.label, policy="long")
     begun = served.wait_for(lambda: release(store, fate.agent).get("state") == "compare", 120)
     said = strike(up, store, fate, word, wipe=wipe) if begun else "it did not begin"
     wrong = sorted(set(fate.wrong))

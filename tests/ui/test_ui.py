@@ -8,6 +8,8 @@ from tests.flows.served import PATIENCE, wait_for
 from tests.ui.conftest import SHOTS
 
 pytestmark = [pytest.mark.ui, pytest.mark.prefect]
+#: seconds in which a click sends something, and how often it is made
+CLICK_S, CLICKS = 5, 12
 
 
 def shot(page, name):
@@ -38,18 +40,31 @@ def write(page, field, text):
     page.get_by_label(field).first.fill(text)
 
 
-def submit(page):
-    """Send the form and go to the run; a click while the form validates itself is lost, and made again."""
-    answers = []
-    page.on("response", lambda answer: answers.append(answer.url))
-    for waited in range(300):
-        if any(url.endswith("/create_flow_run") for url in answers):
-            break
-        if waited % 40 == 0:
-            page.get_by_role("button", name="Submit").click()
-        page.wait_for_timeout(250)
-    page.get_by_text("View run").click()
-    page.wait_for_url("**/runs/flow-run/**")
+def press(page, button, path):
+    """Press a button that sends a form; return what the server answers.
+
+    A form that is just validating itself loses a click: nothing is sent, and it is pressed again. One that
+    sent something is never pressed twice.
+    """
+    from playwright.sync_api import TimeoutError as Nothing
+
+    for _ in range(CLICKS):
+        try:
+            with page.expect_request(f"**/{path}", timeout=CLICK_S * 1_000) as sent:
+                button.click()
+        except Nothing:
+            continue
+        answer = sent.value.response()
+        assert answer.ok, answer.text()
+        return answer
+    raise AssertionError(f"{CLICKS} clicks sent nothing; the page says: {page.inner_text('body')[-2000:]}")
+
+
+def submit(page, place):
+    """Send the form and go to its run."""
+    made = press(page, page.get_by_role("button", name="Submit"), "create_flow_run").json()
+    page.get_by_text("View run").first.wait_for()
+    page.goto(f"{place.url.removesuffix('/api')}/runs/flow-run/{made['id']}")
 
 
 def state(page, *names):
@@ -73,7 +88,7 @@ def release(page, place, agent, candidate, policy, note):
 def test_a_regression_is_released_by_the_form_and_seen_to_revert(page, place):
     release(page, place, "coder", "gpt-4o-paper", "quick", "a cheaper model")
     shot(page, "form")
-    submit(page)
+    submit(page, place)
     assert state(page, "Reverted", "Promoted", "Refused", "Failed", "Crashed") == "Reverted"
     title = f"release coder {place.short['claude-45sonnet'][:6]} -> {place.short['gpt-4o-paper'][:6]}"
     assert page.get_by_text(title).first.is_visible()
@@ -92,7 +107,7 @@ def test_a_regression_is_released_by_the_form_and_seen_to_revert(page, place):
 
 def test_an_improvement_waits_for_a_person_whose_form_promotes_it(page, place):
     release(page, place, "fixer", "claude-45sonnet", "asking", "solves more")
-    submit(page)
+    submit(page, place)
     assert state(page, "Suspended", "Reverted", "Refused", "Failed", "Crashed") == "Suspended"
     asked = place.run("lastgood status fixer")
     assert "asked        promote" in asked
@@ -104,7 +119,7 @@ def test_an_improvement_waits_for_a_person_whose_form_promotes_it(page, place):
     dialog.get_by_label("Who").fill("bea")
     dialog.get_by_label("Reason").fill("more tasks are solved")
     shot(page, "approval")
-    dialog.get_by_role("button", name="Resume").click()
+    press(page, dialog.get_by_role("button", name="Resume"), "resume")
     assert state(page, "Promoted", "Reverted", "Failed", "Crashed") == "Promoted"
     shot(page, "promoted")
     said = place.run("lastgood release status fixer")
@@ -122,7 +137,7 @@ def test_a_rollback_is_pressed(page, place):
     open_form(page, place, "rollback")
     choose(page, "Agent", "fixer")
     write(page, "Reason", "a customer complains")
-    submit(page)
+    submit(page, place)
     assert state(page, "Completed", "Refused", "Failed", "Crashed") == "Completed"
     shot(page, "rollback")
     good = place.short["gpt-5-250-turns"]

@@ -118,11 +118,11 @@ def prepared(url: str) -> tuple[Store, dict[str, str]]:
     store, candidates = Store(url), {}
     for agent in AGENTS:
         old, new = (
-            registry.register(store, agent, make_bundle(f"{agent} {text}"), author="ann")[0].bundle.id
+            registry.register(store, agent, make_bundle(f"{agent} {text}"), author="ann")[0]
             for text in ("old", "new")
         )
-        control.adopt(store, agent, "production", old, actor="ann", reason="it serves today")
-        candidates[agent] = f"b-{new[:8]}"
+        control.adopt(store, agent, "production", old.bundle.id, actor="ann", reason="it serves today")
+        candidates[agent] = f"{new.bundle.short} {new.name}"  # as the form calls it
     policies.keep(store, Policy.load(POLICY), "ann")
     return store, candidates
 
