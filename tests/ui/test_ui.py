@@ -60,11 +60,12 @@ def press(page, button, path):
     raise AssertionError(f"{CLICKS} clicks sent nothing; the page says: {page.inner_text('body')[-2000:]}")
 
 
-def submit(page, place):
+def submit(page):
     """Send the form and go to its run."""
+    ui = page.url.partition("/deployments/")[0]
     made = press(page, page.get_by_role("button", name="Submit"), "create_flow_run").json()
     page.get_by_text("View run").first.wait_for()
-    page.goto(f"{place.url.removesuffix('/api')}/runs/flow-run/{made['id']}")
+    page.goto(f"{ui}/runs/flow-run/{made['id']}")
 
 
 def state(page, *names):
@@ -88,7 +89,7 @@ def release(page, place, agent, candidate, policy, note):
 def test_a_regression_is_released_by_the_form_and_seen_to_revert(page, place):
     release(page, place, "coder", "gpt-4o-paper", "quick", "a cheaper model")
     shot(page, "form")
-    submit(page, place)
+    submit(page)
     assert state(page, "Reverted", "Promoted", "Refused", "Failed", "Crashed") == "Reverted"
     title = f"release coder {place.short['claude-45sonnet'][:6]} -> {place.short['gpt-4o-paper'][:6]}"
     assert page.get_by_text(title).first.is_visible()
@@ -107,7 +108,7 @@ def test_a_regression_is_released_by_the_form_and_seen_to_revert(page, place):
 
 def test_an_improvement_waits_for_a_person_whose_form_promotes_it(page, place):
     release(page, place, "fixer", "claude-45sonnet", "asking", "solves more")
-    submit(page, place)
+    submit(page)
     assert state(page, "Suspended", "Reverted", "Refused", "Failed", "Crashed") == "Suspended"
     asked = place.run("lastgood status fixer")
     assert "asked        promote" in asked
@@ -137,7 +138,7 @@ def test_a_rollback_is_pressed(page, place):
     open_form(page, place, "rollback")
     choose(page, "Agent", "fixer")
     write(page, "Reason", "a customer complains")
-    submit(page, place)
+    submit(page)
     assert state(page, "Completed", "Refused", "Failed", "Crashed") == "Completed"
     shot(page, "rollback")
     good = place.short["gpt-5-250-turns"]
