@@ -73,6 +73,14 @@ class Served:
         return RunnerDeployment.from_flow(self.flow, name=self.name, tags=[TAG], **more)
 
 
+def named() -> server.Found:
+    """Return the server that PREFECT_API_URL names; raises `PrefectUnusable` with what to do."""
+    url = PREFECT_API_URL.value()
+    if not url:
+        raise PrefectUnusable("no Prefect server is named: set PREFECT_API_URL, or use `lastgood up`")
+    return server.checked(url)
+
+
 def install() -> list[str]:
     """Make the automations and forms what this version has; return lines that say so.
 
@@ -86,12 +94,21 @@ def install() -> list[str]:
     return [f"automations: {', '.join(made)}"]
 
 
+def _installed(found: server.Found) -> list[str]:
+    """Install, where `prefect deploy` has made the deployments."""
+    with get_client(sync_client=True) as client:
+        if not forms.ours(client):
+            msg = (
+                f"the Prefect server at {found.url} has no deployment of this pipeline; deploy them first "
+                "(from the checkout: `prefect --no-prompt deploy --all`)"
+            )
+            raise PrefectUnusable(msg)
+    return install()
+
+
 def serve(served: Sequence[Served]) -> None:
     """Serve until a signal ends it; raises `PrefectUnusable` where there is no server."""
-    url = PREFECT_API_URL.value()
-    if not url:
-        raise PrefectUnusable("no Prefect server is named: set PREFECT_API_URL, or use `lastgood up`")
-    found = server.checked(url)
+    found = named()
     settings = Settings.from_environment()
     logging.getLogger(_PROPOSER).addFilter(is_news)
     runner = Runner(limit=_LIMIT, pause_on_shutdown=False, query_seconds=1)
@@ -144,7 +161,7 @@ def main(served: Sequence[Served], words: Sequence[str]) -> None:
 
     try:
         if list(words) == ["install"]:
-            print("\n".join(install()))  # noqa: T201  the command's answer
+            print("\n".join(_installed(named())))  # noqa: T201  the command's answer
         elif words:
             raise SystemExit("usage: python -m flows [install]")
         else:

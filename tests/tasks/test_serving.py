@@ -50,3 +50,23 @@ def test_a_run_that_is_not_started_for_another_reason_is_told_of(proposed):
     assert proposed(Failed()) == [
         "Aborted submission of flow run 'a-run': Server returned a non-pending state 'FAILED'"
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://127.0.0.1:9/api", "nothing answers at http://127.0.0.1:9/api"),
+        ("nonsense", "'nonsense' is no URL; write http://HOST:PORT/api"),
+        ("", "no Prefect server is named: set PREFECT_API_URL, or use `lastgood up`"),
+    ],
+)
+@pytest.mark.parametrize("words", [[], ["install"]])
+def test_a_server_that_is_none_is_one_line_that_says_what_to_do(capsys, url, said, words):
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from tasks import serving
+
+    with temporary_settings({PREFECT_API_URL: url}), pytest.raises(SystemExit) as ended:
+        serving.main((), words)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith(f"Error: {said}")
