@@ -164,6 +164,14 @@ class Place:
         body = {"flow_runs": {"id": {"any_": [flow_run]}}, "sort": "EXPECTED_START_TIME_ASC"}
         return [run["name"] for run in self.ask("POST", "/task_runs/filter", body)]
 
+    def told(self, flow_run, text):
+        """Wait until the log that the page of a flow run shows has a text; return the log."""
+        body = {"logs": {"flow_run_id": {"any_": [flow_run]}}, "sort": "TIMESTAMP_ASC"}
+        lines = lambda: "\n".join(each["message"] for each in self.ask("POST", "/logs/filter", body))  # noqa: E731
+        found = wait_for(lambda: text in (shown := lines()) and shown, PATIENCE)
+        assert found, lines()
+        return found
+
     def logs(self, name="*"):
         """What the processes said last."""
         found = [*self.folder.glob(f"{name}.log"), *self.folder.glob(f".lastgood/{name}.log")]

@@ -98,6 +98,9 @@ def test_an_approval_is_a_suspended_run_whose_form_is_recorded_in_our_tables(pla
         lambda: "decided already: promote by ben (looks good)" in boxes(place, flow_run), PATIENCE
     )
     assert said, boxes(place, flow_run) + place.logs()
+    assert "another answer changes nothing; `lastgood rollback support` puts" in place.told(
+        flow_run, "decided already"
+    )
     assert place.reaches("compare"), place.logs()
     place.run("lastgood rollback support --reason 'enough seen'")
     assert place.ended(flow_run, PATIENCE)["name"] == "Reverted"

@@ -32,7 +32,9 @@ QUICK = (
     .replace("driver_timeout: 10 s", "driver_timeout: 60 s")
     .replace("runs_per_hour: 5000", "runs_per_hour: 100000")
 )
-ASKING = QUICK.replace("name: quick", "name: asking\napproval: {before: promote, expires: 1 h}")
+ASKING = QUICK.replace(
+    "name: quick", "name: asking\napproval: {before: promote, expires: 1 h, not_author: true}"
+)
 #: the agent, what serves, and what is to be released
 AGENTS = (("coder", "claude-45sonnet", "gpt-4o-paper"), ("fixer", "gpt-5-250-turns", "claude-45sonnet"))
 HISTORY = "SELECT count(*) FROM run WHERE agent = '{agent}'"
