@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +32,21 @@ def wait_for(what, seconds):
             return found
         time.sleep(0.5)
     return None
+
+
+def kill_flow_process(flow_run):
+    """SIGKILL the process that runs a flow run, found by the id in its environment."""
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            variables = (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"PREFECT__FLOW_RUN_ID={flow_run}".encode() in variables:
+            os.kill(int(folder.name), signal.SIGKILL)
+            return True
+    return False
 
 
 @contextlib.contextmanager

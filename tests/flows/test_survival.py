@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.served import PATIENCE, at_work, wait_for
+from tests.flows.served import PATIENCE, at_work, kill_flow_process, wait_for
 
 pytestmark = pytest.mark.prefect
 
@@ -45,21 +45,6 @@ def test_a_flow_killed_with_nine_is_finished_by_the_schedule(place):
     assert "sound" in place.run("lastgood status support")
     report = place.run("lastgood release status support --markdown")
     assert re.search(r"revert \| validation is worse .* \| evaluate", report), report
-
-
-def kill_flow_process(flow_run):
-    """SIGKILL the process that runs a flow run, found by the id in its environment."""
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            variables = (folder / "environ").read_bytes()
-        except OSError:
-            continue
-        if f"PREFECT__FLOW_RUN_ID={flow_run}".encode() in variables:
-            os.kill(int(folder.name), signal.SIGKILL)
-            return True
-    return False
 
 
 #: a person is asked first, and nothing is promoted while the test looks on
