@@ -60,7 +60,8 @@ def run_part(agent_name: str, bundle: str, environment: str, folder: str, part: 
     """Run one part of a suite, `suite_id 2/4`, and leave its report in our table."""
     suite_id, number, of = _part(part)
     store = agent.store()
-    report = regression.run(store, agent_name, environment, bundle, Options(folder, shard=(number, of)))
+    reference = choices.reference(bundle)
+    report = regression.run(store, agent_name, environment, reference, Options(folder, shard=(number, of)))
     suite_parts.put(store, suite_id, number, report.to_json())
     return report.headline
 
@@ -79,8 +80,8 @@ def _spread(
     started = []
     for number in range(1, parts + 1):
         given = {
-            "agent": agent_name, "bundle": bundle, "environment": environment, "folder": folder,
-            "part": f"{suite_id} {number}/{parts}",
+            "agent": agent_name, "bundle": choices.label(store, bundle), "environment": environment,
+            "folder": folder, "part": f"{suite_id} {number}/{parts}",
         }  # fmt: skip
         run = run_deployment(DEPLOYMENT, parameters=given, timeout=0)
         assert isinstance(run, FlowRun)  # noqa: S101  no event loop runs here, so it is no coroutine

@@ -73,6 +73,26 @@ def test_what_is_not_offered_is_refused(world, name, wrong):
         jsonschema.validate({**right, name: wrong}, schema)
 
 
+@pytest.mark.prefect
+def test_every_parameter_of_every_deployment_has_a_title_a_bound_and_help(world):
+    from prefect.utilities.callables import parameter_schema
+
+    from flows.__main__ import SERVED
+
+    for served in SERVED:
+        schema = parameter_schema(served.flow.fn).model_dump()
+        for name, found in choices.amended(schema, choices.read(world.store))["properties"].items():
+            where = f"{served.name}: {name}"
+            assert found["type"] == "string", where  # what degrades to no JSON editor, and automations pass
+            assert found["title"] == choices.FIELDS[name]["title"], where
+            assert found["description"], where
+            assert "maxLength" in found, where
+
+
+def test_what_a_form_calls_a_bundle_is_what_it_offers(world):
+    assert choices.label(world.store, world.candidate) in field(world, "candidate")["enum"]
+
+
 def test_a_choice_is_read_back_as_a_reference():
     assert choices.reference("b-3f2a90bc support-2026-11-29.1") == "b-3f2a90bc"
     assert choices.reference("support-2026-11-29.1") == "support-2026-11-29.1"
