@@ -25,9 +25,7 @@ def refused(message: str) -> State[Any]:
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Whether a line says more than the refusal: Prefect logs where its engine raised a failed state."""
-    kind, error, _ = record.exc_info or (None, None, None)
-    if kind is None:
-        record.exc_info = None  # Prefect asks for a traceback where there is none: "NoneType: None"
+    error = record.exc_info[1] if record.exc_info else None
     return not (isinstance(error, FailedRun) and str(error) in _said)
 
 
