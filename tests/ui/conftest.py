@@ -57,7 +57,7 @@ def place(tmp_path_factory, clean_environment, background):
     """`lastgood up` with both agents at work; `place.short` has the ids of the bundles by name."""
     folder = tmp_path_factory.mktemp("ui")
     database = {"LASTGOOD_DATABASE": f"sqlite:///{folder}/lastgood.db", "LASTGOOD_ACTOR": "ann"}
-    with up(folder, clean_environment, background, LASTGOOD_LOOK_EVERY="20 s", **database) as place:
+    with up(folder, clean_environment, background, LASTGOOD_LOOK_EVERY="30 s", **database) as place:
         place.short = {}
         with contextlib.ExitStack() as agents:
             for agent, *names in AGENTS:
