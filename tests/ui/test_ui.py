@@ -1,5 +1,6 @@
 """Releases as people make them: in the browser, by forms, watched in the run's page."""
 
+import json
 import re
 
 import pytest
@@ -121,7 +122,8 @@ def test_an_improvement_waits_for_a_person_whose_form_promotes_it(page, place):
     asked = place.run("lastgood status fixer")
     assert "asked        promote" in asked
 
-    answer(page, who="ann", reason="it is mine")
+    shown = place.run(f"lastgood bundle show {place.short['claude-45sonnet']} --json")
+    answer(page, who=json.loads(shown)["author"], reason="it is mine")
     assert wait_for(lambda: asked_again(page, place), PATIENCE), place.logs()
     page.reload()
     state(page, "Suspended")
