@@ -121,6 +121,10 @@ test-ui: setup  ## Releases in a real browser: Debian's chromium, headless; scre
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --group ui
 	@$(BIN)/python -m pytest -m ui tests/ui
 
+.PHONY: reference
+reference: setup  ## Write docs/reference from the code: the command line, a policy, an agent's profile
+	@$(BIN)/python docs/generate.py
+
 .PHONY: load
 load: setup  ## 20 releases at once for 10 minutes, Prefect on Postgres, two workers: docs/prefect.md (MINUTES=1: a try)
 	@$(BIN)/python tests/flows/load/run.py $(if $(MINUTES),--minutes $(MINUTES))
