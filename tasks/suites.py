@@ -66,7 +66,8 @@ def run(store: Store, agent_name: str, environment: str, bundle: str, options: O
     if parts <= 1:
         return regression.run(store, agent_name, environment, bundle, options)
     suite_id = new_id("sui_", store.clock.now_us())
-    given = {"agent": agent_name, "bundle": bundle, "environment": environment, "folder": options.folder}
+    named = choices.label(store, bundle)  # what the deployment's form takes
+    given = {"agent": agent_name, "bundle": named, "environment": environment, "folder": options.folder}
     started: list[UUID] = []
     try:
         for number in range(1, parts + 1):
@@ -90,7 +91,7 @@ def run_part(agent_name: str, bundle: str, environment: str, folder: str, part: 
     """Run one part of a suite, as `Part.text` wrote it, and leave its report in our table."""
     mine, options = Part.read(part, folder)
     store = agent.store()
-    report = regression.run(store, agent_name, environment, bundle, options)
+    report = regression.run(store, agent_name, environment, choices.reference(bundle), options)
     suite_parts.put(store, mine.suite_id, mine.number, report.to_json())
     return report.headline
 
