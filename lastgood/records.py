@@ -55,6 +55,14 @@ _CARD_LENGTHS = range(13, 20)
 _CARD_NUMBERS = (10**12, 10**19)
 
 
+def storable(text: str) -> str:
+    """Return a text that every store can hold: no NUL, and `?` for half a surrogate pair.
+
+    Models are cut off in the middle of a character, and what they said must not be lost with it.
+    """
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
 def redact(value: object, rules: tuple[str, ...]) -> object:
     """A copy of a JSON-like value; what the rules match reads `[email]`, `[phone]`, `[card]`, `[redacted]`.
 
@@ -179,4 +187,4 @@ _BUILT_IN: dict[str, Scrub] = {
     "phone": lambda text: _PHONE.sub("[phone]", text),
 }
 
-__all__ = ["PATTERN", "Records", "redact", "scrubber"]
+__all__ = ["PATTERN", "Records", "redact", "scrubber", "storable"]

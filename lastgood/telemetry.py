@@ -13,6 +13,7 @@ from typing import Any
 
 from lastgood.errors import InvalidInput
 from lastgood.outcome import FIELDS, MOST
+from lastgood.records import storable
 from lastgood.telemetry_table import Table
 
 #: one thing that a span says of its run, as JSON keeps it: `what` is model, tool, memory, evaluation, flag
@@ -236,8 +237,7 @@ def _value(given: Any, depth: int = 0) -> Any:
 
 
 def _clean(text: Any) -> str:
-    """A text that every store can hold."""
-    return str(text).replace("\0", "").encode("utf-8", "replace").decode()
+    return storable(str(text))
 
 
 def said(span: Span, table: Table) -> Said:

@@ -68,10 +68,8 @@ class Served:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds that a process has taken, all its threads together."""
-    with open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """CPU seconds that a process has taken, all its threads together, to the nanosecond (Linux)."""
+    return time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3)
 
 
 @contextmanager

@@ -78,7 +78,7 @@ class Door:
             with self.store.transaction() as txn:
                 point = points.find(txn, agent, environment) if agent else None
                 place = {"agent": agent, "environment": environment} if point else _NOWHERE
-                txn.run(sql.COUNT_REFUSAL, **place, reason=reason, now_us=txn.now_us)
+                txn.run(sql.COUNT_REFUSAL, **place, reason=reason, times=1, now_us=txn.now_us)
                 if point is not None and self._is_news(actor, act, agent, environment):
                     ledger.append(txn, point, Entry("refused", actor, f"{act}: {why}", point.release_id))
         except (StoreError, LastgoodError):

@@ -77,7 +77,7 @@ def test_the_same_batch_again_changes_nothing(service, desk, run):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"\n\n", b"{}", b"[1]", b"\xff", b"{" * 200_000, b'{"run": 1, "token": 2}']
+    "body", [b"", b"\n\n", b"[1]", b"\xff", b"{" * 200_000, b"{}{}", b'{"a":' * 501 + b"1" + b"}" * 501]
 )
 @pytest.mark.only("sqlite")
 def test_a_batch_of_nothing_usable_is_refused_whole(service, desk, body):
@@ -85,6 +85,39 @@ def test_a_batch_of_nothing_usable_is_refused_whole(service, desk, body):
     assert answer.status_code == 400
     assert "send one JSON object a line" in answer.json()["message"]
     assert outcomes(desk) == []
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"run": 1, "token": 2}', b'{"run": "\\u0000", "token": "x"}'])
+@pytest.mark.only("sqlite")
+def test_a_line_without_its_run_and_token_is_named(service, desk, body):
+    [refused] = service.ask("agent", "POST", OUTCOMES, content=body).json()["refused"]
+    assert (refused["line"], refused["error"]) == (1, "InvalidInput")
+    assert outcomes(desk) == []
+
+
+def test_each_line_is_named_by_its_place_though_a_run_comes_several_times(service, desk, run):
+    forged = {**run, "token": run["token"][:-1] + "x"}
+    said = service.lines(OUTCOMES, forged, "", {**run, "validated": True}, forged, b"\xff".decode("latin-1"))
+    assert [(each["line"], each["error"]) for each in said.json()["refused"]] == [
+        (5, "InvalidInput"),
+        (1, "BadToken"),
+        (4, "BadToken"),
+    ]
+    assert (said.json()["new"], len(outcomes(desk))) == (1, 1)
+
+
+@pytest.mark.only("sqlite")
+def test_a_line_that_is_no_utf8_does_not_spoil_the_others(service, desk, run):
+    good = json.dumps({**run, "validated": True}).encode()
+    said = service.ask("agent", "POST", OUTCOMES, content=b'{"run": "\xff"}\n' + good).json()
+    assert (said["new"], [each["line"] for each in said["refused"]]) == (1, [1])
+
+
+def test_a_text_cut_in_the_middle_of_a_character_is_kept_without_it(service, desk, run):
+    said = {"output": {"text": "so far \ud83d"}, "error": "Odd\ud83d\0", "status": "failed"}
+    assert service.lines(OUTCOMES, {**run, **said}).json()["new"] == 1
+    [row] = outcomes(desk)
+    assert (json.loads(row["output"]), row["error"]) == ({"text": "so far ?"}, "Odd?")
 
 
 @pytest.mark.only("sqlite")
