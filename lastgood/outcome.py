@@ -52,7 +52,8 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, bool) or (isinstance(value, int | float) and _is_finite(value)):
             metrics[_metric(given)] = value
         else:
-            msg = f"report: {given}={value!r} is neither a known outcome ({', '.join(FIELDS)}) nor a number"
+            said, known_ones = f"{given:.60}={value!r:.60}", ", ".join(FIELDS)
+            msg = f"report: {said} is neither a known outcome ({known_ones}) nor a number"
             raise InvalidInput(msg)
     return {**known, "metrics": metrics} if metrics else known
 
@@ -89,7 +90,7 @@ def _value(given: str, name: str, value: Any) -> Any:
         if name in _COUNTS
         else f"a number, 0 or more{above}"
     )
-    msg = f"report: {given}={value!r} is not {wanted}"
+    msg = f"report: {given}={value!r:.60} is not {wanted}"
     raise InvalidInput(msg)
 
 

@@ -139,7 +139,7 @@ def _list(holder: Any, key: str) -> list[Any]:
 
 
 def _span(raw: Any, resource: Mapping[str, Any], now_us: int) -> Span:
-    start, end = _us(raw["startTimeUnixNano"]), _us(raw["endTimeUnixNano"])
+    start, end = _us(raw.get("startTimeUnixNano")), _us(raw.get("endTimeUnixNano"))
     span_id = _id(raw.get("spanId"), _SPAN, "spanId")
     if not now_us - BACK_US <= end <= now_us + AHEAD_US or start > end or start < now_us - 2 * BACK_US:
         msg = f"span {span_id}: its times can't be (from {start} to {end} us; now is {now_us}): set the clock"
@@ -226,14 +226,21 @@ def _value(given: Any, depth: int = 0) -> Any:
         case {"boolValue": bool(truth)}:
             found = truth
         case {"intValue": int() | str() as number} if len(str(number)) <= _DIGITS:
-            found = int(number)
+            found = _number(int, number)
         case {"doubleValue": int() | float() as number}:
-            found = float(number)
+            found = _number(float, number)
         case {"arrayValue": {"values": list(values)}}:
             found = [_value(each, depth + 1) for each in values]
         case {"kvlistValue": {"values": list(values)}}:
             found = {_clean(each.get("key", "")): _value(each.get("value"), depth + 1) for each in values}
     return found
+
+
+def _number(kind: type[int] | type[float], given: Any) -> int | float | None:
+    try:
+        return kind(given)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _clean(text: Any) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lastgood import tokens
 from lastgood.roles import Role
@@ -39,14 +40,15 @@ class Served:
     port: int = field(default_factory=free_port)
     environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    #: where what it says goes; None: nowhere
+    log: Path | None = None
 
     def begin(self) -> None:
         """Start it, and wait until it answers."""
         command = [sys.executable, "-m", "lastgood.cli", "serve", "--port", str(self.port)]
         mine = {"LASTGOOD_DATABASE": self.store_url, "LASTGOOD_RUN_KEY": KEY, **self.environment}
-        self.process = subprocess.Popen(
-            command, env={**os.environ, **mine}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        with open(self.log or os.devnull, "ab") as said:  # noqa: PTH123
+            self.process = subprocess.Popen(command, env={**os.environ, **mine}, stdout=said, stderr=said)
         until = time.monotonic() + 60
         while time.monotonic() < until:
             with suppress(OSError, http.client.HTTPException):
@@ -73,9 +75,9 @@ def cpu_s(pid: int) -> float:
 
 
 @contextmanager
-def served(store_url: str, **environment: str) -> Iterator[Served]:
+def served(store_url: str, log: Path | None = None, **environment: str) -> Iterator[Served]:
     """A running service."""
-    found = Served(store_url, environment=environment)
+    found = Served(store_url, environment=environment, log=log)
     found.begin()
     try:
         yield found

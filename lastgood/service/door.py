@@ -35,12 +35,16 @@ class Door:
     _said: OrderedDict[tuple[str, str, str, str], float] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def known(self, text: str | None) -> Principal | None:
+        """Return who a token that was verified a moment ago stands for, without asking the store."""
+        with self._lock:
+            until, found = self._known.get(_digest(text), (0.0, None))
+        return found if found is not None and time.monotonic() < until else None
+
     def principal(self, text: str | None) -> Principal:
         """Return who a token stands for; raises `Unauthenticated`."""
-        digest = hashlib.sha256((text or "").encode("utf-8", "replace")).digest()
-        with self._lock:
-            until, found = self._known.get(digest, (0.0, None))
-        if found is not None and time.monotonic() < until:
+        found = self.known(text)
+        if found is not None:
             return found
         try:
             with self.store.reading() as txn:
@@ -49,7 +53,7 @@ class Door:
             self.note("nobody", Act.READ, "", "", "unauthenticated")
             raise
         with self._lock:
-            self._known[digest] = (time.monotonic() + TRUSTED_S, verified)
+            self._known[_digest(text)] = (time.monotonic() + TRUSTED_S, verified)
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)
         return verified
@@ -95,6 +99,10 @@ class Door:
             while len(self._said) > _MOST:
                 self._said.popitem(last=False)
             return True
+
+
+def _digest(text: str | None) -> bytes:
+    return hashlib.sha256((text or "").encode("utf-8", "replace")).digest()
 
 
 _NOWHERE = {"agent": "", "environment": ""}

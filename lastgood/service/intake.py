@@ -246,10 +246,9 @@ def _report(number: int, fields: dict[str, Any]) -> Report:
 def _how(fields: dict[str, Any]) -> dict[str, Any]:
     """Take out how a run ended; raises `InvalidInput`."""
     status, error, usage = fields.pop("status", "ended"), fields.pop("error", None), fields.pop("usage", [])
-    if status not in _STATES or not (error is None or isinstance(error, str)):
-        raise InvalidInput(
-            f"status={status!r} has to be one of {', '.join(sorted(_STATES))}, and error a text"
-        )
+    if not (isinstance(status, str) and status in _STATES and (error is None or isinstance(error, str))):
+        states = ", ".join(sorted(_STATES))
+        raise InvalidInput(f"status={status!r:.60} has to be one of {states}, and error a text")
     if not isinstance(usage, list) or not all(isinstance(call, dict) for call in usage):
         raise InvalidInput("usage has to be a list of objects, one a model call")
     return {"status": status, "error": None if error is None else storable(error)[:200], "usage": usage}
