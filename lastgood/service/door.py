@@ -79,7 +79,7 @@ class Door:
     def note(self, actor: str, act: Act, agent: str, environment: str, reason: str, why: str = "") -> None:
         """Count a refusal, and put it into the ledger of the control point that it was about."""
         try:
-            with self.store.transaction() as txn:
+            with self.store.transaction(at=(agent, environment)) as txn:
                 point = points.find(txn, agent, environment) if agent else None
                 place = {"agent": agent, "environment": environment} if point else _NOWHERE
                 txn.run(sql.COUNT_REFUSAL, **place, reason=reason, times=1, now_us=txn.now_us)

@@ -286,7 +286,7 @@ def _check_own(visit: Visit, run: str, token: str | None = None) -> None:
     if not _is_of(visit, row):
         raise BadToken(_not_ours(visit, run))
     if wrong is not None:
-        with visit.store.transaction() as txn:
+        with visit.store.transaction(at=(visit.agent, visit.environment)) as txn:
             identity.count(txn, row, wrong)
         raise BadToken(wrong.say(run))
 
