@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -85,6 +86,29 @@ def served(store_url: str, log: Path | None = None, **environment: str) -> Itera
         found.end()
 
 
+@contextmanager
+def inside(store: Store) -> Iterator[int]:
+    """The service in a thread of this process, over a store with a clock of its own; the port."""
+    import uvicorn
+
+    from lastgood.service.app import create
+
+    os.environ.setdefault("LASTGOOD_RUN_KEY", KEY)
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(create(store), port=port, log_level="error", lifespan="on"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError("the service did not start")
+        thread.join(0.01)
+    try:
+        yield port
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
 class Client:
     """One connection, kept open; made anew after whatever broke it."""
 
@@ -127,4 +151,4 @@ class Client:
             self._held = None
 
 
-__all__ = ["AGENT", "KEY", "Client", "Served", "cpu_s", "free_port", "served", "token"]
+__all__ = ["AGENT", "KEY", "Client", "Served", "cpu_s", "free_port", "inside", "served", "token"]

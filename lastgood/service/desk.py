@@ -14,7 +14,7 @@ from lastgood.bundle import check_name
 from lastgood.roles import Act, Principal
 from lastgood.service.door import Door
 from lastgood.service.figures import Figures
-from lastgood.service.limits import Pace
+from lastgood.service.limits import Lanes, Pace
 from lastgood.service.problems import TooOften
 from lastgood.service.streams import Watcher
 from lastgood.snapshot import Serving, announced_runtimes
@@ -40,6 +40,7 @@ class Desk:
     #: what one token may send of runs, outcomes and actions; evaluation is never slowed: a client that meets
     #: 429 there pauses every flag
     pace: Pace = field(default_factory=Pace)
+    lanes: Lanes = field(default_factory=Lanes)
     _serving: dict[tuple[str, str, frozenset[str]], Serving] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -6,10 +6,11 @@ of which no line can be read is refused whole.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from lastgood import acting, assigning, identity, recorder
@@ -23,6 +24,7 @@ from lastgood.roles import Act
 from lastgood.service import evaluating, lines
 from lastgood.service.desk import Visit, allowed
 from lastgood.service.lines import Lines
+from lastgood.service.problems import TooOften
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row
 
@@ -158,12 +160,27 @@ Sent = Annotated[bytes, Depends(_body)]
 
 
 @router.post("/outcomes", summary="Record how runs ended, as JSON lines")
-def outcomes(visit: Recording, sent: Sent) -> BatchAnswer:
+async def outcomes(visit: Recording, sent: Sent) -> BatchAnswer:
     """Record one outcome a line: run, token, and what is known of the run.
 
     That is any of completed, validated, escalated, incidents, cost_usd, operator_edits, latency_s,
     infra_failure, status, error, input, output, usage; a number of another name is a metric.
     """
+    return await _in_turn(visit, sent, record_outcomes)
+
+
+async def _in_turn(visit: Visit, sent: bytes, record: Callable[[Visit, bytes], BatchAnswer]) -> BatchAnswer:
+    """Work on a batch beside those of other tokens; lines that are of no use slow their token down."""
+    async with visit.desk.lanes.enter(visit.principal.token_id) as may:
+        if not may:
+            raise TooOften(f"{visit.principal.name} has too many batches under way: wait for their answers")
+        answer = await run_in_threadpool(record, visit, sent)
+    visit.desk.pace.charge(visit.principal.token_id, len(answer.refused))
+    return answer
+
+
+def record_outcomes(visit: Visit, sent: bytes) -> BatchAnswer:
+    """Record a batch of outcomes."""
     found = lines.read(sent)
     answer = BatchAnswer(new=0, duplicates=0, refused=_unread(found))
     reports: list[Report] = []
@@ -255,8 +272,13 @@ def _how(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 @router.post("/reports", summary="Record what became known later, as JSON lines")
-def reports(visit: Recording, sent: Sent) -> BatchAnswer:
+async def reports(visit: Recording, sent: Sent) -> BatchAnswer:
     """Record one late report a line: run, token, what came later, and a `key` so that it counts once."""
+    return await _in_turn(visit, sent, record_reports)
+
+
+def record_reports(visit: Visit, sent: bytes) -> BatchAnswer:
+    """Record a batch of late reports."""
     found = lines.read(sent)
     answer = BatchAnswer(new=0, duplicates=0, refused=_unread(found))
     for number, fields in found.read:

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import socket
 from urllib.parse import urlsplit
@@ -6,6 +7,7 @@ import pytest
 
 from lastgood.caps import Caps
 from lastgood.release import Terms
+from lastgood.service import limits
 from lastgood.triggers import Triggers
 
 OUTCOMES, REPORTS = "/v1/agents/support/outcomes", "/v1/agents/support/reports"
@@ -280,3 +282,46 @@ def test_a_token_that_floods_is_slowed_and_no_other(service, desk):
     assert service.post("agent", RUNS, {"unit": "u"}, scope={"agents": ["support"]}).status_code == 200
     assert service.evaluate(role="agent").status_code == 200
     assert len(desk.all("SELECT * FROM run")) == 5
+
+
+@pytest.mark.only("sqlite")
+def test_lines_of_no_use_slow_their_token_down(service, desk, run):
+    pace = service.app.state.desk.pace
+    pace.burst, pace.per_s = 100, 0.001
+    said = service.lines(OUTCOMES, *[{**run, "token": "x"}] * 150).json()
+    assert len(said["refused"]) == 150
+    assert service.lines(OUTCOMES, {**run, "validated": True}).status_code == 429
+    assert desk.all("SELECT n FROM refusal WHERE reason = 'forged'") == [{"n": 150}]
+    other = service.ask(
+        "agent", "POST", OUTCOMES, content=json.dumps(run).encode(), scope={"agents": ["support"]}
+    )
+    assert other.json()["new"] == 1
+
+
+def test_what_is_owed_for_lines_of_no_use_has_an_end():
+    pace = limits.Pace(per_s=10, burst=100)
+    pace.charge("t", 1_000_000, now_s=0.0)
+    assert pace.take("t", now_s=0.0) == pytest.approx(10.1)
+    assert pace.take("t", now_s=10.2) == 0.0
+
+
+def test_batches_of_one_token_wait_for_one_another_and_no_other_does():
+    async def held() -> list[object]:
+        lanes, seen = limits.Lanes(wide=1, most=1), []
+        go = asyncio.Event()
+
+        async def batch(token):
+            async with lanes.enter(token) as may:
+                seen.append((token, may))
+                await (go.wait() if may else asyncio.sleep(0))
+
+        work = [asyncio.create_task(batch(token)) for token in ("a", "a", "a", "b")]
+        await asyncio.sleep(0.01)
+        early = list(seen)
+        go.set()
+        await asyncio.gather(*work)
+        return [early, seen[len(early) :], dict(lanes._held)]
+
+    early, later, left = asyncio.run(held())
+    assert sorted(early) == [("a", False), ("a", True), ("b", True)]
+    assert (later, left) == ([("a", True)], {})
