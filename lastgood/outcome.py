@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from lastgood import shapes
 from lastgood.errors import InvalidInput
 
 _FLAGS = ("completed", "validated", "escalated", "infra_failure")
@@ -52,7 +53,7 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, bool) or (isinstance(value, int | float) and _is_finite(value)):
             metrics[_metric(given)] = value
         else:
-            said, known_ones = f"{given:.60}={value!r:.60}", ", ".join(FIELDS)
+            said, known_ones = f"{_shown(given)}={_shown(repr(value))}", ", ".join(FIELDS)
             msg = f"report: {said} is neither a known outcome ({known_ones}) nor a number"
             raise InvalidInput(msg)
     return {**known, "metrics": metrics} if metrics else known
@@ -60,10 +61,16 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _metric(name: str) -> str:
     """Return the name of a free metric, which has sums of its own; raises `InvalidInput`."""
-    if not (name.isprintable() and 0 < len(name) <= LONGEST):
-        msg = f"report: {name[:60]!a} can't name a metric: write 1 to {LONGEST} printable characters"
+    if not (name.isprintable() and 0 < len(name) <= LONGEST) or shapes.known(name):
+        said = _shown(ascii(name))
+        msg = f"report: {said} can't name a metric: write 1 to {LONGEST} printable characters, no secret"
         raise InvalidInput(msg)
     return name
+
+
+def _shown(text: str) -> str:
+    """The beginning of a text as a message holds it; a secret is taken out before it is cut."""
+    return shapes.masked(text)[:60]
 
 
 def _is_finite(value: float) -> bool:
@@ -90,7 +97,7 @@ def _value(given: str, name: str, value: Any) -> Any:
         if name in _COUNTS
         else f"a number, 0 or more{above}"
     )
-    msg = f"report: {given}={value!r:.60} is not {wanted}"
+    msg = f"report: {given}={_shown(repr(value))} is not {wanted}"
     raise InvalidInput(msg)
 
 

@@ -17,7 +17,7 @@ from lastgood.errors import BadToken, InvalidInput, LastgoodError, NotFound, Sto
 from lastgood.identity import Keys, Wrong
 from lastgood.judging import Court, Undurable
 from lastgood.outcome import Outcome, checked
-from lastgood.records import Records, redact, scrubber, storable
+from lastgood.records import Records, redact, scrubber, storable, unsecret_json, unsecret_key
 from lastgood.router import CANDIDATE
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
@@ -248,7 +248,7 @@ def _insert(txn: Transaction, vetted: _Vetted, courts: Courts, tallies: Tallies,
         if given is not None or made is not None or said is not None:
             records = courts[origin.agent, origin.environment].point.terms.records
             given, made, said = kept(given, records), kept(made, records), _said(said, records)
-        usage = json.dumps(outcome.usage) if outcome.usage else "[]"
+        usage = unsecret_json(json.dumps(outcome.usage)) if outcome.usage else "[]"
         rows.append(
             (run_id, now_us, *values, usage, json.dumps(metrics) if metrics else "{}", given, made, said)
         )
@@ -376,7 +376,7 @@ def record_late(
     if not fields:
         msg = f"report of run {run_id}: nothing to report; name at least one outcome, for example edits=3"
         raise InvalidInput(msg)
-    found = checked(fields)
+    found, key = checked(fields), unsecret_key(key)
     durable, keys = False, identity.keys(store) if token is not None else None
     place = store.place_of(sql.RUN, id=run_id)
     while True:

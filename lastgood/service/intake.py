@@ -20,6 +20,7 @@ from lastgood.identity import Wrong
 from lastgood.outcome import Outcome
 from lastgood.recorder import Batch, Report
 from lastgood.records import storable
+from lastgood.redaction import clean
 from lastgood.roles import Act
 from lastgood.service import evaluating, lines
 from lastgood.service.desk import Visit, allowed
@@ -88,7 +89,10 @@ class ReserveBody(_Body):
     token: _Text
     kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     target: Annotated[str, Field(max_length=500)] = ""
-    undo: dict[str, Any] = Field(default_factory=dict, description="What undoes it.")
+    undo: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What undoes it; a secret in it is not kept: name env:NAME.",
+    )
     tool: _Text | None = None
     key: _Text | None = Field(None, description="The same key again in one run is the same effect.")
     idempotent: bool = Field(False, description="Whether a call whose end is not known may be made again.")
@@ -268,7 +272,11 @@ def _how(fields: dict[str, Any]) -> dict[str, Any]:
         raise InvalidInput(f"status={status!r:.60} has to be one of {states}, and error a text")
     if not isinstance(usage, list) or not all(isinstance(call, dict) for call in usage):
         raise InvalidInput("usage has to be a list of objects, one a model call")
-    return {"status": status, "error": None if error is None else storable(error)[:200], "usage": usage}
+    return {
+        "status": status,
+        "error": None if error is None else clean(storable(error))[:200],
+        "usage": usage,
+    }
 
 
 @router.post("/reports", summary="Record what became known later, as JSON lines")

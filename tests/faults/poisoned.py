@@ -220,12 +220,13 @@ def flooded(place: Place, seconds: float) -> Line:
     kept = {name: number(store, f"SELECT count(*) AS n FROM {name}") for name in ("refusal", "ledger")}
     written = len(ended - set(runs) - {mine["run"]})
     sent = flood.answers["200"] * FLOOD
+    median, p99 = percentile(took, 0.5), percentile(took, 0.99)
     figure = (
         f"{FLOODERS} connections of one token sent forged, repeated and unknown lines, {FLOOD:,} a batch, "
         f"for {seconds:g} s: read {sent:,}, written {written}, rows of refusals {kept['refusal']:g}, of the "
         f"ledger {kept['ledger']:g}; beside it {len(runs)} honest runs of another token, lost {lost}, a "
-        f"request {percentile(took, 0.5) * 1e3:.0f} ms in the median, p99 {percentile(took, 0.99) * 1e3:.0f} ms; "
-        f"a rollback over HTTP {reverted_s * 1e3:.0f} ms; answers {dict(flood.answers)}"
+        f"request {median * 1e3:.0f} ms in the median, p99 {p99 * 1e3:.0f} ms; a rollback over HTTP "
+        f"{reverted_s * 1e3:.0f} ms; answers {dict(flood.answers)}"
     )
     holds = not lost and not written and status == 200 and kept["refusal"] < 10 and len(runs) > 0
     return Line("F12", "a candidate floods its own intake", figure, holds)
