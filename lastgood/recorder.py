@@ -6,66 +6,30 @@ once. Containment asks no other process.
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
+from typing import Any, Self
 
 from lastgood import identity, judging, points, reserving
 from lastgood.errors import BadToken, InvalidInput, LastgoodError, NotFound, StoreUnavailable
-from lastgood.identity import Keys, Wrong
+from lastgood.identity import Keys
 from lastgood.judging import Court, Undurable
 from lastgood.outcome import Outcome, checked
-from lastgood.records import Records, redact, scrubber, storable, unsecret_json, unsecret_key
+from lastgood.records import kept, kept_text, redacted, unsecret_json, unsecret_key
 from lastgood.router import CANDIDATE
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 from lastgood.store.link import Place
 from lastgood.tallies import COUNTED, Cell, Origin, Tallies, merged
+from lastgood.vetting import Told, Vetting
 
 #: state of a release that had a late report before the run's outcome
 _EARLY = "early"
 _FIELDS = (*COUNTED, "error", "parts_read")
 _COLUMNS = ("run_id", "received_us", *_FIELDS, "usage", "metrics", "input", "output", "error_text")
 _values = attrgetter(*_FIELDS)
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """Names where an input or output is kept, instead of the thing itself."""
-
-    #: a URL or an object's key
-    where: str
-
-
-def kept(value: Any, records: Records) -> str | None:
-    """Return what is stored of an input or output: redacted JSON, a reference, or nothing."""
-    if value is None or records.keep == "none":
-        return None
-    if isinstance(value, Ref):
-        return json.dumps({"ref": value.where})
-    if records.keep == "reference":
-        return None
-    text = _text(value, records)
-    size = len(text.encode())
-    return (
-        text
-        if size <= records.max_bytes
-        else json.dumps({"left_out": f"{size} bytes", "limit": records.max_bytes})
-    )
-
-
-def _text(value: Any, records: Records) -> str:
-    """Return a value as redacted JSON."""
-    return storable(json.dumps(redact(value, records.redact), ensure_ascii=False))
-
-
-def _said(text: str | None, records: Records) -> str | None:
-    """What is stored of an exception's message: redacted, where contents are kept at all."""
-    if text is None or records.keep != "inline":
-        return None
-    return storable(scrubber(records.redact)(text))
 
 
 def run_row(txn: Transaction, run_id: str) -> Row:
@@ -107,6 +71,12 @@ class Batch:
     #: places of reports of another control point's runs
     foreign_at: tuple[int, ...] = ()
 
+    @classmethod
+    def of(cls, vetting: Vetting, new: int, duplicates: Sequence[str]) -> Self:
+        """What was written beside what a vetting left out."""
+        places = tuple(vetting.refused_at), tuple(vetting.foreign_at)
+        return cls(new, tuple(duplicates), tuple(vetting.refused), *places)
+
 
 class _Clash(Exception):
     """Not every row was new: the transaction has to look first."""
@@ -130,7 +100,7 @@ def record_batch(
     for _ in range(4):
         try:
             with store.transaction(durable=durable, at=place or _place(reports)) as txn:
-                return _record(txn, reports, keys, place, durable=durable, looks=looks)
+                return _record(txn, reports, Vetting(keys, place), durable=durable, looks=looks)
         except _Clash:
             looks = True
         except Undurable:
@@ -153,77 +123,55 @@ def _place(reports: Sequence[Report]) -> Place | None:
 
 @dataclass(slots=True)
 class _Vetted:
-    """Reports that may be written, with their origins."""
+    """Reports that may be written, with their origins, and what was left out."""
 
+    vetting: Vetting
     reports: list[Report] = field(default_factory=list)
     origins: list[Origin] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
-    refused: list[tuple[str, str]] = field(default_factory=list)
-    refused_at: list[int] = field(default_factory=list)
-    foreign_at: list[int] = field(default_factory=list)
-
-    def refuse(self, at: int, run_id: str, why: str) -> None:
-        """Leave a report out."""
-        self.refused_at.append(at)
-        self.refused.append((run_id, why))
 
 
-def _vet(txn: Transaction, reports: Sequence[Report], keys: Keys | None, place: Place | None) -> _Vetted:
+def _vet(txn: Transaction, reports: Sequence[Report], vetting: Vetting) -> _Vetted:
     """Look every run up; leave out what is recorded already, not theirs, or comes without its token."""
-    found, wrongs = _Vetted(), Counter[tuple[str, str, Wrong]]()
-    statement, values = sql.among(sql.RUNS_AMONG, [report.run_id for report in reports])
-    runs = {run["id"]: run for run in txn.all(statement, **values)}
+    found, runs = _Vetted(vetting), runs_of(txn, reports)
     statement, values = sql.among(sql.OUTCOMES_AMONG, [report.run_id for report in reports])
     ended = {row["run_id"] for row in txn.all(statement, **values)}
     for at, report in enumerate(reports):
-        run = runs.get(report.run_id)
-        if run is None:
-            wrongs["", "", Wrong.UNKNOWN_RUN] += keys is not None
-            found.refuse(at, report.run_id, f"no run {report.run_id!r} in this store")
-        elif place is not None and (run["agent"], run["environment"]) != place:
-            found.foreign_at.append(at)
-        elif keys and (wrong := identity.refusal(keys, report.token, run, txn.now_us)):
-            wrongs[run["agent"], run["environment"], wrong] += 1
-            found.refuse(at, report.run_id, wrong.say(report.run_id))
-        elif report.run_id in ended:
-            found.duplicates.append(report.run_id)
-        else:
-            ended.add(report.run_id)
-            found.reports.append(report)
-            found.origins.append(Origin.of(run))
-    for (agent, environment, wrong), times in sorted((+wrongs).items()):
-        identity.count(txn, {"agent": agent, "environment": environment}, wrong, times)
+        run, run_id = runs.get(report.run_id), report.run_id
+        if not vetting.passes(at, report, run, txn.now_us):
+            continue
+        if run_id in ended:
+            found.duplicates.append(run_id)
+            continue
+        ended.add(run_id)
+        found.reports.append(report)
+        found.origins.append(Origin.of(runs[run_id]))
+    vetting.count(txn)
     return found
 
 
+def runs_of(txn: Transaction, reports: Sequence[Told]) -> dict[str, Row]:
+    """Return the rows of the runs that there are."""
+    statement, values = sql.among(sql.RUNS_AMONG, [report.run_id for report in reports])
+    return {run["id"]: run for run in txn.all(statement, **values)}
+
+
 def _record(
-    txn: Transaction,
-    reports: Sequence[Report],
-    keys: Keys | None,
-    place: Place | None,
-    *,
-    durable: bool,
-    looks: bool,
+    txn: Transaction, reports: Sequence[Report], vetting: Vetting, *, durable: bool, looks: bool
 ) -> Batch:
     if not reports:
         return Batch()
     if looks:
-        vetted = _vet(txn, reports, keys, place)
+        vetted = _vet(txn, reports, vetting)
     else:
-        vetted = _Vetted(list(reports), [report.origin for report in reports if report.origin])
+        vetted = _Vetted(vetting, list(reports), [report.origin for report in reports if report.origin])
     courts = _courts(txn, vetted.origins, durable=durable)
     tallies = Tallies()
     late = _late_reports(txn, vetted, courts)
     _insert(txn, vetted, courts, tallies, late)
     tallies.write(txn)
     _judge(txn, vetted, courts, late)
-    return Batch(
-        new=len(vetted.reports),
-        duplicates=tuple(vetted.duplicates),
-        refused=tuple(vetted.refused),
-        refused_at=tuple(vetted.refused_at),
-        foreign_at=tuple(vetted.foreign_at),
-    )
+    return Batch.of(vetting, len(vetted.reports), vetted.duplicates)
 
 
 #: by agent and environment
@@ -244,13 +192,13 @@ def _insert(txn: Transaction, vetted: _Vetted, courts: Courts, tallies: Tallies,
     for report, origin in zip(vetted.reports, vetted.origins, strict=True):
         outcome, run_id = report.outcome, report.run_id
         values, metrics = _values(outcome), outcome.metrics
-        given, made, said = report.input, report.output, outcome.error_text
-        if given is not None or made is not None or said is not None:
+        given, made, text = report.input, report.output, outcome.error_text
+        if given is not None or made is not None or text is not None:
             records = courts[origin.agent, origin.environment].point.terms.records
-            given, made, said = kept(given, records), kept(made, records), _said(said, records)
+            given, made, text = kept(given, records), kept(made, records), kept_text(text, records)
         usage = unsecret_json(json.dumps(outcome.usage)) if outcome.usage else "[]"
         rows.append(
-            (run_id, now_us, *values, usage, json.dumps(metrics) if metrics else "{}", given, made, said)
+            (run_id, now_us, *values, usage, json.dumps(metrics) if metrics else "{}", given, made, text)
         )
         if (cell := origin.cell) is None:
             continue
@@ -342,7 +290,7 @@ def record_event(
 
 def _event(txn: Transaction, run: Row, name: str, detail: dict[str, Any]) -> None:
     point = points.read(txn, run["agent"], run["environment"])
-    text = _text(detail, point.terms.records)
+    text = redacted(detail, point.terms.records)
     txn.insert("event", {"run_id": run["id"], "name": name, "at_us": txn.now_us, "detail": text})
     if name not in point.terms.triggers.zero_tolerance:
         return
@@ -386,7 +334,7 @@ def record_late(
                 wrong = identity.refusal(keys, token, run, txn.now_us) if keys else None
                 if wrong is not None:
                     identity.count(txn, run, wrong)
-                new = wrong is None and _late(txn, run, found, key, durable=durable)
+                new = wrong is None and late_in(txn, run, found, key, durable=durable)
             break
         except Undurable:
             durable = True
@@ -395,7 +343,8 @@ def record_late(
     return new
 
 
-def _late(txn: Transaction, run: Row, fields: dict[str, Any], key: str | None, *, durable: bool) -> bool:
+def late_in(txn: Transaction, run: Row, fields: dict[str, Any], key: str | None, *, durable: bool) -> bool:
+    """Write a late report in this transaction; return False where the run has one with this key."""
     if key is not None and txn.one(sql.LATE_BY_KEY, run_id=run["id"], key=key) is not None:
         return False
     earlier = [json.loads(row["fields"]) for row in txn.all(sql.LATE_REPORTS, run_id=run["id"])]

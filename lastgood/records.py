@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from lastgood import shapes
 from lastgood.errors import InvalidInput
@@ -113,6 +113,43 @@ def scrubber(rules: tuple[str, ...]) -> Scrub:
     return scrub
 
 
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Names where an input or output is kept, instead of the thing itself."""
+
+    #: a URL or an object's key
+    where: str
+
+
+def kept(value: Any, records: Records) -> str | None:
+    """Return what is stored of an input or output: redacted JSON, a reference, or nothing."""
+    if value is None or records.keep == "none":
+        return None
+    if isinstance(value, Ref):
+        return json.dumps({"ref": value.where})
+    if records.keep == "reference":
+        return None
+    text = redacted(value, records)
+    size = len(text.encode())
+    return (
+        text
+        if size <= records.max_bytes
+        else json.dumps({"left_out": f"{size} bytes", "limit": records.max_bytes})
+    )
+
+
+def redacted(value: Any, records: Records) -> str:
+    """Return a value as redacted JSON."""
+    return storable(json.dumps(redact(value, records.redact), ensure_ascii=False))
+
+
+def kept_text(text: str | None, records: Records) -> str | None:
+    """What is stored of an exception's message: redacted, where contents are kept at all."""
+    if text is None or records.keep != "inline":
+        return None
+    return storable(scrubber(records.redact)(text))
+
+
 def _walk(value: object, scrub: Scrub, *, cards: bool, depth: int) -> object:
     if value is None or isinstance(value, (bool, float)):
         return value
@@ -201,4 +238,16 @@ _BUILT_IN: dict[str, Scrub] = {
     "phone": lambda text: _PHONE.sub("[phone]", text),
 }
 
-__all__ = ["PATTERN", "Records", "redact", "scrubber", "storable", "unsecret_json", "unsecret_key"]
+__all__ = [
+    "PATTERN",
+    "Records",
+    "Ref",
+    "kept",
+    "kept_text",
+    "redact",
+    "redacted",
+    "scrubber",
+    "storable",
+    "unsecret_json",
+    "unsecret_key",
+]

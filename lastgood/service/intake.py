@@ -6,18 +6,19 @@ of which no line can be read is refused whole.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
-from lastgood import acting, assigning, identity, recorder
+from lastgood import acting, assigning, identity, late, recorder
 from lastgood.acting import Effect
 from lastgood.errors import BadToken, InvalidInput, LastgoodError
 from lastgood.identity import Wrong
-from lastgood.outcome import Outcome
+from lastgood.late import LateReport
+from lastgood.outcome import Outcome, checked
 from lastgood.recorder import Batch, Report
 from lastgood.records import storable
 from lastgood.redaction import clean
@@ -28,6 +29,7 @@ from lastgood.service.lines import Lines
 from lastgood.service.problems import TooOften
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row
+from lastgood.vetting import Told
 
 router = APIRouter(prefix="/v1/agents/{agent}", tags=["intake"])
 Recording = Annotated[Visit, Depends(allowed(Act.RECORD))]
@@ -35,6 +37,8 @@ Recording = Annotated[Visit, Depends(allowed(Act.RECORD))]
 _LONGEST = 500
 #: outcomes that share a transaction
 _TOGETHER = 1_000
+#: late reports that do: each asks what was known before
+_LATE_TOGETHER = 100
 _Text = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -199,12 +203,22 @@ def record_outcomes(visit: Visit, sent: bytes) -> BatchAnswer:
     keys, place = identity.keys(visit.store), (visit.agent, visit.environment)
     for start in range(0, len(reports), _TOGETHER):
         some = reports[start : start + _TOGETHER]
-        batch = recorder.record_batch(visit.store, some, keys=keys, place=place)
-        answer.new += batch.new
-        answer.duplicates += len(batch.duplicates)
-        left_out = batch.refused_at or batch.foreign_at
-        answer.refused += _refusals(visit, batch, some, numbers[start:]) if left_out else ()
+        _add(
+            answer,
+            visit,
+            recorder.record_batch(visit.store, some, keys=keys, place=place),
+            some,
+            numbers[start:],
+        )
     return answer
+
+
+def _add(answer: BatchAnswer, visit: Visit, batch: Batch, told: Sequence[Told], numbers: list[int]) -> None:
+    """Add what became of some reports, whose lines have these numbers."""
+    answer.new += batch.new
+    answer.duplicates += len(batch.duplicates)
+    if batch.refused_at or batch.foreign_at:
+        answer.refused += _refusals(visit, batch, told, numbers)
 
 
 def _unread(found: Lines) -> list[LineError]:
@@ -216,12 +230,12 @@ def _refusal(number: int, run: object, error: LastgoodError) -> LineError:
     return LineError(line=number, run=named, error=type(error).__name__, message=storable(str(error)))
 
 
-def _refusals(visit: Visit, batch: Batch, reports: list[Report], numbers: list[int]) -> Iterator[LineError]:
+def _refusals(visit: Visit, batch: Batch, told: Sequence[Told], numbers: list[int]) -> Iterator[LineError]:
     """Name the lines that a batch left out."""
     for at, (run, why) in zip(batch.refused_at, batch.refused, strict=True):
         yield LineError(line=numbers[at], run=run, error="BadToken", message=why)
     for at in batch.foreign_at:
-        run = reports[at].run_id
+        run = told[at].run_id
         yield LineError(line=numbers[at], run=run, error="Forbidden", message=_not_ours(visit, run))
 
 
@@ -289,20 +303,37 @@ def record_reports(visit: Visit, sent: bytes) -> BatchAnswer:
     """Record a batch of late reports."""
     found = lines.read(sent)
     answer = BatchAnswer(new=0, duplicates=0, refused=_unread(found))
+    lates: list[LateReport] = []
+    numbers: list[int] = []
     for number, fields in found.read:
-        named = fields.get("run")
+        run = fields.get("run")
         try:
-            run, token = _identity(number, fields)
-            _check_own(visit, run)
-            key = fields.pop("key", None)
-            if not (key is None or (isinstance(key, str) and len(key) <= _LONGEST)):
-                raise InvalidInput(f"key={key!r:.60} is no text of at most {_LONGEST} characters")
-            new = recorder.record_late(visit.store, run, fields, key=key, token=token)
-            answer.new += new
-            answer.duplicates += not new
-        except (InvalidInput, BadToken) as error:
-            answer.refused.append(_refusal(number, named, error))
+            lates.append(_late(number, fields))
+            numbers.append(number)
+        except InvalidInput as error:
+            answer.refused.append(_refusal(number, run, error))
+    keys, place = identity.keys(visit.store), (visit.agent, visit.environment)
+    for start in range(0, len(lates), _LATE_TOGETHER):
+        some = lates[start : start + _LATE_TOGETHER]
+        _add(
+            answer,
+            visit,
+            late.record_late_batch(visit.store, some, keys=keys, place=place),
+            some,
+            numbers[start:],
+        )
     return answer
+
+
+def _late(number: int, fields: dict[str, Any]) -> LateReport:
+    """Read a late report; raises `InvalidInput`."""
+    run, token = _identity(number, fields)
+    key = fields.pop("key", None)
+    if not (key is None or (isinstance(key, str) and len(key) <= _LONGEST)):
+        raise InvalidInput(f"key={key!r:.60} is no text of at most {_LONGEST} characters")
+    if not fields:
+        raise InvalidInput(f"report of run {run}: nothing to report; name at least one outcome")
+    return LateReport(run, checked(fields), None if key is None else storable(key), token)
 
 
 def _check_own(visit: Visit, run: str, token: str | None = None) -> None:
