@@ -133,14 +133,12 @@ class _Vetted:
 
 def _vet(txn: Transaction, reports: Sequence[Report], vetting: Vetting) -> _Vetted:
     """Look every run up; leave out what is recorded already, not theirs, or comes without its token."""
-    found, runs = _Vetted(vetting), runs_of(txn, reports)
-    statement, values = sql.among(sql.OUTCOMES_AMONG, [report.run_id for report in reports])
-    ended = {row["run_id"] for row in txn.all(statement, **values)}
+    found, runs, ended = _Vetted(vetting), runs_of(txn, reports), set()
     for at, report in enumerate(reports):
         run, run_id = runs.get(report.run_id), report.run_id
         if not vetting.passes(at, report, run, txn.now_us):
             continue
-        if run_id in ended:
+        if run_id in ended or runs[run_id]["ended"] is not None:
             found.duplicates.append(run_id)
             continue
         ended.add(run_id)
@@ -152,8 +150,7 @@ def _vet(txn: Transaction, reports: Sequence[Report], vetting: Vetting) -> _Vett
 
 def runs_of(txn: Transaction, reports: Sequence[Told]) -> dict[str, Row]:
     """Return the rows of the runs that there are."""
-    statement, values = sql.among(sql.RUNS_AMONG, [report.run_id for report in reports])
-    return {run["id"]: run for run in txn.all(statement, **values)}
+    return {run["id"]: run for run in txn.among(sql.RUNS_AMONG, [report.run_id for report in reports])}
 
 
 def _record(
@@ -222,9 +219,8 @@ def _late_reports(txn: Transaction, vetted: _Vetted, courts: Courts) -> Late:
     watched = None in releases and any(court.watches_baseline for court in courts.values())
     if not watched and not any(txn.one(sql.TRIGGER_STATE, release_id=r, name=_EARLY) for r in known):
         return {}
-    statement, values = sql.among(sql.LATE_AMONG, [report.run_id for report in vetted.reports])
     late: Late = {}
-    for row in txn.all(statement, **values):
+    for row in txn.among(sql.LATE_AMONG, [report.run_id for report in vetted.reports]):
         late.setdefault(row["run_id"], []).append(json.loads(row["fields"]))
     return late
 

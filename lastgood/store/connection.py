@@ -74,6 +74,10 @@ class Transaction:
         rows: list[Row] = self._link.execute(statement, values).fetchall()
         return rows
 
+    def among(self, statement: str, values: Sequence[str]) -> list[Row]:
+        """Return all rows of a query with `IN (:among)` for these values; none for none."""
+        return self._link.among(statement, values) if values else []
+
     def insert(self, table: str, values: Values) -> None:
         """Insert one row into one of our own tables."""
         self._link.execute(sql.insert(table, tuple(values)), dict(values))

@@ -31,7 +31,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from lastgood.clock import AnchoredClock
 from lastgood.errors import InvalidInput, StoreUnavailable
 from lastgood.store import statements as sql
-from lastgood.store.link import Cursor, Mode, Opened, Values
+from lastgood.store.link import Cursor, Mode, Opened, Row, Values
 
 try:
     import psycopg
@@ -228,6 +228,13 @@ class PostgresLink:
         text, names = translated(statement)
         _refuse_nul(values)
         return self._connection.execute(text, [values[name] for name in names])
+
+    def among(self, statement: str, values: Sequence[str]) -> list[Row]:
+        """Send them as one array."""
+        for value in values:
+            _refuse_nul({"a name": value})
+        text, _ = translated(statement.replace("IN (:among)", "= ANY(:among)"))
+        return list(self._connection.execute(text, [list(values)]).fetchall())
 
     def many(self, statement: str, rows: Sequence[Values]) -> int:
         """Run a named statement for each of `rows`, sent in one go."""

@@ -54,6 +54,17 @@ def bare(store: Store) -> Iterator[tuple[Client, int]]:
         process.wait()
 
 
+def idle(pid: int) -> None:
+    """Wait until a server has loaded what it loads in the background."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        before = cpu_s(pid)
+        time.sleep(1)
+        if cpu_s(pid) - before < 0.02:
+            return
+    raise RuntimeError("a server is never idle")
+
+
 def timed(client: Client, path: str, body: bytes) -> float:
     """Seconds until the answer was there."""
     began = time.perf_counter()
@@ -64,20 +75,25 @@ def timed(client: Client, path: str, body: bytes) -> float:
     return took
 
 
-def evaluation(server: Served, floor: Client, token: str, what: str, requests: int) -> Figure:
-    """p99 of an evaluation beside that of a bare answer."""
-    client, taken, bare_taken = Client(server.port, token), [], []
+def evaluation(server: Served, floor: tuple[Client, int], token: str, what: str, requests: int) -> Figure:
+    """p99 of an evaluation beside that of a bare answer, and the CPU time of both servers for it."""
+    client, pid, (bare_client, bare_pid) = Client(server.port, token), server.process.pid, floor
+    taken, bare_taken, computed = [], [], {pid: 0.0, bare_pid: 0.0}
     for number in range(requests):
         body = json.dumps({"context": {"targetingKey": f"{what}-{number}"}}).encode()
-        taken.append(timed(client, EVALUATE, body))
-        bare_taken.append(timed(floor, "/", body))
+        asked = [(client, EVALUATE, pid, taken), (bare_client, "/", bare_pid, bare_taken)]
+        for whom, path, process, times in asked if number % 2 else reversed(asked):
+            began = cpu_s(process)
+            times.append(timed(whom, path, body))
+            computed[process] += cpu_s(process) - began
     p50, p99 = (percentile(taken, share) for share in (0.5, 0.99))
     floor50, floor99 = (percentile(bare_taken, share) for share in (0.5, 0.99))
     return Figure(
         f"evaluation, {what}",
         f"p99 {p99 * 1e3:.1f} ms, median {p50 * 1e3:.1f} ms",
         f"a bare ASGI answer: p99 {floor99 * 1e3:.1f} ms, median {floor50 * 1e3:.1f} ms; "
-        f"ratio {p99 / floor99:.1f} at p99, {p50 / floor50:.1f} at the median",
+        f"ratio {p99 / floor99:.1f} at p99, {p50 / floor50:.1f} at the median, "
+        f"{computed[pid] / computed[bare_pid]:.1f} in CPU time ({computed[pid] / requests * 1e6:.0f} us)",
     )
 
 
@@ -102,7 +118,6 @@ def intake(store: Store, server: Served, floor: tuple[Client, int], token: str, 
     for place in (0, 2):
         timed(client, OUTCOMES, warm[place])
         timed(bare_client, "/outcomes", warm[place + 1])
-    time.sleep(5)  # what it loads in the background is there
     #: CPU seconds a row, by round
     taken: dict[str, list[float]] = {"ours": [], "bare": [], "alone": []}
 
@@ -149,8 +164,10 @@ def main() -> None:
         agent, observer = (serving.token(store, role) for role in (Role.AGENT, Role.OBSERVER))
         with serving.served(store.url) as server, bare(store) as floor:
             requests = 50 if quick else 3_000
-            tell([evaluation(server, floor[0], observer, "looking", requests)])
-            tell([evaluation(server, floor[0], agent, "entering a run", requests // 2)])
+            for pid in (server.process.pid, floor[1]):
+                idle(pid)
+            tell([evaluation(server, floor, observer, "looking", requests)])
+            tell([evaluation(server, floor, agent, "entering a run", requests // 2)])
             tell(intake(store, server, floor, agent, 1 if quick else 20))
 
 
