@@ -167,7 +167,11 @@ async def _body(request: Request) -> bytes:
 Sent = Annotated[bytes, Depends(_body)]
 
 
-@router.post("/outcomes", summary="Record how runs ended, as JSON lines")
+@router.post(
+    "/outcomes",
+    summary="Record how runs ended, as JSON lines",
+    openapi_extra=lines.body({"run": "run_...", "token": "lg1...", "completed": True, "cost_usd": 0.01}),
+)
 async def outcomes(visit: Recording, sent: Sent) -> BatchAnswer:
     """Record one outcome a line: run, token, and what is known of the run.
 
@@ -293,7 +297,11 @@ def _how(fields: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@router.post("/reports", summary="Record what became known later, as JSON lines")
+@router.post(
+    "/reports",
+    summary="Record what became known later, as JSON lines",
+    openapi_extra=lines.body({"run": "run_...", "token": "lg1...", "key": "ticket-7", "edits": 2}),
+)
 async def reports(visit: Recording, sent: Sent) -> BatchAnswer:
     """Record one late report a line: run, token, what came later, and a `key` so that it counts once."""
     return await _in_turn(visit, sent, record_reports)

@@ -91,3 +91,10 @@ def _decoded(line: bytes) -> str | None:
         return line.decode()
     except UnicodeDecodeError:
         return None
+
+
+def body(line: dict[str, Any]) -> dict[str, Any]:
+    """Return the body of a batch as OpenAPI says it, with an example of a line."""
+    schema = {"type": "string", "description": f"At most {MOST_LINES:,} lines, one object each."}
+    content = {"application/jsonl": {"schema": schema, "example": json.dumps(line)}}
+    return {"requestBody": {"required": True, "content": content}}

@@ -41,6 +41,21 @@ async def _json(request: Request) -> Any:
 Sent = Annotated[Any, Depends(_json)]
 
 
+def _takes(description: str) -> dict[str, Any]:
+    """The body of an evaluation in OpenAPI: it is read by hand, so nobody else tells."""
+    text = {"type": "string", "minLength": 1, "maxLength": evaluation.MOST}
+    own = dict.fromkeys(("risk", "task_type", "conversation", "run", "environment"), text)
+    context = {
+        "type": "object",
+        "required": ["targetingKey"],
+        "properties": {"targetingKey": text, **own, "record": {"type": "boolean"}},
+        "additionalProperties": True,
+    }
+    schema = {"type": "object", "required": ["context"], "properties": {"context": context}}
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": True, "description": description, "content": content}}
+
+
 class _Lean(APIRoute):
     """Answers at once what asks no store; all else, and whatever is wrong, goes the framework's whole way.
 
@@ -96,7 +111,11 @@ def evaluate(key: str, desk: DeskOf, principal: Caller, sent: Sent) -> Response:
         return _refused(error, key)
 
 
-@router.post("/evaluate/flags", summary="Who serves, for every agent of the token")
+@router.post(
+    "/evaluate/flags",
+    summary="Who serves, for every agent of the token",
+    openapi_extra=_takes("OFREP's bulk evaluation request."),
+)
 def evaluate_all(
     desk: DeskOf,
     principal: Caller,
@@ -153,6 +172,7 @@ router.add_api_route(
     evaluate,
     methods=["POST"],
     summary="Who serves the next run",
+    openapi_extra=_takes("OFREP's evaluation request; `record: false` enters no run."),
     route_class_override=_Lean,
 )
 
