@@ -30,7 +30,8 @@ from lastgood.errors import (
 )
 from lastgood.ids import new_id
 from lastgood.outcome import checked, is_outcome
-from lastgood.recorder import Batch, Ref, Report
+from lastgood.recorder import Batch, Report
+from lastgood.records import Ref
 from lastgood.remote import Service
 from lastgood.remote_serving import RemoteServing
 from lastgood.running import Run

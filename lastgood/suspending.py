@@ -6,7 +6,8 @@ from typing import Any
 
 from lastgood import points
 from lastgood.outcome import Outcome
-from lastgood.recorder import Ref, kept, run_row
+from lastgood.recorder import run_row
+from lastgood.records import Ref, kept
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store, Transaction
 
