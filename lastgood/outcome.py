@@ -13,6 +13,8 @@ _AMOUNTS = ("cost_usd", "latency_s")
 MOST = 1_000_000_000
 #: what `report` takes; anything else goes into `metrics`
 FIELDS = (*_FLAGS, *_COUNTS, *_AMOUNTS)
+#: characters of what an exception said, and the bits of all five parts
+MOST_TEXT, MOST_PARTS = 4_000, 31
 #: short names that people use
 _ALIASES = {"edits": "operator_edits", "incident": "incidents", "cost": "cost_usd", "latency": "latency_s"}
 
@@ -102,6 +104,24 @@ class Outcome:
         self.metrics.update(values.pop("metrics", {}))
         for name, value in values.items():
             setattr(self, name, value)
+
+    def observe(self, error_text: object, parts_read: object) -> None:
+        """Take what a process noted beside the reports; raises `InvalidInput`."""
+        if not (error_text is None or (isinstance(error_text, str) and len(error_text) <= MOST_TEXT)):
+            msg = f"error_text has to be a text of {MOST_TEXT:,} characters at most"
+            raise InvalidInput(msg)
+        if not (parts_read is None or (type(parts_read) is int and 0 <= parts_read <= MOST_PARTS)):
+            msg = (
+                f"parts_read={parts_read!r} has to be a whole number, 0 to {MOST_PARTS}: a bit for each part"
+            )
+            raise InvalidInput(msg)
+        self.error_text, self.parts_read = error_text, parts_read
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What was reported, as `take` takes it."""
+        known = {name: getattr(self, name) for name in FIELDS}
+        return {name: value for name, value in known.items() if value is not None} | self.metrics
 
     def settle_cost(self) -> None:
         """Sum up what the model calls cost; one call of unknown price makes the run's cost unknown.

@@ -99,6 +99,12 @@ class Serving:
         """Whether a bundle is at hand should the store go away."""
         return bool(self._routers) or self.fallback is not None
 
+    @property
+    def word(self) -> int:
+        """The word that tells of moves, as it is now: one look at memory; -1 before the first decision."""
+        router = self._routers.get(self.agent)
+        return -1 if router is None else router.mark.view[router.mark.slot]
+
     def bundle(self, txn: Transaction, bundle_id: str) -> Bundle:
         """Return a bundle, read and checked once a process."""
         if bundle_id not in self._bundles:

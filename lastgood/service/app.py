@@ -17,6 +17,7 @@ from lastgood.service import (
     page,
     problems,
     reading,
+    runs,
     snapshots,
     starting,
     watching,
@@ -48,7 +49,7 @@ def create(store: Store, environment: str = "production") -> FastAPI:
     app.add_middleware(limits.Bodies)
     app.add_middleware(Measured, figures=desk.figures)
     problems.install(app)
-    routed = (ofrep, intake, otlp, moving, deciding, reading, snapshots, starting, watching, page)
+    routed = (ofrep, intake, otlp, moving, deciding, reading, runs, snapshots, starting, watching, page)
     for routes in routed:
         app.include_router(routes.router)
     return app

@@ -114,14 +114,18 @@ def allowed(act: Act) -> Callable[..., Visit]:
     """Return the dependency that lets a request do `act` to the agent in its path."""
 
     def visit(desk: DeskOf, principal: Caller, agent: str, environment: str | None = None) -> Visit:
-        place = environment or desk.environment
-        desk.door.admit(principal, act, agent, place)
-        check_name(agent, "the agent")
-        check_name(place, "the environment")
-        if act is Act.RECORD and (wait_s := desk.pace.take(principal.token_id)):
-            raise TooOften(
-                f"{principal.name} sends too often: again in {wait_s:.1f} s, or more at once in batches"
-            )
-        return Visit(desk, principal, agent, place)
+        return visited(desk, principal, act, agent, environment or desk.environment)
 
     return visit
+
+
+def visited(desk: Desk, principal: Principal, act: Act, agent: str, place: str) -> Visit:
+    """Return the visit of somebody who may do `act` there; raises `Forbidden`, `TooOften`, `InvalidInput`."""
+    desk.door.admit(principal, act, agent, place)
+    check_name(agent, "the agent")
+    check_name(place, "the environment")
+    if act is Act.RECORD and (wait_s := desk.pace.take(principal.token_id)):
+        raise TooOften(
+            f"{principal.name} sends too often: again in {wait_s:.1f} s, or more at once in batches"
+        )
+    return Visit(desk, principal, agent, place)

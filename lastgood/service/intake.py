@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from lastgood import acting, assigning, identity, recorder
+from lastgood import acting, assigning, failures, identity, recorder
 from lastgood.acting import Effect
 from lastgood.errors import BadToken, InvalidInput, LastgoodError
 from lastgood.identity import Wrong
 from lastgood.outcome import Outcome
 from lastgood.recorder import Batch, Report
+from lastgood.redaction import clean
 from lastgood.roles import Act
 from lastgood.service import evaluating
 from lastgood.service.desk import Visit, allowed
@@ -275,6 +276,9 @@ def _report(line: _Line) -> Report:
     if not isinstance(usage, list) or not all(isinstance(call, dict) for call in usage):
         raise InvalidInput("usage has to be a list of objects, one a model call")
     outcome = Outcome(status=status, error=None if error is None else error[:200], usage=usage)
+    said = fields.pop("error_text", None)
+    said = failures.normalised(clean(said)) if isinstance(said, str) else said
+    outcome.observe(said, fields.pop("parts_read", None))
     outcome.take(fields)
     if outcome.completed is None:
         outcome.completed = False if status == "failed" else True if status == "ended" else None

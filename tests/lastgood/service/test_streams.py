@@ -80,6 +80,17 @@ def test_a_move_of_an_agent_outside_the_tokens_scope_is_not_told(service, desk):
 
 
 @pytest.mark.only("sqlite")
+def test_between_two_looks_at_the_routers_a_move_is_told_by_its_word(service, desk, monkeypatch):
+    monkeypatch.setattr(streams, "EVERY_S", 60.0)
+    with Stream(service) as stream:
+        release_id = desk.live(share_bp=10_000)
+        stream.wait()
+        told = len(stream.events)
+        desk.revert(release_id)
+        stream.wait(told + 1)
+
+
+@pytest.mark.only("sqlite")
 def test_streams_share_one_watcher_that_rests_when_nobody_listens(service, desk, monkeypatch):
     asked = []
     real = streams._asked
