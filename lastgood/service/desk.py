@@ -10,6 +10,8 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 
 from lastgood import registry
 from lastgood.bundle import check_name
+from lastgood.errors import Conflict, Forbidden, InvalidMove, LastgoodError, Refused
+from lastgood.redaction import clean
 from lastgood.roles import Act, Principal
 from lastgood.service.door import Door
 from lastgood.service.figures import Figures
@@ -22,6 +24,8 @@ from lastgood.store.connection import Store
 _bearer = HTTPBearer(auto_error=False, description="An access token: `lastgood token make`.")
 _api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same, for OFREP clients.")
 
+#: what moves control: each refusal of it is in the ledger
+MOVING = frozenset({Act.REVERT, Act.RESUME, Act.START, Act.APPROVE, Act.PROMOTE})
 #: agents, environments and runtimes that are served at once
 _MOST_SERVING = 1_000
 
@@ -98,6 +102,8 @@ class Visit:
     principal: Principal
     agent: str
     environment: str
+    #: what it asks to do
+    act: Act
 
     @property
     def store(self) -> Store:
@@ -109,12 +115,23 @@ class Visit:
         """How the ledger names who asks."""
         return self.principal.actor
 
+    def refused(self, error: LastgoodError) -> None:
+        """Record that the policy or the store refused a move that the caller's role allows."""
+        kinds = Refused | Conflict | InvalidMove
+        if self.act in MOVING and isinstance(error, kinds) and not isinstance(error, Forbidden):
+            place = (self.agent, self.environment)
+            self.desk.door.note(self.actor, self.act, *place, "refused", clean(str(error)))
+
 
 def allowed(act: Act) -> Callable[..., Visit]:
     """Return the dependency that lets a request do `act` to the agent in its path."""
 
-    def visit(desk: DeskOf, principal: Caller, agent: str, environment: str | None = None) -> Visit:
-        return visited(desk, principal, act, agent, environment or desk.environment)
+    def visit(
+        request: Request, desk: DeskOf, principal: Caller, agent: str, environment: str | None = None
+    ) -> Visit:
+        found = visited(desk, principal, act, agent, environment or desk.environment)
+        request.state.refused = found.refused  # whatever answers an error tells it
+        return found
 
     return visit
 
@@ -128,4 +145,4 @@ def visited(desk: Desk, principal: Principal, act: Act, agent: str, place: str) 
         raise TooOften(
             f"{principal.name} sends too often: again in {wait_s:.1f} s, or more at once in batches"
         )
-    return Visit(desk, principal, agent, place)
+    return Visit(desk, principal, agent, place, act)
