@@ -144,6 +144,11 @@ def store() -> Store:
         return _stores.setdefault(url, Store(url))
 
 
+def is_remote() -> bool:
+    """Whether this process works over LASTGOOD_URL, and has no database."""
+    return bool(_setting("url"))
+
+
 def _remote() -> Any:
     """This process's way over LASTGOOD_URL, None where that is not set: then the database is at hand."""
     url = _setting("url")

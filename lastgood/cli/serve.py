@@ -10,6 +10,9 @@ from lastgood import agent as agents
 from lastgood import identity
 from lastgood.cli.common import store
 
+#: seconds that requests under way have when the service is told to end; streams never end by themselves
+LEAVE_S = 5
+
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
@@ -38,7 +41,14 @@ def serve(host: str, port: int, *, beyond_loopback: bool) -> None:
     app = create(held, agents.environment_name())
     logging.getLogger("uvicorn.access").addFilter(Unsaid())
     threading.Thread(target=warm, name="lastgood-warm", daemon=True).start()
-    uvicorn.run(app, host=host, port=port, timeout_keep_alive=30, h11_max_incomplete_event_size=65_536)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=LEAVE_S,
+        h11_max_incomplete_event_size=65_536,
+    )
 
 
 def _is_loopback(host: str) -> bool:
