@@ -204,7 +204,7 @@ def test_scores_and_figures_from_outside_are_policies(shell, adopted):
     (adopted / "scored.yaml").write_text(scored + snippet("referee-scores"))
     (adopted / "outside.yaml").write_text(f"name: outside\n{snippet('outside')}")
     for name in ("scored", "outside"):
-        assert f"{name} " in shell(f"lastgood policy add {name}.yaml")
+        assert f"stored: policy {name}," in shell(f"lastgood policy add {name}.yaml")
 
 
 def test_the_agent_in_a_shell_is_served_records_its_run_and_falls_back(shell, adopted):

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from lastgood import identity
 from lastgood.service import (
     deciding,
+    describing,
     intake,
     limits,
     moving,
@@ -52,4 +53,5 @@ def create(store: Store, environment: str = "production") -> FastAPI:
     routed = (ofrep, intake, otlp, moving, deciding, reading, runs, snapshots, starting, watching, page)
     for routes in routed:
         app.include_router(routes.router)
+    describing.describe(app)
     return app

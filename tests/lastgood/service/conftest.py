@@ -31,6 +31,8 @@ class Service:
     url: str
     app: object
     tokens: dict[str, str] = field(default_factory=dict)
+    #: one for all requests: to make one costs more than most answers
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=20, verify=False))
 
     def token(self, role: Role | str, **scope) -> str:
         key = f"{role} {sorted(scope.items())}"
@@ -43,7 +45,7 @@ class Service:
         headers = dict(given.pop("headers", {}))
         if role is not None:
             headers["Authorization"] = f"Bearer {self.token(role, **(scope or {}))}"
-        return httpx.request(method, self.url + path, headers=headers, timeout=20, **given)
+        return self.client.request(method, self.url + path, headers=headers, **given)
 
     def get(self, role, path: str, **given) -> httpx.Response:
         return self.ask(role, "GET", path, **given)
@@ -91,7 +93,9 @@ def served(desk, store=None) -> Iterator[Service]:
         assert thread.is_alive(), "the service did not start"
         thread.join(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield Service(desk, f"http://127.0.0.1:{port}", app)
+    service = Service(desk, f"http://127.0.0.1:{port}", app)
+    yield service
+    service.client.close()
     server.should_exit = True
     thread.join(10)
 
