@@ -114,6 +114,20 @@ _BODIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "/ofrep/v1/evaluate/flags": (_JSON, _CONTEXT),
     "/v1/agents/{agent}/outcomes": (_LINES, _OUTCOME),
     "/v1/agents/{agent}/reports": (_LINES, _LATE),
+    "/v1/agents/{agent}/runs/batch": (_LINES, {"$ref": "#/components/schemas/RunBody"}),
+    "/v1/agents/{agent}/actions/batch": (
+        _LINES,
+        {
+            "anyOf": [
+                {"$ref": "#/components/schemas/ReserveBody"},
+                {
+                    "allOf": [{"$ref": "#/components/schemas/SettleBody"}],
+                    "required": ["action"],
+                    "properties": {"action": {"type": "string"}},
+                },
+            ]
+        },
+    ),
     "/v1/traces": (_JSON, {"type": "object", "description": f"ExportTraceServiceRequest: {_OTLP}"}),
     "/v1/logs": (_JSON, {"type": "object", "description": f"ExportLogsServiceRequest: {_OTLP}"}),
     "/r/{token}/revert": (

@@ -15,6 +15,11 @@ ROUTES = {
     ("POST", "/v1/traces"): (None, {"resourceSpans": []}),
     ("POST", "/v1/logs"): (None, {"resourceLogs": []}),
     ("POST", "/v1/agents/{agent}/runs"): (Act.RECORD, {"unit": "u"}),
+    ("POST", "/v1/agents/{agent}/runs/batch"): (Act.RECORD, {"unit": "u"}),
+    ("POST", "/v1/agents/{agent}/actions/batch"): (
+        Act.RECORD,
+        {"run": "r", "token": "t", "kind": "message"},
+    ),
     ("POST", "/v1/agents/{agent}/outcomes"): (Act.RECORD, {"run": "r", "token": "t"}),
     ("POST", "/v1/agents/{agent}/reports"): (Act.RECORD, {"run": "r", "token": "t", "edits": 1}),
     ("POST", "/v1/agents/{agent}/events"): (Act.RECORD, {"run": "r", "token": "t", "name": "note"}),
