@@ -68,7 +68,7 @@ def context_of(context: object) -> Context:
         raise Unfit("TARGETING_KEY_MISSING", "the context has no targetingKey: name the run, or its user")
     records = context.get("record", True)
     if not isinstance(records, bool):
-        raise Unfit("INVALID_CONTEXT", f"record={records!r} is neither true nor false")
+        raise Unfit("INVALID_CONTEXT", f"record={records!r:.60} is neither true nor false")
     unit = _text("targetingKey", unit)
     return Context(
         unit=unit,

@@ -6,7 +6,7 @@ once. Containment asks no other process.
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -17,10 +17,11 @@ from lastgood.errors import BadToken, InvalidInput, LastgoodError, NotFound, Sto
 from lastgood.identity import Keys, Wrong
 from lastgood.judging import Court, Undurable
 from lastgood.outcome import Outcome, checked
-from lastgood.records import Records, redact, scrubber
+from lastgood.records import Records, redact, scrubber, storable, unsecret_json, unsecret_key
 from lastgood.router import CANDIDATE
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
+from lastgood.store.link import Place
 from lastgood.tallies import COUNTED, Cell, Origin, Tallies, merged
 
 #: state of a release that had a late report before the run's outcome
@@ -46,7 +47,7 @@ def kept(value: Any, records: Records) -> str | None:
         return json.dumps({"ref": value.where})
     if records.keep == "reference":
         return None
-    text = json.dumps(redact(value, records.redact), ensure_ascii=False)
+    text = _text(value, records)
     size = len(text.encode())
     return (
         text
@@ -55,9 +56,16 @@ def kept(value: Any, records: Records) -> str | None:
     )
 
 
+def _text(value: Any, records: Records) -> str:
+    """Return a value as redacted JSON."""
+    return storable(json.dumps(redact(value, records.redact), ensure_ascii=False))
+
+
 def _said(text: str | None, records: Records) -> str | None:
     """What is stored of an exception's message: redacted, where contents are kept at all."""
-    return None if text is None or records.keep != "inline" else scrubber(records.redact)(text)
+    if text is None or records.keep != "inline":
+        return None
+    return storable(scrubber(records.redact)(text))
 
 
 def run_row(txn: Transaction, run_id: str) -> Row:
@@ -94,6 +102,10 @@ class Batch:
     duplicates: tuple[str, ...] = ()
     #: runs whose report was refused, and why
     refused: tuple[tuple[str, str], ...] = ()
+    #: their places among the reports that were given
+    refused_at: tuple[int, ...] = ()
+    #: places of reports of another control point's runs
+    foreign_at: tuple[int, ...] = ()
 
 
 class _Clash(Exception):
@@ -101,18 +113,24 @@ class _Clash(Exception):
 
 
 def record_batch(
-    store: Store, reports: Sequence[Report], *, keys: Keys | None = None, durable: bool = True
+    store: Store,
+    reports: Sequence[Report],
+    *,
+    keys: Keys | None = None,
+    durable: bool = True,
+    place: Place | None = None,
 ) -> Batch:
     """Write outcomes, once each, with their sums, settlements and triggers in one transaction.
 
     With `keys` every report has to carry its run's token. A report of an unknown run or without a valid token
-    is refused and counted; the others are written. Raises `StoreUnavailable` when none could be written.
+    is refused and counted; the others are written. With `place` it has to be a run of that control point.
+    Raises `StoreUnavailable` when none could be written.
     """
-    looks = keys is not None or any(report.origin is None for report in reports)
+    looks = keys is not None or place is not None or any(report.origin is None for report in reports)
     for _ in range(4):
         try:
-            with store.transaction(durable=durable, at=_place(reports)) as txn:
-                return _record(txn, reports, keys, durable=durable, looks=looks)
+            with store.transaction(durable=durable, at=place or _place(reports)) as txn:
+                return _record(txn, reports, keys, place, durable=durable, looks=looks)
         except _Clash:
             looks = True
         except Undurable:
@@ -127,7 +145,7 @@ def record_batch(
     raise StoreUnavailable(msg)
 
 
-def _place(reports: Sequence[Report]) -> tuple[str, str] | None:
+def _place(reports: Sequence[Report]) -> Place | None:
     """The control point that all reports belong to, where that is known."""
     places = {(r.origin.agent, r.origin.environment) if r.origin else None for r in reports}
     return places.pop() if len(places) == 1 else None
@@ -141,40 +159,56 @@ class _Vetted:
     origins: list[Origin] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    refused_at: list[int] = field(default_factory=list)
+    foreign_at: list[int] = field(default_factory=list)
+
+    def refuse(self, at: int, run_id: str, why: str) -> None:
+        """Leave a report out."""
+        self.refused_at.append(at)
+        self.refused.append((run_id, why))
 
 
-def _vet(txn: Transaction, reports: Sequence[Report], keys: Keys | None) -> _Vetted:
-    """Look every run up; leave out what is recorded already, unknown, or comes without its token."""
-    found = _Vetted()
+def _vet(txn: Transaction, reports: Sequence[Report], keys: Keys | None, place: Place | None) -> _Vetted:
+    """Look every run up; leave out what is recorded already, not theirs, or comes without its token."""
+    found, wrongs = _Vetted(), Counter[tuple[str, str, Wrong]]()
     statement, values = sql.among(sql.RUNS_AMONG, [report.run_id for report in reports])
     runs = {run["id"]: run for run in txn.all(statement, **values)}
     statement, values = sql.among(sql.OUTCOMES_AMONG, [report.run_id for report in reports])
     ended = {row["run_id"] for row in txn.all(statement, **values)}
-    for report in reports:
+    for at, report in enumerate(reports):
         run = runs.get(report.run_id)
         if run is None:
-            if keys is not None:
-                identity.count(txn, None, Wrong.UNKNOWN_RUN)
-            found.refused.append((report.run_id, f"no run {report.run_id!r} in this store"))
+            wrongs["", "", Wrong.UNKNOWN_RUN] += keys is not None
+            found.refuse(at, report.run_id, f"no run {report.run_id!r} in this store")
+        elif place is not None and (run["agent"], run["environment"]) != place:
+            found.foreign_at.append(at)
         elif keys and (wrong := identity.refusal(keys, report.token, run, txn.now_us)):
-            identity.count(txn, run, wrong)
-            found.refused.append((report.run_id, wrong.say(report.run_id)))
+            wrongs[run["agent"], run["environment"], wrong] += 1
+            found.refuse(at, report.run_id, wrong.say(report.run_id))
         elif report.run_id in ended:
             found.duplicates.append(report.run_id)
         else:
             ended.add(report.run_id)
             found.reports.append(report)
             found.origins.append(Origin.of(run))
+    for (agent, environment, wrong), times in sorted((+wrongs).items()):
+        identity.count(txn, {"agent": agent, "environment": environment}, wrong, times)
     return found
 
 
 def _record(
-    txn: Transaction, reports: Sequence[Report], keys: Keys | None, *, durable: bool, looks: bool
+    txn: Transaction,
+    reports: Sequence[Report],
+    keys: Keys | None,
+    place: Place | None,
+    *,
+    durable: bool,
+    looks: bool,
 ) -> Batch:
     if not reports:
         return Batch()
     if looks:
-        vetted = _vet(txn, reports, keys)
+        vetted = _vet(txn, reports, keys, place)
     else:
         vetted = _Vetted(list(reports), [report.origin for report in reports if report.origin])
     courts = _courts(txn, vetted.origins, durable=durable)
@@ -183,7 +217,13 @@ def _record(
     _insert(txn, vetted, courts, tallies, late)
     tallies.write(txn)
     _judge(txn, vetted, courts, late)
-    return Batch(len(vetted.reports), tuple(vetted.duplicates), tuple(vetted.refused))
+    return Batch(
+        new=len(vetted.reports),
+        duplicates=tuple(vetted.duplicates),
+        refused=tuple(vetted.refused),
+        refused_at=tuple(vetted.refused_at),
+        foreign_at=tuple(vetted.foreign_at),
+    )
 
 
 #: by agent and environment
@@ -208,7 +248,7 @@ def _insert(txn: Transaction, vetted: _Vetted, courts: Courts, tallies: Tallies,
         if given is not None or made is not None or said is not None:
             records = courts[origin.agent, origin.environment].point.terms.records
             given, made, said = kept(given, records), kept(made, records), _said(said, records)
-        usage = json.dumps(outcome.usage) if outcome.usage else "[]"
+        usage = unsecret_json(json.dumps(outcome.usage)) if outcome.usage else "[]"
         rows.append(
             (run_id, now_us, *values, usage, json.dumps(metrics) if metrics else "{}", given, made, said)
         )
@@ -302,7 +342,7 @@ def record_event(
 
 def _event(txn: Transaction, run: Row, name: str, detail: dict[str, Any]) -> None:
     point = points.read(txn, run["agent"], run["environment"])
-    text = json.dumps(redact(detail, point.terms.records.redact), ensure_ascii=False)
+    text = _text(detail, point.terms.records)
     txn.insert("event", {"run_id": run["id"], "name": name, "at_us": txn.now_us, "detail": text})
     if name not in point.terms.triggers.zero_tolerance:
         return
@@ -336,7 +376,7 @@ def record_late(
     if not fields:
         msg = f"report of run {run_id}: nothing to report; name at least one outcome, for example edits=3"
         raise InvalidInput(msg)
-    found = checked(fields)
+    found, key = checked(fields), unsecret_key(key)
     durable, keys = False, identity.keys(store) if token is not None else None
     place = store.place_of(sql.RUN, id=run_id)
     while True:

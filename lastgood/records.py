@@ -5,6 +5,8 @@ numbers, a team's own patterns); names and free prose have none, so a team that 
 sets `keep: reference` or `keep: none`.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -53,6 +55,26 @@ _DIGITS = re.compile(r"[0-9](?:[ -]?[0-9]){12,}")
 _CARD_LENGTHS = range(13, 20)
 #: the least such number, and the least that is longer
 _CARD_NUMBERS = (10**12, 10**19)
+
+
+def storable(text: str) -> str:
+    """Return a text that every store can hold: no NUL, and `?` for half a surrogate pair.
+
+    Models are cut off in the middle of a character, and what they said must not be lost with it.
+    """
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def unsecret_json(text: str) -> str:
+    """Return JSON in which what has the shape of a secret reads `[secret]`."""
+    return text if not shapes.known(text) else json.dumps(redact(json.loads(text), ()))
+
+
+def unsecret_key(key: str | None) -> str | None:
+    """Return what stands for a caller's own key in the store: itself, or the digest of one with a secret."""
+    if key is None or not shapes.known(key):
+        return key
+    return f"secret:{hashlib.blake2b(key.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
 
 
 def redact(value: object, rules: tuple[str, ...]) -> object:
@@ -179,4 +201,4 @@ _BUILT_IN: dict[str, Scrub] = {
     "phone": lambda text: _PHONE.sub("[phone]", text),
 }
 
-__all__ = ["PATTERN", "Records", "redact", "scrubber"]
+__all__ = ["PATTERN", "Records", "redact", "scrubber", "storable", "unsecret_json", "unsecret_key"]

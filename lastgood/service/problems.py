@@ -23,6 +23,7 @@ from lastgood.errors import (
     StoreError,
     Unauthenticated,
 )
+from lastgood.records import storable
 
 log = logging.getLogger("lastgood")
 
@@ -72,7 +73,7 @@ def headers_of(status: int) -> Mapping[str, str]:
 
 def body_of(error: LastgoodError) -> dict[str, Any]:
     """Return the object that says what happened; a ceiling's fields stand in it by name."""
-    said: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
+    said: dict[str, Any] = {"error": type(error).__name__, "message": storable(str(error))}
     if isinstance(error, CapReached):
         said |= {"cap": error.cap, "level": error.level, "used": error.used, "frees_us": error.frees_us}
     return said
@@ -99,6 +100,11 @@ async def _plain(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(body, error.status_code, error.headers)
 
 
+async def _deep(_request: Request, _error: Exception) -> JSONResponse:
+    """A value that can be read but not written again; nothing of it was."""
+    return JSONResponse({"error": "InvalidInput", "message": "the body is nested too deeply"}, 400)
+
+
 async def _unforeseen(_request: Request, error: Exception) -> JSONResponse:
     """A defect of ours: it is in the log, and nothing of it goes out."""
     log.error("the service failed: %r", error, exc_info=error)
@@ -110,4 +116,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(LastgoodError, _ours)
     app.add_exception_handler(RequestValidationError, _unfit)
     app.add_exception_handler(HTTPException, _plain)
+    app.add_exception_handler(RecursionError, _deep)
     app.add_exception_handler(Exception, _unforeseen)

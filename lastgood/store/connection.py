@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lastgood.clock import AnchoredClock, Clock
-from lastgood.errors import SchemaMismatch, StoreUnavailable
+from lastgood.errors import InvalidInput, SchemaMismatch, StoreUnavailable
 from lastgood.store import statements as sql
 from lastgood.store.link import Database, Link, Mode, Opened, Place, Row, Values
 from lastgood.store.slots import Slot
@@ -255,6 +255,10 @@ class Store:
             if self._database.is_ours(error):
                 raise
             raise self._database.unavailable(error) from error
+        except UnicodeEncodeError as error:
+            piece = ascii(error.object[max(0, error.start - 20) : error.end])
+            msg = f"a text holds half a character (a lone surrogate), which no store can hold: {piece}"
+            raise InvalidInput(msg) from error
         finally:
             self._roll_back(slot)
 

@@ -343,8 +343,8 @@ VALUES (:agent, :environment, :since_us, :actor, :reason) ON CONFLICT (agent, en
 CLEAR_STOP = "DELETE FROM stop WHERE agent = :agent AND environment = :environment"
 COUNT_REFUSAL = """
 INSERT INTO refusal (agent, environment, reason, n, last_us)
-VALUES (:agent, :environment, :reason, 1, :now_us)
-ON CONFLICT (agent, environment, reason) DO UPDATE SET n = refusal.n + 1, last_us = excluded.last_us
+VALUES (:agent, :environment, :reason, :times, :now_us)
+ON CONFLICT (agent, environment, reason) DO UPDATE SET n = refusal.n + :times, last_us = excluded.last_us
 """
 REFUSALS = "SELECT * FROM refusal WHERE agent = :agent AND environment = :environment ORDER BY reason"
 
