@@ -8,8 +8,10 @@ can't be, this router's baseline serves.
 
 import json
 import logging
+import os
 import threading
 import time
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -48,6 +50,13 @@ class RemoteServing:
     _helper: threading.Thread | None = None
     #: one question at a time: an older answer must not come after a newer one
     _asking: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        _all.add(self)
+
+    def renew(self) -> None:
+        """Begin with no thread and no question under way: in a forked child, where they are its parent's."""
+        self._asking, self._helper = threading.Lock(), None
 
     @property
     def known(self) -> bool:
@@ -143,3 +152,14 @@ class RemoteServing:
             log.warning("%s goes on with what was known: %s", self.agent, error)
             return False
         return True
+
+
+_all: weakref.WeakSet[RemoteServing] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    for each in list(_all):
+        each.renew()
+
+
+os.register_at_fork(after_in_child=_in_child)

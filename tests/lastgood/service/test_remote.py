@@ -242,20 +242,22 @@ def test_a_forked_child_hears_by_a_thread_of_its_own(remote, desk, monkeypatch):
     monkeypatch.setattr("lastgood.remote_serving.POLL_S", 3_600.0)
     with lastgood.run("support", "u-1"):
         pass
-    answers = fork.SimpleQueue()
+    mine, theirs = fork.Pipe()
+    served = agents._remote().serving("support", "production")
 
     def work():
-        served = agents._remote().serving("support", "production")
         assert served.router.route("u-1").arm == "baseline"
-        answers.put(served.hearing.connected.wait(10))
+        theirs.send(served.hearing.connected.wait(10))
         _until(lambda: served.router.route("u-1").arm == "candidate")
-        answers.put(True)
+        theirs.send(True)
 
     child = fork.Process(target=work)
-    child.start()
-    assert answers.get() is True
+    with served._asking:  # a question of the parent's is under way
+        child.start()
+    assert mine.poll(20)
+    assert mine.recv() is True
     desk.live(share_bp=10_000)
-    assert answers.get() is True
+    assert mine.poll(20)
     child.join(10)
 
 
