@@ -26,6 +26,8 @@ except ImportError as missing:
 CONNECT_S, ANSWER_S = 2.0, 10.0
 #: connections at once, and kept for the next request: a thread that starts a run holds one
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+#: answers that say "not now": the body was not there in time, this token sends too often
+_LATER = frozenset({408, 429})
 _NOTHING: Mapping[str, str] = {}
 #: what an answer can name
 _KINDS = {
@@ -143,7 +145,7 @@ def _error(url: str, answer: httpx.Response) -> LastgoodError:
     if kind == "CapReached":
         fields = {name: said[name] for name in ("cap", "level", "used", "frees_us") if name in said}
         return CapReached(text, **fields)
-    if answer.status_code >= 500:
+    if answer.status_code >= 500 or answer.status_code in _LATER:
         return StoreUnavailable(f"the service {url} answered {answer.status_code}: {text}")
     found = _KINDS.get(kind)
     if found is not None:

@@ -70,10 +70,14 @@ def work_quietly(store: Store, release_id: str, *, seconds: float) -> None:
 
     What takes longer goes on beside the caller, one reading of a release at a time, and reverts by itself.
     """
-    with store.reading() as txn:
-        row = releasing.read(txn, release_id)
-        point = points.read(txn, row["agent"], row["environment"])
-    specs = Frozen.of(row).policy.declared_triggers.outside
+    try:
+        with store.reading() as txn:
+            row = releasing.read(txn, release_id)
+            point = points.read(txn, row["agent"], row["environment"])
+        specs = Frozen.of(row).policy.declared_triggers.outside
+    except LastgoodError as error:
+        log.warning("what is outside of %s was not read: %s", release_id, error)
+        return
     with _guard:
         if not specs or row["ended_us"] is not None or release_id in _reading:
             return

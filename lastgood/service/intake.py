@@ -295,7 +295,7 @@ def record_reports(visit: Visit, sent: bytes) -> BatchAnswer:
         named = fields.get("run")
         try:
             run, token = _identity(number, fields)
-            _check_own(visit, run)
+            check_own(visit, run)
             key = fields.pop("key", None)
             if not (key is None or (isinstance(key, str) and len(key) <= _LONGEST)):
                 raise InvalidInput(f"key={key!r:.60} is no text of at most {_LONGEST} characters")
@@ -307,7 +307,7 @@ def record_reports(visit: Visit, sent: bytes) -> BatchAnswer:
     return answer
 
 
-def _check_own(visit: Visit, run: str, token: str | None = None) -> None:
+def check_own(visit: Visit, run: str, token: str | None = None) -> None:
     """Raise `BadToken` for a run that is none of this agent's, or does not come with its token."""
     keys = identity.keys(visit.store) if token is not None else None
     with visit.store.reading() as txn:
@@ -326,14 +326,14 @@ def _check_own(visit: Visit, run: str, token: str | None = None) -> None:
 @router.post("/events", summary="Record an event at once", status_code=204)
 def event(visit: Recording, body: EventBody) -> None:
     """Record a named event; one that the policy does not tolerate reverts the release in this request."""
-    _check_own(visit, body.run)
+    check_own(visit, body.run)
     recorder.record_event(visit.store, body.run, body.name, body.detail, token=body.token)
 
 
 @router.post("/actions", summary="Ask to have an external effect")
 def reserve(visit: Recording, body: ReserveBody) -> ReserveAnswer:
     """Pass the gate before an effect: 409 says that it must not happen, and why."""
-    _check_own(visit, body.run, body.token)
+    check_own(visit, body.run, body.token)
     effect = Effect(body.kind, body.target, body.undo, body.tool, body.key, body.idempotent)
     gated = acting.reserve(visit.store, body.run, effect)
     result = None if gated.result is None else json.loads(gated.result)
@@ -345,7 +345,7 @@ def reserve(visit: Recording, body: ReserveBody) -> ReserveAnswer:
 @router.post("/actions/{action}", summary="Say how the effect ended", status_code=204)
 def settle(visit: Recording, action: str, body: SettleBody) -> None:
     """Settle an effect: a failed one gives its place under a ceiling back."""
-    _check_own(visit, body.run, body.token)
+    check_own(visit, body.run, body.token)
     with visit.store.reading() as txn:
         row = txn.one(sql.ACTION, id=action)
     if row is None or row["run_id"] != body.run:

@@ -9,6 +9,7 @@ from lastgood import isolation, recorder, suspending
 from lastgood.outcome import MOST_PARTS, Outcome
 from lastgood.recorder import Ref
 from lastgood.roles import ALLOWED, Act
+from lastgood.service import intake
 from lastgood.service.desk import Caller, DeskOf, Visit, visited
 from lastgood.store import aftermath
 from lastgood.store.connection import Row
@@ -138,6 +139,7 @@ def whose(visit: OfRun) -> Whose:
 @router.post("/runs/{run}/suspend", summary="Leave a run open for another process", status_code=204)
 def suspend(visit: OfRun, run: str, body: SuspendBody) -> None:
     """Keep what a run reported so far; `resume` gives it to whoever goes on with the run."""
+    intake.check_own(visit, run, body.token)
     with visit.store.reading() as txn:
         reopened(txn, visit.store, run, body.token)
     suspending.suspend(visit.store, run, body.held)
@@ -146,6 +148,7 @@ def suspend(visit: OfRun, run: str, body: SuspendBody) -> None:
 @router.post("/runs/{run}/resume", summary="Go on with a run that was left open")
 def resume(visit: OfRun, run: str, body: ResumeBody) -> Resumed:
     """Return a run's assignment and what it had; 409 says that it has ended."""
+    intake.check_own(visit, run, body.token)  # a wrong token is counted
     with visit.store.reading() as txn:
         row, held = reopened(txn, visit.store, run, body.token)
     return Resumed.of(row, held)

@@ -202,6 +202,31 @@ def test_a_snapshot_that_is_old_is_asked_for_again_beside_the_work(remote, desk)
     assert served.router.route("u-1").bundle.id == desk.candidate
 
 
+def test_what_the_service_takes_later_waits_and_is_not_lost(remote, desk, monkeypatch):
+    pace = remote.app.state.desk.pace
+    with monkeypatch.context() as full, lastgood.run("support", "u-1") as run:
+        run.report(validated=True)
+        for name in ("burst", "per_s"):
+            full.setattr(pace, name, 1e-9)
+        pace._buckets.clear()
+        run.__exit__(None, None, None)  # it ends while the service takes nothing of this token
+        with pytest.raises(StoreUnavailable, match="answered 429"):
+            lastgood.flush()
+    pace._buckets.clear()
+    lastgood.flush()
+    assert [row["run_id"] for row in desk.all("SELECT run_id FROM outcome")] == [run.id]
+
+
+def test_a_wrong_token_to_go_on_with_is_refused_and_counted(remote, desk):
+    with lastgood.run("support", "u-1") as run:
+        run.suspend()
+    agents._remotes.popitem()[1].end()
+    with pytest.raises(BadToken, match="not signed here"), lastgood.resume(run.id, token="lg1.x.y"):
+        pass
+    [row] = desk.all("SELECT reason, n FROM refusal WHERE agent = 'support'")
+    assert (row["reason"], row["n"]) == ("forged", 1)
+
+
 def test_a_move_is_heard_without_being_asked_for(remote, desk, monkeypatch):
     monkeypatch.setattr("lastgood.remote_serving.POLL_S", 3_600.0)
     with lastgood.run("support", "u-1"):
