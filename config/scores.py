@@ -17,7 +17,7 @@ _TOGETHER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 class ScoresSpec(Section):
-    """Scores by run id. A run without one is unjudged: never zero, never good."""
+    """Scores by run id. A run without one by its maturity is unjudged: the worst of its arm, and no proof."""
 
     langfuse: Address | None = Field(
         default=None, title="Langfuse", description="Address of a Langfuse server."

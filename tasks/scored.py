@@ -1,7 +1,8 @@
 """Scores of runs that somebody else gave: read by run id from Langfuse, any JSON or any SQL database.
 
-A run that has no score there has none here: it is unjudged, which is neither zero nor good. A source that
-can't be read says why, and every run it was asked for goes on waiting.
+A run that has no score there has none here, and waits. What is unjudged at its maturity counts as the worst
+of its arm, in both alike, and a referee that left more than a few so proves nothing: a source that can't be
+read never lets a candidate pass.
 """
 
 import hashlib

@@ -401,6 +401,7 @@ def warm(lab):
 
 
 def lock(lab, monkeypatch):
+    monkeypatch.setattr("lastgood.remote_client.ASSIGN_S", 0.3)
     monkeypatch.setattr(connecting, "BUSY_S", 0.05)
     lab.store.close()
     return lab.lock()

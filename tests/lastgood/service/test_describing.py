@@ -4,10 +4,15 @@ import json
 
 import pytest
 
+from tests.fuzz.bodies import BODIES
 from tests.lastgood.service.test_roles_over_http import LINKED, OPEN, ROUTES
 
 #: what the store does on either kind is tried beneath this layer
 pytestmark = pytest.mark.only("sqlite")
+
+
+#: requests whose body is nothing but a reason, like that of a kill
+ALIKE = {"clear", "stop", "allow"}
 
 
 @pytest.fixture
@@ -35,6 +40,13 @@ def test_every_operation_says_what_it_does_takes_and_answers(document):
                 [content] = answer["content"].values()
                 assert content["schema"], (what, status)
         assert "422" not in operation["responses"], what
+
+
+def test_every_body_is_fuzzed(document):
+    names = {"incident": "inc_1", "agent": "support", "key": "support", "action": "act_1", "run": "RUN"}
+    names |= {"policy": "default", "token": "lgl1.k.e30.x"}
+    wanted = {path.format(**names) for method, path, _ in operations(document) if method == "POST"}
+    assert {path for path in wanted if path.rpartition("/")[2] not in ALIKE} <= set(BODIES)
 
 
 def test_every_name_that_it_refers_to_stands_in_it(document):
