@@ -17,6 +17,8 @@ MOST = 1_000_000_000
 LONGEST = 200
 #: what `report` takes; anything else goes into `metrics`
 FIELDS = (*_FLAGS, *_COUNTS, *_AMOUNTS)
+#: characters of what an exception said, and the bits of all five parts
+MOST_TEXT, MOST_PARTS = 4_000, 31
 #: short names that people use
 _ALIASES = {"edits": "operator_edits", "incident": "incidents", "cost": "cost_usd", "latency": "latency_s"}
 
@@ -139,6 +141,12 @@ class Outcome:
         for name, value in values.items():
             setattr(self, name, value)
 
+    @property
+    def said(self) -> dict[str, Any]:
+        """What was reported, as `take` takes it."""
+        known = {name: getattr(self, name) for name in FIELDS}
+        return {name: value for name, value in known.items() if value is not None} | self.metrics
+
     def settle_cost(self) -> None:
         """Sum up what the model calls cost; one call of unknown price makes the run's cost unknown.
 
@@ -151,3 +159,14 @@ class Outcome:
     def columns(self) -> dict[str, Any]:
         """Return the values by column of the store, `usage` and `metrics` still as objects."""
         return asdict(self)
+
+
+def noted(error_text: object, parts_read: object) -> dict[str, Any]:
+    """Return what a process notes beside its reports, checked; raises `InvalidInput`."""
+    if not (error_text is None or (isinstance(error_text, str) and len(error_text) <= MOST_TEXT)):
+        msg = f"error_text has to be a text of {MOST_TEXT:,} characters at most"
+        raise InvalidInput(msg)
+    if not (parts_read is None or (type(parts_read) is int and 0 <= parts_read <= MOST_PARTS)):
+        msg = f"parts_read={parts_read!r:.60} has to be a whole number, 0 to {MOST_PARTS}: a bit a part"
+        raise InvalidInput(msg)
+    return {"error_text": error_text, "parts_read": parts_read}

@@ -100,6 +100,12 @@ class Serving:
         return bool(self._routers) or self.fallback is not None
 
     @property
+    def word(self) -> int:
+        """The word that tells of moves, as it is now: one look at memory; -1 before the first decision."""
+        router = self._routers.get(self.agent)
+        return -1 if router is None else router.mark.view[router.mark.slot]
+
+    @property
     def at_hand(self) -> bool:
         """Whether a decision now asks no store: there is a router, and nothing was moved since it read."""
         router = self._routers.get(self.agent)

@@ -12,6 +12,9 @@ from lastgood import agent as agents
 from lastgood import identity
 from lastgood.cli.common import store
 
+#: seconds that requests under way have when the service is told to end; streams never end by themselves
+LEAVE_S = 5
+
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
@@ -49,6 +52,7 @@ def serve(host: str, port: int, *, access_log: bool, beyond_loopback: bool) -> N
         port=port,
         access_log=access_log,
         timeout_keep_alive=30,
+        timeout_graceful_shutdown=LEAVE_S,
         h11_max_incomplete_event_size=65_536,
     )
 

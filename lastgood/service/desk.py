@@ -11,6 +11,8 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 
 from lastgood import registry
 from lastgood.bundle import check_name
+from lastgood.errors import Conflict, Forbidden, InvalidMove, LastgoodError, Refused
+from lastgood.redaction import clean
 from lastgood.roles import Act, Principal
 from lastgood.service.door import Door
 from lastgood.service.figures import Figures
@@ -23,6 +25,8 @@ from lastgood.store.connection import Store
 _bearer = HTTPBearer(auto_error=False, description="An access token: `lastgood token make`.")
 _api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same, for OFREP clients.")
 
+#: what moves control: each refusal of it is in the ledger
+MOVING = frozenset({Act.REVERT, Act.RESUME, Act.START, Act.APPROVE, Act.PROMOTE})
 #: agents, environments and runtimes that are served at once
 _MOST_SERVING = 1_000
 
@@ -117,6 +121,8 @@ class Visit:
     principal: Principal
     agent: str
     environment: str
+    #: what it asks to do
+    act: Act
 
     @property
     def store(self) -> Store:
@@ -128,20 +134,41 @@ class Visit:
         """How the ledger names who asks."""
         return self.principal.actor
 
+    def refused(self, error: LastgoodError) -> None:
+        """Record that the policy or the store refused a move that the caller's role allows."""
+        kinds = Refused | Conflict | InvalidMove
+        if self.act in MOVING and isinstance(error, kinds) and not isinstance(error, Forbidden):
+            place = (self.agent, self.environment)
+            self.desk.door.note(self.actor, self.act, *place, "refused", clean(str(error)))
+
 
 def allowed(act: Act) -> Callable[..., Awaitable[Visit]]:
     """Return the dependency that lets a request do `act` to the agent in its path."""
 
-    async def visit(desk: DeskOf, principal: Caller, agent: str, environment: str | None = None) -> Visit:
+    async def visit(
+        request: Request, desk: DeskOf, principal: Caller, agent: str, environment: str | None = None
+    ) -> Visit:
         place = environment or desk.environment
         if not principal.may(act, agent, place):
             await run_in_threadpool(desk.door.admit, principal, act, agent, place)
-        check_name(agent, "the agent")
-        check_name(place, "the environment")
-        if act is Act.RECORD and (wait_s := desk.pace.take(principal.token_id)):
-            raise TooOften(
-                f"{principal.name} sends too often: again in {wait_s:.1f} s, or more at once in batches"
-            )
-        return Visit(desk, principal, agent, place)
+        found = _let_in(desk, principal, act, agent, place)
+        request.state.refused = found.refused  # whatever answers an error tells it
+        return found
 
     return visit
+
+
+def visited(desk: Desk, principal: Principal, act: Act, agent: str, place: str) -> Visit:
+    """Return the visit of somebody who may do `act` there; raises `Forbidden`, `TooOften`, `InvalidInput`."""
+    desk.door.admit(principal, act, agent, place)
+    return _let_in(desk, principal, act, agent, place)
+
+
+def _let_in(desk: Desk, principal: Principal, act: Act, agent: str, place: str) -> Visit:
+    check_name(agent, "the agent")
+    check_name(place, "the environment")
+    if act is Act.RECORD and (wait_s := desk.pace.take(principal.token_id)):
+        raise TooOften(
+            f"{principal.name} sends too often: again in {wait_s:.1f} s, or more at once in batches"
+        )
+    return Visit(desk, principal, agent, place, act)

@@ -13,12 +13,12 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
-from lastgood import acting, assigning, identity, late, recorder
+from lastgood import acting, assigning, failures, identity, late, recorder
 from lastgood.acting import Effect
 from lastgood.errors import BadToken, InvalidInput, LastgoodError
 from lastgood.identity import Wrong
 from lastgood.late import LateReport
-from lastgood.outcome import Outcome, checked
+from lastgood.outcome import Outcome, checked, noted
 from lastgood.recorder import Batch, Report
 from lastgood.records import storable
 from lastgood.redaction import clean
@@ -253,7 +253,7 @@ def _not_ours(visit: Visit, run: str) -> str:
 
 _STATES = {"ended", "failed", "disconnected"}
 #: what a line holds beside outcomes and metrics
-_BESIDE = frozenset({"input", "output", "status", "error", "usage"})
+_BESIDE = frozenset({"input", "output", "status", "error", "error_text", "parts_read", "usage"})
 
 
 def _identity(number: int, fields: dict[str, Any]) -> tuple[str, str]:
@@ -290,7 +290,9 @@ def _how(fields: dict[str, Any]) -> dict[str, Any]:
         raise InvalidInput(f"status={status!r:.60} has to be one of {states}, and error a text")
     if not isinstance(usage, list) or not all(isinstance(call, dict) for call in usage):
         raise InvalidInput("usage has to be a list of objects, one a model call")
-    return {
+    said = fields.pop("error_text", None)
+    said = failures.normalised(clean(storable(said))) if isinstance(said, str) else said
+    return noted(said, fields.pop("parts_read", None)) | {
         "status": status,
         "error": None if error is None else clean(storable(error))[:200],
         "usage": usage,
@@ -344,7 +346,7 @@ def _late(number: int, fields: dict[str, Any]) -> LateReport:
     return LateReport(run, checked(fields), None if key is None else storable(key), token)
 
 
-def _check_own(visit: Visit, run: str, token: str | None = None) -> None:
+def check_own(visit: Visit, run: str, token: str | None = None) -> None:
     """Raise `BadToken` for a run that is none of this agent's, or does not come with its token."""
     keys = identity.keys(visit.store) if token is not None else None
     with visit.store.reading() as txn:
@@ -363,14 +365,14 @@ def _check_own(visit: Visit, run: str, token: str | None = None) -> None:
 @router.post("/events", summary="Record an event at once", status_code=204)
 def event(visit: Recording, body: EventBody) -> None:
     """Record a named event; one that the policy does not tolerate reverts the release in this request."""
-    _check_own(visit, body.run)
+    check_own(visit, body.run)
     recorder.record_event(visit.store, body.run, body.name, body.detail, token=body.token)
 
 
 @router.post("/actions", summary="Ask to have an external effect")
 def reserve(visit: Recording, body: ReserveBody) -> ReserveAnswer:
     """Pass the gate before an effect: 409 says that it must not happen, and why."""
-    _check_own(visit, body.run, body.token)
+    check_own(visit, body.run, body.token)
     effect = Effect(body.kind, body.target, body.undo, body.tool, body.key, body.idempotent)
     gated = acting.reserve(visit.store, body.run, effect)
     result = None if gated.result is None else json.loads(gated.result)
@@ -382,7 +384,7 @@ def reserve(visit: Recording, body: ReserveBody) -> ReserveAnswer:
 @router.post("/actions/{action}", summary="Say how the effect ended", status_code=204)
 def settle(visit: Recording, action: str, body: SettleBody) -> None:
     """Settle an effect: a failed one gives its place under a ceiling back."""
-    _check_own(visit, body.run, body.token)
+    check_own(visit, body.run, body.token)
     with visit.store.reading() as txn:
         row = txn.one(sql.ACTION, id=action)
     if row is None or row["run_id"] != body.run:

@@ -184,14 +184,14 @@ def _visit(desk: Desk, principal: Principal, agent: str, environment: str) -> Vi
     except LastgoodError as error:
         raise NotFound(str(error)) from error
     desk.door.admit(principal, Act.EVALUATE, agent, environment)
-    return Visit(desk, principal, agent, environment)
+    return Visit(desk, principal, agent, environment, Act.EVALUATE)
 
 
 def _visits(desk: Desk, principal: Principal, environment: str) -> list[Visit]:
     with desk.store.reading() as txn:
         rows = txn.all(sql.POINTS)
     return [
-        Visit(desk, principal, row["agent"], environment)
+        Visit(desk, principal, row["agent"], environment, Act.EVALUATE)
         for row in rows
         if row["environment"] == environment and principal.may(Act.EVALUATE, row["agent"], environment)
     ]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -78,8 +79,10 @@ def body_of(error: LastgoodError) -> dict[str, Any]:
     return said
 
 
-async def _ours(_request: Request, error: Exception) -> JSONResponse:
+async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, LastgoodError)  # noqa: S101  registered for these alone
+    if (noting := getattr(request.state, "refused", None)) is not None:
+        await run_in_threadpool(noting, error)
     status = status_of(error)
     return JSONResponse(body_of(error), status, dict(headers_of(status)))
 

@@ -35,6 +35,15 @@ BODIES: dict[str, dict[str, object]] = {
         "run": "RUN", "token": "TOKEN", "completed": True, "cost_usd": 0.1, "usage": [{"model": "small"}],
         "latency_s": 1.5, "edits": 2, "status": "ended", "input": {"q": 1}, "output": "text",
     },
+    f"{AGENT}/runs/batch": {"unit": "u", "task_type": "faq"},
+    f"{AGENT}/actions/batch": {"run": "RUN", "token": "TOKEN", "kind": "message", "undo": {}},
+    "/v1/runs/RUN/suspend": {
+        "token": "TOKEN", "fields": {"validated": True, "mood": 3}, "usage": [{"model": "small"}],
+        "parts_read": 3, "worked_s": 1.5, "input": {"q": 1}, "output": {"ref": "s3://x"},
+    },
+    "/v1/runs/RUN/resume": {"token": "TOKEN"},
+    f"{AGENT}/promote": {"candidate": "b-00000000", "reason": "r", "code": ""},
+    "/v1/policies/default/waivers": {"guardrail": "completion", "slice": "faq", "reason": "r"},
     f"{AGENT}/reports": {"run": "RUN", "token": "TOKEN", "key": "k", "edits": 3},
     f"{AGENT}/events": {"run": "RUN", "token": "TOKEN", "name": "note", "detail": {"a": 1}},
     f"{AGENT}/actions": {"run": "RUN", "token": "TOKEN", "kind": "message", "target": "c", "undo": {}},
@@ -159,4 +168,4 @@ def every(draw: random.Random, number: int, run: Callable[[], tuple[str, str]]) 
         if turn % 50 == 49:
             held = run()
         path = draw.choice(list(BODIES))
-        yield path, body(draw, filled(BODIES[path], *held))
+        yield path.replace("RUN", held[0]), body(draw, filled(BODIES[path], *held))
