@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lastgood import isolation, recorder, suspending
 from lastgood.outcome import MOST_PARTS, Outcome
-from lastgood.recorder import Ref
+from lastgood.records import Ref
 from lastgood.roles import ALLOWED, Act
 from lastgood.service import intake
 from lastgood.service.desk import Caller, DeskOf, Visit, visited

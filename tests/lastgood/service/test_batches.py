@@ -26,7 +26,7 @@ def test_runs_are_entered_line_by_line_and_a_bad_line_holds_up_no_other(service,
     assert [(each["line"], each["status"]) for each in found] == [
         (1, 200), (2, 400), (3, 400), (4, 400), (5, 200),
     ]  # fmt: skip
-    assert [row["unit"] for row in desk.all("SELECT unit FROM run ORDER BY id")] == ["u-1", "u-2"]
+    assert [row["unit"] for row in desk.all("SELECT unit FROM run ORDER BY seq")] == ["u-1", "u-2"]
     assert {each["answer"]["run"] for each in found if each["status"] == 200} == {
         row["id"] for row in desk.all("SELECT id FROM run")
     }
