@@ -107,7 +107,7 @@ watches: setup  ## Plant causes and see whether the watch names them; write docs
 	@$(BIN)/python tests/watches/run.py --workers $(or $(WORKERS),2) $(if $(QUICK),--quick)
 
 .PHONY: planned
-planned: setup  ## What a plan says beside what simulated releases do: docs/planning.md (half an hour)
+planned: setup  ## What a plan says beside what simulated releases do: docs/planning.md (an hour; goes on where it stood)
 	@PYTHONPATH=. $(BIN)/python tests/study/planned.py --workers $(or $(WORKERS),2)
 
 .PHONY: interop
