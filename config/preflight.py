@@ -37,6 +37,11 @@ class CasesSpec(Section):
     workers: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1, title="Workers", description="Processes that replay at the same time (pytest-xdist)."
     )
+    spread: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1,
+        title="Spread",
+        description="Flow runs over which Prefect's workers share the suite of a release that Prefect runs.",
+    )
     timeout: Annotated[Duration, between("1 s", "1 h")] = Field(
         default="60 s", validate_default=True, title="Timeout", description="Time of one replay."
     )

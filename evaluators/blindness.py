@@ -3,11 +3,22 @@
 from collections.abc import Collection
 
 from evaluators.absence import SetAside
-from evaluators.rules import MINUTE, Rules
+from evaluators.rules import MINUTE, OnHarm, Rules
+
+#: what harm in one slice alone does, where it does not revert
+_DOES = {
+    OnHarm.HOLD: "holds the release and reverts nothing",
+    OnHarm.REPORT: "is only reported",
+}
 
 
 def blind_spots(rules: Rules, set_aside: Collection[SetAside], refereed: Collection[str]) -> tuple[str, ...]:
-    """What the guardrails that judge a release do not see, one sentence each, the worst first."""
+    """What a release does not see, one sentence each: accepted trades, then the worst first."""
+    waived = [
+        f"{waiver.guardrail} in slice {waiver.stratum} may get worse: {waiver.reason}"
+        f" (accepted by {waiver.approver})"
+        for waiver in rules.waivers
+    ]
     found = [f"{aside.name} is not watched: {aside.why}" for aside in set_aside]
     columns = {guardrail.column for guardrail in rules.guardrails}
     if not refereed and "validated" not in columns:
@@ -20,7 +31,12 @@ def blind_spots(rules: Rules, set_aside: Collection[SetAside], refereed: Collect
         for guardrail in rules.guardrails
         if guardrail.column in {"incidents", "operator_edits"}
     ]
-    return tuple(found)
+    found += [
+        f"harm in slice {name} that the other runs do not show {_DOES[word]}"
+        for name, _ in rules.strata
+        if (word := dict(rules.on_harm).get(name, OnHarm.REVERT)) in _DOES
+    ]
+    return (*waived, *found)
 
 
 def _time(micros: int) -> str:

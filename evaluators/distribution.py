@@ -5,7 +5,7 @@ any guardrail can be read from them later.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -30,10 +30,20 @@ class Distribution:
     values: FloatArray
     #: by flag: runs on which it was true, and the sum of their values, (bins, 2)
     flags: Mapping[str, FloatArray]
+    #: runs that count and brought no value, since they were lost or did not report it
+    silent: int = 0
+    #: those of them on which a flag was true, by flag
+    silent_flags: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, values: FloatArray, flags: Mapping[str, BoolArray]) -> Self:
-        """Bin some values (at least one), each with flags of its run."""
+    def of(
+        cls,
+        values: FloatArray,
+        flags: Mapping[str, BoolArray],
+        silent: int = 0,
+        silent_flags: Mapping[str, int] | None = None,
+    ) -> Self:
+        """Bin some values (at least one), each with flags of its run; see `silent`."""
         distinct = np.unique(values)
         if len(distinct) > DISTINCT:
             distinct = np.unique(np.quantile(values, LEVELS, method="inverted_cdf"))
@@ -48,7 +58,7 @@ class Distribution:
             name: np.stack([summed(true.astype(np.float64)), summed(values * true)], axis=1)
             for name, true in flags.items()
         }
-        return cls(distinct, np.stack(moments, axis=1), pairs)
+        return cls(distinct, np.stack(moments, axis=1), pairs, silent, silent_flags or {})
 
     @property
     def n(self) -> int:
@@ -88,6 +98,7 @@ class Distribution:
             "upper": pack(self.upper),
             "values": pack(self.values),
             "flags": {name: pack(pair) for name, pair in sorted(self.flags.items())},
+            "silent": {"runs": self.silent, "flags": dict(sorted(self.silent_flags.items()))},
         }
 
     @classmethod
@@ -95,7 +106,14 @@ class Distribution:
         """The inverse of `to_json`."""
         bins = int(data["bins"])
         flags = {str(name): unpack(text, (bins, 2)) for name, text in data["flags"].items()}
-        return cls(unpack(data["upper"], (bins,)), unpack(data["values"], (bins, 3)), flags)
+        silent = data.get("silent", {"runs": 0, "flags": {}})  # histories frozen before it was counted
+        return cls(
+            unpack(data["upper"], (bins,)),
+            unpack(data["values"], (bins, 3)),
+            flags,
+            int(silent["runs"]),
+            {str(name): int(n) for name, n in silent["flags"].items()},
+        )
 
 
 __all__ = ["Distribution"]

@@ -14,7 +14,15 @@ import pandas as pd
 from evaluators.clusters import design_effect, unit_moments
 from evaluators.distribution import Distribution
 from evaluators.rules import Guardrail, Kind
-from evaluators.scoring import counted_and_bad, first_runs, has_data, read_flag, read_modifiers, read_number
+from evaluators.scoring import (
+    counted_and_bad,
+    first_runs,
+    has_data,
+    left_out,
+    read_flag,
+    read_modifiers,
+    read_number,
+)
 from lastgood.errors import InvalidEvidence
 
 #: columns of a run record that are no outcome
@@ -78,7 +86,8 @@ class History:
     def of(self, guardrail: Guardrail, stratum: str | None = None) -> tuple[int, int]:
         """(runs, bad runs) of one guardrail; of a stratum without history the overall counts.
 
-        Of a `quantile` guardrail the runs past its threshold, of a measured one (runs, 0).
+        Of a `quantile` guardrail the runs past its threshold or without an amount; of a measured one (runs
+        with an amount, 0).
         """
         if guardrail.kind is not Kind.PROPORTION:
             return self._of_amounts(guardrail)
@@ -109,7 +118,8 @@ class History:
             return 0, 0
         if guardrail.kind.measured or line is None:
             return found.n, 0
-        return found.n, found.past(line, above=guardrail.bad)
+        # a run that brought no amount counts as past the threshold, as a release scores it
+        return found.n + found.silent, found.past(line, above=guardrail.bad) + found.silent
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict."""
@@ -181,7 +191,7 @@ def _clusters(runs: pd.DataFrame) -> dict[str, float]:
 
 
 def _measure(runs: pd.DataFrame) -> dict[str, Distribution]:
-    """The distribution of every column of amounts over the runs that reported one."""
+    """The distribution of every column of amounts over the runs that reported one, and how many did not."""
     lost, infra = read_modifiers(runs)
     flags = {name: read_flag(runs, name) for name in DENOMINATORS if has_data(runs, name)}
     found = {}
@@ -194,6 +204,12 @@ def _measure(runs: pd.DataFrame) -> dict[str, Distribution]:
             continue  # a free column of text
         rows = amount.known & ~lost & ~infra
         if rows.any():
-            true = {name: (flag.known & flag.true)[rows] for name, flag in flags.items()}
-            found[str(column)] = Distribution.of(amount.value[rows], true)
+            true = {name: flag.known & flag.true & ~lost for name, flag in flags.items()}
+            silent = (~amount.known | lost) & ~left_out(runs, amount, infra)
+            found[str(column)] = Distribution.of(
+                amount.value[rows],
+                {name: flag[rows] for name, flag in true.items()},
+                int(silent.sum()),
+                {name: int(flag[silent].sum()) for name, flag in true.items()},
+            )
     return found

@@ -12,10 +12,11 @@ import numpy as np
 
 from evaluators.blocks import WHOLE
 from evaluators.history import History
-from evaluators.mixture import BoolArray, FloatArray, log_mean_exp
+from evaluators.mixture import BoolArray, FloatArray
 from evaluators.planning_harms import Harm, expected_rate
 from evaluators.planning_sources import Source
-from evaluators.planning_walk import Clusters, Ramp, Traffic, alone, climb
+from evaluators.planning_walk import Ramp, Traffic, alone, climb
+from evaluators.planning_worth import Worth, worth_of
 from evaluators.rules import Guardrail, Rules, Undecided
 
 #: no plan looks further, candidate runs
@@ -57,13 +58,6 @@ def floor_nats(p_base: float, p_cand: float, ratio: float) -> float:
     return divergence(p_cand) + ratio * divergence(p_base)
 
 
-def clusters_of(guardrail: Guardrail, history: History) -> Clusters:
-    """What repeated units take from the evidence, by the history's own."""
-    if not history.clusters:
-        return Clusters()
-    return Clusters(history.clusters.get(guardrail.column, 1.0), float(np.log(2.0)))
-
-
 class Outlook:
     """Rules, a history and a traffic, with what was scored once for all questions to them."""
 
@@ -74,7 +68,7 @@ class Outlook:
         self.rules, self.history, self.traffic = rules, history, traffic
         # horizon and weights change no score
         self._same = replace(
-            rules, guardrails=(), horizon_runs=0, horizon_us=0, on_undecided=Undecided.REVERT, waivers=()
+            rules, guardrails=(), horizon_runs=0, horizon_us=0, on_undecided=Undecided.REVERT
         )
         self.scored: dict[tuple[Guardrail, int, Rules], Source] = {} if like is None else like.scored
 
@@ -93,16 +87,16 @@ class Outlook:
         return found
 
     def known(self, guardrail: Guardrail) -> bool:
-        """Whether history or the policy says how an equal candidate would fare."""
-        return self.sources(guardrail)[0].known
+        """Whether history or the policy says how an equal candidate would fare, and any run is judged."""
+        return self.sources(guardrail)[0].known and self.worth(guardrail).judged > 0.0
 
-    def clusters(self, guardrail: Guardrail) -> Clusters:
-        """What repeated units take from the evidence."""
-        return clusters_of(guardrail, self.history)
+    def worth(self, guardrail: Guardrail) -> Worth:
+        """What runs are worth as evidence on a guardrail."""
+        return worth_of(guardrail, self.rules, self.history)
 
     def expected(self, *guardrails: Guardrail) -> Need:
         """What the expected path of an equal candidate takes to open every gate on these guardrails."""
-        paths = [_Path(self.sources(g), self.clusters(g)) for g in guardrails]
+        paths = [_Path(self.sources(g), self.worth(g)) for g in guardrails]
         lag = max(self.rules.classes) + self.rules.look_interval_us
         runs = us = 0.0
         for place, step in enumerate(self.rules.steps):
@@ -138,7 +132,7 @@ class Outlook:
             {g.name: self.sources(g) for g in guardrails},
             rules,
             self.traffic or Traffic(1e12),
-            {g.name: self.clusters(g) for g in guardrails},
+            {g.name: self.worth(g) for g in guardrails},
             replicates=replicates,
             seed=seed,
         )
@@ -184,13 +178,13 @@ class Outlook:
 class _Path:
     """The expected evidence on one guardrail, step after step."""
 
-    def __init__(self, sources: Sequence[Source], clusters: Clusters) -> None:
+    def __init__(self, sources: Sequence[Source], worth: Worth) -> None:
         """Before the first run."""
         rules = sources[0].rules
-        self.sources, self.price = sources, clusters.price
-        self.line = float(np.log(1.0 / rules.alpha_promote)) + clusters.price
+        self.sources, self.price = sources, worth.price
+        self.line = float(np.log(1.0 / rules.alpha_promote)) + worth.price
         #: what a candidate run adds on each step
-        self.parts = [s.blocks.mean / (s.share * rules.block_size * clusters.design_effect) for s in sources]
+        self.parts = [s.blocks.mean / (s.share * rules.block_size * worth.proof) for s in sources]
         self.total = np.zeros(len(self.parts[0]))
         self.crossed = np.zeros(len(sources), dtype=np.bool_)
 
@@ -229,7 +223,7 @@ def runs_to_revert(rules: Rules, history: History, name: str, bad_rate: float, s
     if rate is None:
         return float("inf")
     source = Source(guardrail, rules, history, round(share * WHOLE), Harm(name, "", bad_rate - rate))
-    return runs_to_catch(source, clusters_of(guardrail, history))
+    return runs_to_catch(source, worth_of(guardrail, rules, history))
 
 
 def named(rules: Rules, name: str) -> Guardrail:
@@ -240,13 +234,13 @@ def named(rules: Rules, name: str) -> Guardrail:
     raise KeyError(name)
 
 
-def runs_to_catch(source: Source, clusters: Clusters) -> float:
+def runs_to_catch(source: Source, worth: Worth) -> float:
     """Candidate runs until a source's harm is expected to be caught at its share; inf where never."""
     if not source.known:
         return float("inf")
-    line = alone(source.rules, source.guardrail.weight) + clusters.price
-    drift = source.drift / source.share / clusters.design_effect
-    return _first(lambda runs: np.asarray(log_mean_exp(source.judge.prior, runs[:, None] * drift) >= line))
+    line = alone(source.rules, source.guardrail.weight) + worth.price
+    drift = source.drift / source.share
+    return _first(lambda runs: np.asarray(worth.expected(runs[:, None] * drift) >= line))
 
 
 def _first(reached: Callable[[FloatArray], BoolArray]) -> float:
@@ -265,7 +259,6 @@ def _first(reached: Callable[[FloatArray], BoolArray]) -> float:
 __all__ = [
     "Need",
     "Outlook",
-    "clusters_of",
     "floor_nats",
     "named",
     "runs_to_catch",

@@ -9,7 +9,6 @@ from evaluators.history import History
 from evaluators.outlook import (
     Need,
     Outlook,
-    clusters_of,
     floor_nats,
     runs_to_catch,
     runs_to_promote,
@@ -41,7 +40,7 @@ def can_decide(rules: Rules, history: History, traffic: Traffic | None = None) -
 
 def undecidable(outlook: Outlook, *, ways: bool = True) -> list[str]:
     """The same of an outlook; without `ways` it is not said what would do."""
-    rules, found = outlook.rules, _too_long(outlook.rules)
+    rules, found = outlook.rules, _too_long(outlook.rules) or _waived_whole(outlook)
     if found:
         return found
     # a score's scale and margin are all that its tests need: nothing known is no reason against it
@@ -74,6 +73,19 @@ def _too_long(rules: Rules) -> list[str]:
     return found
 
 
+def _waived_whole(outlook: Outlook) -> list[str]:
+    """A guardrail that is judged nowhere never passes, and so the release is never promoted."""
+    rules = outlook.rules
+    if rules.on_undecided is not Undecided.REVERT:
+        return []
+    return [
+        f"guardrail {g.name} is waived in every slice that runs come in ({', '.join(rules.waived(g.name))}):"
+        " it is judged nowhere and never passes; drop the guardrail or a waiver"
+        for g in rules.guardrails
+        if rules.waived(g.name) and not outlook.worth(g).judged
+    ]
+
+
 def _promotion(outlook: Outlook, guardrail: Guardrail, *, ways: bool) -> list[str]:
     if outlook.chance(guardrail) >= LIKELY:
         return []
@@ -87,7 +99,7 @@ def _promotion(outlook: Outlook, guardrail: Guardrail, *, ways: bool) -> list[st
         goal = f"rule out a {step.rule_out:g}-fold harm, the first thing to prove,"
     how = f"about {need.runs:,.0f}" if need.runs < float("inf") else "endlessly many"
     when = f" and {said_time(need.us)}" if traffic is not None and np.isfinite(need.runs) else ""
-    effect = outlook.clusters(guardrail).design_effect
+    effect = outlook.worth(guardrail).design_effect
     why = f" (runs of one unit are alike: {effect:.1f} say as much as one)" if effect > ALIKE else ""
     problem = (
         f"guardrail {guardrail.name}: an equal candidate needs {how} candidate runs{when} to {goal} at a"
@@ -174,9 +186,10 @@ def _collapse(outlook: Outlook, guardrail: Guardrail) -> list[str]:
     else:
         return []
     found = [Source(guardrail, rules, history, share, harm) for share in {s.share_bp for s in rules.steps}]
-    if not found[0].known:
+    worth = outlook.worth(guardrail)
+    if not found[0].known or not worth.reverts:  # harm is waived or holds there, and the policy says so
         return []
-    need = min(runs_to_catch(source, outlook.clusters(guardrail)) for source in found)
+    need = min(runs_to_catch(source, worth) for source in found)
     if need <= rules.horizon_runs:
         return []
     how = f"about {need:,.0f}" if need < float("inf") else "endlessly many"
@@ -206,7 +219,6 @@ def said_time(us: float) -> str:
 
 __all__ = [
     "can_decide",
-    "clusters_of",
     "floor_nats",
     "runs_to_promote",
     "runs_to_revert",

@@ -51,8 +51,8 @@ class Mix:
 
 
 def expected_rate(guardrail: Guardrail, rules: Rules, history: History) -> float | None:
-    """The bad rate that an equal candidate would have, 0..1; None where nothing is known."""
-    n, bad = history.of(guardrail)
+    """The bad rate that an equal candidate would have where it is judged, 0..1; None where none is known."""
+    n, bad = history.outside(guardrail, rules.waived(guardrail.name))
     return bad / n if n else dict(rules.references).get(guardrail.name)
 
 
@@ -129,16 +129,31 @@ def mix(guardrail: Guardrail, rules: Rules, history: History, harm: Harm | None 
         return None
     values, weights, flag = _points_of(found, per)
     if guardrail.kind is Kind.SCORE:
-        worse = _marked_down(guardrail, values, weights, size)
-    else:
-        worse = values * (1.0 + size if guardrail.bad else 1.0 - size)
-    if worse is None or (worse < guardrail.lowest).any():
+        spoken = _marked_down(guardrail, values, weights, size)
+        return None if spoken is None else _with_silent(spoken, guardrail, found, per)
+    worse = values * (1.0 + size if guardrail.bad else 1.0 - size)
+    if (worse < 0.0).any():
         return None
+    none = np.zeros(len(weights))
     runs = pd.DataFrame({guardrail.column: np.concatenate([values, worse])})
     if per is not None:
         runs[per] = np.concatenate([flag, flag])
-    none = np.zeros(len(weights))
-    return Mix(runs, np.concatenate([weights, none]), np.concatenate([none, weights]))
+    return _with_silent(
+        Mix(runs, np.concatenate([weights, none]), np.concatenate([none, weights])), guardrail, found, per
+    )
+
+
+def _with_silent(spoken: Mix, guardrail: Guardrail, found: Distribution, per: str | None) -> Mix:
+    """The same with as many runs without an amount, lost ones among them, on both arms as history had."""
+    if not found.silent:
+        return spoken
+    flagged = found.silent_flags.get(per, 0) if per is not None else 0
+    part = np.array([flagged, found.silent - flagged]) / (found.n + found.silent)
+    rows: dict[str, list[float]] = {guardrail.column: [np.nan, np.nan]}
+    if per is not None:
+        rows[per] = [1.0, 0.0]
+    arms = [np.concatenate([arm * (1.0 - part.sum()), part]) for arm in (spoken.baseline, spoken.candidate)]
+    return Mix(pd.concat([spoken.runs, pd.DataFrame(rows)], ignore_index=True), arms[0], arms[1])
 
 
 def _flags(guardrail: Guardrail, rules: Rules, history: History, size: float) -> Mix | None:
@@ -181,14 +196,16 @@ def _points_of(found: Distribution, per: str | None) -> tuple[FloatArray, FloatA
     return values, weights / weights.sum(), flags
 
 
-def _marked_down(
-    guardrail: Guardrail, values: FloatArray, weights: FloatArray, size: float
-) -> FloatArray | None:
-    """Marks that are moved towards the worst one so far that their mean loses `size`."""
-    np.clip(values, guardrail.lowest, guardrail.highest, out=values)
+def _marked_down(guardrail: Guardrail, values: FloatArray, weights: FloatArray, size: float) -> Mix | None:
+    """Some runs have the worst mark, so many that the mean loses `size`: as a simulation has them."""
     worst = guardrail.highest if guardrail.bad else guardrail.lowest
-    room = abs(worst - float(values @ weights))
-    return None if size > room or room == 0.0 else values + (worst - values) * (size / room)
+    marks = np.append(np.clip(values, guardrail.lowest, guardrail.highest), worst)
+    room = abs(worst - float(marks[:-1] @ weights))
+    if size > room or room == 0.0:
+        return None
+    part = size / room
+    runs = pd.DataFrame({guardrail.column: marks})
+    return Mix(runs, np.append(weights, 0.0), np.append((1.0 - part) * weights, part))
 
 
 def lifted(guardrail: Guardrail, rules: Rules, history: History, harm: Harm) -> float:

@@ -24,8 +24,10 @@ from evaluators.terms import method as method_of
 
 #: runs in a pool of blocks, and blocks in it at least
 POOL_RUNS, LEAST_BLOCKS = 40_000, 256
-#: kinds of runs up to which their counts are drawn, and runs or blocks up to which each is drawn
-FEW_KINDS, FEW = 8, 12
+#: kinds of runs up to which every block is enumerated, and up to which their numbers are drawn
+FEW_KINDS, SOME_KINDS = 8, 160
+#: runs or blocks up to which each is drawn: one dear run moves a bet more than a normal sum would
+FEW = 40
 #: chance of a block below which it is left out
 UNLIKELY = 1e-8
 
@@ -157,7 +159,7 @@ class Source:
 
     def draw_runs(self, rng: np.random.Generator, runs: int, replicates: int) -> tuple[IntArray, FloatArray]:
         """Counts (replicates, 4) and sums (replicates, width) of so many runs."""
-        if len(self.chance) <= FEW_KINDS:
+        if len(self.chance) <= SOME_KINDS:
             drawn = rng.multinomial(runs, self.chance, replicates)
             return drawn @ self.counts, drawn @ self.added
         found = self.runs.draw(rng, runs, replicates)

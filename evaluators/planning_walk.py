@@ -11,14 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluators.decision import revert_line
-from evaluators.mixture import BoolArray, FloatArray, IntArray, log_mean_exp
+from evaluators.mixture import BoolArray, FloatArray, IntArray
 from evaluators.planning_sources import Source
+from evaluators.planning_worth import Worth
 from evaluators.rules import HOUR, Rules
 
 #: microseconds of a day
 DAY = 24 * HOUR
-#: a slice of runs ends with a look of the walk: part of a candidate run at first, then a part of all runs
-FIRST, GROWTH = 0.25, 0.02
+#: a slice of runs ends with a look of the walk: a block at first, then this part of all runs in whole blocks
+GROWTH = 0.02
 #: no plan walks further, runs of both arms
 FAR = 10_000_000
 
@@ -39,16 +40,6 @@ class Traffic:
         """
         rate = self.runs_per_day / DAY
         return rate if self.most_per_hour is None else min(rate, self.most_per_hour / HOUR / share)
-
-
-@dataclass(frozen=True, slots=True)
-class Clusters:
-    """What runs of the same unit take from the evidence on one guardrail."""
-
-    #: runs that say as much as one independent one, 1 or more
-    design_effect: float = 1.0
-    #: nats that the halves of first and of all runs cost: ln 2 where units repeat
-    price: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,13 +69,12 @@ class _Clock:
         self.runs = np.zeros(replicates)
         self.total = 0
 
-    def slices(self, least: int, growth: float = GROWTH) -> Iterator[int]:
-        """Sizes of slices, runs of both arms, until every replicate is past the horizon."""
-        first = max(least, int(np.ceil(FIRST / self.shares[0])))
+    def slices(self, block: int, growth: float = GROWTH) -> Iterator[int]:
+        """Sizes of slices, runs of both arms in whole blocks, until every replicate is past the horizon."""
         while self.total < FAR and not self.over.all():
             # a part of all runs, and of the candidate's: at a larger share they come faster
             reached = min(float(self.total), float(self.runs.max() / self.shares[self.step].max()))
-            size = max(first, int(growth * reached))
+            size = block * max(1, int(growth * reached) // block)
             self.total += size
             self.at += size / self.rates[self.step]
             self.runs += size * self.shares[self.step]
@@ -106,7 +96,7 @@ def climb(
     sources: Mapping[str, Sequence[Source]],
     rules: Rules,
     traffic: Traffic,
-    clusters: Mapping[str, Clusters],
+    worth: Mapping[str, Worth],
     *,
     replicates: int,
     seed: int,
@@ -117,22 +107,26 @@ def climb(
     1/alpha_promote on it and is at least 1 now, its least runs are scored and its least time is over.
     """
     rng, clock = np.random.default_rng(seed), _Clock(rules, traffic, replicates)
-    proofs = {name: _Proof(own, clusters[name], clock, rng) for name, own in sources.items()}
+    proofs = {name: _Proof(own, worth[name], clock, rng) for name, own in sources.items()}
     steps = len(rules.steps)
     at, runs = np.full((replicates, steps), np.inf), np.full((replicates, steps), np.inf)
     began, runs_before, due = np.zeros(replicates), np.zeros(replicates), np.full(replicates, np.inf)
     least_us = np.array([float(step.min_time_us) for step in rules.steps])
     least_runs = np.array([step.min_runs for step in rules.steps])
     last = np.zeros(replicates, dtype=np.bool_)
-    for _ in clock.slices(rules.block_size, 2.0 * GROWTH):
+    block = rules.block_size
+    for size in clock.slices(block, 2.0 * GROWTH):
         open_ = np.isinf(due) & ~last & (clock.runs - runs_before >= least_runs[clock.step])
         for proof in proofs.values():
             open_ &= proof.taken()
-        seen = clock.at + clock.lag
+        # where in the slice it opened is not known: after any of its blocks alike
+        back = np.floor(rng.random(replicates) * (size // block)) * block
+        seen = clock.at - back / clock.rates[clock.step] + clock.lag
         due = np.where(open_, np.maximum(seen, began + least_us[clock.step]), due)
         waited = (due - seen)[open_] * (clock.rates * clock.shares)[clock.step[open_]]
         rows = np.flatnonzero(open_)
-        at[rows, clock.step[rows]], runs[rows, clock.step[rows]] = due[rows], clock.runs[rows] + waited
+        served = (clock.runs - back * clock.shares[clock.step])[rows] + waited
+        at[rows, clock.step[rows]], runs[rows, clock.step[rows]] = due[rows], served
         last |= open_ & (clock.step == steps - 1)
         if last.all():
             break
@@ -148,12 +142,12 @@ class _Proof:
     """One guardrail's gates while runs come."""
 
     def __init__(
-        self, sources: Sequence[Source], clusters: Clusters, clock: _Clock, rng: np.random.Generator
+        self, sources: Sequence[Source], worth: Worth, clock: _Clock, rng: np.random.Generator
     ) -> None:
         """Nothing is proven yet."""
-        self.sources, self.clusters, self.clock, self.rng = sources, clusters, clock, rng
+        self.sources, self.worth, self.clock, self.rng = sources, worth, clock, rng
         replicates, steps = len(clock.step), len(sources)
-        self.line = float(np.log(1.0 / sources[0].rules.alpha_promote)) + clusters.price
+        self.line = float(np.log(1.0 / sources[0].rules.alpha_promote)) + worth.price
         self.total = np.zeros((replicates, len(sources[0].blocks.mean)))
         self.crossed = np.zeros((replicates, steps), dtype=np.bool_)
         self.now = np.zeros((replicates, steps))
@@ -162,7 +156,7 @@ class _Proof:
     def taken(self) -> BoolArray:
         """Take the blocks that closed by now; whether the gate that each replicate is at is proven."""
         size = self.sources[0].rules.block_size
-        blocks = int(self.clock.total / self.clusters.design_effect) // size
+        blocks = int(self.clock.total / self.worth.proof) // size
         if blocks > self.blocks:
             for step, rows in self.clock.groups():
                 added = self.sources[step].blocks.draw(self.rng, blocks - self.blocks, len(rows))
@@ -170,7 +164,7 @@ class _Proof:
             self.blocks, before = blocks, self.now
             self.now = self.sources[0].gates(self.total)
             self.crossed |= touched(before, self.now, self.line, self.rng)
-        proven = self.crossed & (self.now >= self.clusters.price)
+        proven = self.crossed & (self.now >= self.worth.price)
         return np.asarray(proven[np.arange(len(proven)), self.clock.step])
 
 
@@ -178,7 +172,7 @@ def hunt(
     sources: Sequence[Source],
     rules: Rules,
     traffic: Traffic,
-    clusters: Clusters,
+    worth: Worth,
     opens_us: FloatArray,
     *,
     seed: int,
@@ -190,35 +184,59 @@ def hunt(
     """
     guardrail, replicates = sources[0].guardrail, len(opens_us)
     rng, clock = np.random.default_rng(seed), _Clock(rules, traffic, replicates)
-    line = alone(rules, guardrail.weight) + clusters.price
-    bets, seen = np.zeros((replicates, len(sources[0].judge.prior))), np.zeros((replicates, 4))
-    log_e, done = np.zeros(replicates), 0
+    line, harm = alone(rules, guardrail.weight) + worth.price, _Harm(sources, worth, clock, rng)
     runs, at = np.full(replicates, np.inf), np.full(replicates, np.inf)
-    lag = guardrail.maturity_us + rules.look_interval_us
-    for size in clock.slices(1, 1.5 * GROWTH):
-        fresh = int(clock.total / clusters.design_effect) - done
-        done += fresh
-        before, seen_before = log_e.copy(), seen[:, 0].copy()
-        for step, rows in clock.groups():
-            source = sources[step]
-            counts, sums = source.draw_runs(rng, fresh, len(rows))
-            bets[rows] += source.judge.bets(source.table(counts, sums), seen[rows, 2:])
-            seen[rows] += counts
-        log_e = log_mean_exp(sources[0].judge.prior, bets)
-        found = (log_e >= line) & np.isinf(runs) & ~clock.over
-        # within the slice the path is taken as straight
-        back = np.where(found, (log_e - line) / np.where(found, np.maximum(log_e - before, 1e-9), 1.0), 0.0)
-        back = np.clip(back, 0.0, 1.0)
-        counted = seen[:, 0] - np.floor(back * (seen[:, 0] - seen_before - 1.0).clip(0.0))
-        # the look that says so follows the closed block
-        rest = -(clock.total - back * size) % rules.block_size
-        own = np.maximum(counted, 1.0) * clusters.design_effect + rest * clock.shares[clock.step]
-        runs = np.where(found, own, runs)
-        at = np.where(found, clock.at - (back * size - rest) / clock.rates[clock.step] + lag, at)
+    lag, block = guardrail.maturity_us + rules.look_interval_us, rules.block_size
+    for size in clock.slices(block, 1.5 * GROWTH):
+        before, own_before = harm.log_e, harm.runs
+        harm.take(size)
+        found = (harm.log_e >= line) & np.isinf(runs) & ~clock.over
+        # within a slice of several blocks the path is taken as straight; a look follows each closed block
+        rise = np.where(found, np.maximum(harm.log_e - before, 1e-9), 1.0)
+        back = np.clip(np.where(found, (harm.log_e - line) / rise, 0.0), 0.0, 1.0)
+        back = np.floor(back * (size / block - 1e-9)) * block / size
+        own = harm.runs - np.floor(back * (harm.runs - own_before))
+        runs = np.where(found, np.maximum(own, 1.0), runs)
+        at = np.where(found, clock.at - back * size / clock.rates[clock.step] + lag, at)
         if (np.isfinite(runs) | clock.over).all():
             break
         clock.step = (opens_us[:, :-1] <= clock.at[:, None]).sum(axis=1)
     return runs, np.where(at <= rules.horizon_us, at, np.inf)
+
+
+class _Harm:
+    """One guardrail's harm test while runs come, slice by slice in whole blocks."""
+
+    def __init__(
+        self, sources: Sequence[Source], worth: Worth, clock: _Clock, rng: np.random.Generator
+    ) -> None:
+        """No run yet."""
+        self.sources, self.worth, self.clock, self.rng = sources, worth, clock, rng
+        replicates, width = len(clock.step), len(sources[0].judge.prior)
+        self._bets = {name: np.zeros((replicates, width)) for name in worth.parts}
+        self._seen = {name: np.zeros((replicates, 4)) for name in worth.parts}
+        self._done = dict.fromkeys(worth.parts, 0)
+        self.log_e: FloatArray = np.zeros(replicates)
+        #: candidate runs so far, those that tell nothing included, (replicates,)
+        self.runs: FloatArray = np.zeros(replicates)
+
+    def take(self, size: int) -> None:
+        """Take the blocks of each slice that closed within the last runs."""
+        mute, runs, block = size, self.runs.copy(), self.sources[0].rules.block_size
+        for name, part in self.worth.parts.items():
+            closed = int(self.clock.total * part / self.worth.design_effect) // block * block
+            fresh = closed - self._done[name]
+            self._done[name] += fresh
+            mute -= fresh
+            for step, rows in self.clock.groups() if fresh else ():
+                source = self.sources[step]
+                counts, sums = source.draw_runs(self.rng, fresh, len(rows))
+                table = source.table(counts, sums)
+                self._bets[name][rows] += source.judge.bets(table, self._seen[name][rows, 2:])
+                self._seen[name][rows] += counts
+                runs[rows] += counts[:, 0]
+        self.runs = runs + mute * self.clock.shares[self.clock.step]
+        self.log_e = self.worth.log_e(self._bets)
 
 
 def touched(before: FloatArray, now: FloatArray, line: float, rng: np.random.Generator) -> BoolArray:
@@ -233,8 +251,8 @@ def touched(before: FloatArray, now: FloatArray, line: float, rng: np.random.Gen
 
 
 def alone(rules: Rules, weight: float) -> float:
-    """Ln e-value at which a guardrail of this weight reverts alone; listed slices cost half of it."""
-    return revert_line(rules) - float(np.log(weight)) + (float(np.log(2.0)) if rules.strata else 0.0)
+    """Ln e-value at which a guardrail of this weight reverts alone."""
+    return revert_line(rules) - float(np.log(weight))
 
 
-__all__ = ["DAY", "Clusters", "Ramp", "Traffic", "alone", "climb", "hunt", "touched"]
+__all__ = ["DAY", "Ramp", "Traffic", "alone", "climb", "hunt", "touched"]

@@ -8,12 +8,13 @@ import numpy as np
 
 from evaluators.blocks import WHOLE
 from evaluators.history import History
-from evaluators.mixture import FloatArray, log_mean_exp
-from evaluators.outlook import Outlook, clusters_of
+from evaluators.mixture import FloatArray
+from evaluators.outlook import Outlook
 from evaluators.planning import said_margin, undecidable
 from evaluators.planning_harms import Harm, expected_rate, harms, lifted, said_size
 from evaluators.planning_sources import Source
 from evaluators.planning_walk import Ramp, Traffic, alone, hunt
+from evaluators.planning_worth import worth_of
 from evaluators.proportion_method import ProportionMethod
 from evaluators.ratio_method import RatioMethod
 from evaluators.references import margin
@@ -21,7 +22,7 @@ from evaluators.rules import HOUR, Guardrail, Kind, Rules
 from evaluators.score_method import ScoreMethod
 
 #: walks of an equal candidate, and of each harm
-CLIMBS, HUNTS = 240, 240
+CLIMBS, HUNTS = 480, 480
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +126,11 @@ def _caught(
     seed: int,
 ) -> Until | None:
     sources = [Source(guardrail, rules, history, step.share_bp, harm) for step in rules.steps]
-    if not sources[0].known:
+    worth = worth_of(guardrail, rules, history)
+    if not sources[0].known or not worth.parts:
         return None
     opens = _opens(sources[0], harm, rules, history, ramp)
-    return Until.of(*hunt(sources, rules, traffic, clusters_of(guardrail, history), opens, seed=seed))
+    return Until.of(*hunt(sources, rules, traffic, worth, opens, seed=seed))
 
 
 def _opens(source: Source, harm: Harm, rules: Rules, history: History, ramp: Ramp) -> FloatArray:
@@ -174,7 +176,7 @@ def _reach(guardrail: Guardrail, rules: Rules, history: History, served: FloatAr
         said_margin(guardrail, final) if final is not None else "",
         provable,
         _smallest(guardrail, rules, history, served),
-        clusters_of(guardrail, history).design_effect,
+        worth_of(guardrail, rules, history).design_effect,
     )
 
 
@@ -183,7 +185,7 @@ def _provable(guardrail: Guardrail, rules: Rules, history: History, served: Floa
     final = margin(guardrail, rules, history)
     mean = final.reference if guardrail.kind in {Kind.RATIO, Kind.COUNT} else None
     unit = guardrail.highest - guardrail.lowest if guardrail.kind is Kind.SCORE else mean or 1.0
-    clusters = clusters_of(guardrail, history)
+    worth = worth_of(guardrail, rules, history)
 
     def does(part: float) -> bool:
         wide = replace(guardrail, margin_abs=part * unit, margin_rel=None)
@@ -192,10 +194,10 @@ def _provable(guardrail: Guardrail, rules: Rules, history: History, served: Floa
         if not sources[0].known:
             return False
         parts = [
-            runs / (s.share * rules.block_size * clusters.design_effect) * s.blocks.mean
+            runs / (s.share * rules.block_size * worth.proof) * s.blocks.mean
             for runs, s in zip(served.tolist(), sources, strict=True)
         ]
-        log_e = float(sources[0].gates(np.sum(parts, axis=0)[None])[0, -1]) - clusters.price
+        log_e = float(sources[0].gates(np.sum(parts, axis=0)[None])[0, -1]) - worth.price
         return log_e >= float(np.log(1.0 / rules.alpha_promote))
 
     found = _least(does, (final.delta or 0.001 * unit) / unit, 0.5 if mean is None else 4.0)
@@ -204,8 +206,10 @@ def _provable(guardrail: Guardrail, rules: Rules, history: History, served: Floa
 
 def _smallest(guardrail: Guardrail, rules: Rules, history: History, served: FloatArray) -> str:
     """The smallest harm that the expected evidence at the horizon catches."""
-    clusters = clusters_of(guardrail, history)
-    line = alone(rules, guardrail.weight) + clusters.price
+    worth = worth_of(guardrail, rules, history)
+    if not worth.reverts:
+        return ""
+    line = alone(rules, guardrail.weight) + worth.price
 
     def does(size: float) -> bool:
         harm, total = Harm(guardrail.name, "", size), np.zeros(1)
@@ -213,8 +217,8 @@ def _smallest(guardrail: Guardrail, rules: Rules, history: History, served: Floa
             source = Source(guardrail, rules, history, step.share_bp, harm)
             if not source.known:
                 return False
-            total = total + runs / source.share / clusters.design_effect * source.drift
-        return float(log_mean_exp(source.judge.prior, total)) >= line
+            total = total + runs / source.share * source.drift
+        return float(worth.expected(total[None, :])[0]) >= line
 
     most = 10.0 if guardrail.bad else 0.95
     if guardrail.kind is Kind.SCORE:

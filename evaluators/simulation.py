@@ -7,7 +7,7 @@ same runs whoever computes it, so that the answer does not depend on how the wor
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,8 @@ class Setup:
     seed: int
     triggers: tuple[RateTrigger, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
+    #: what the harms' sizes were read from; each release draws its own of the same rates
+    history: History = field(default_factory=History)
     #: why a real release under these rules would be refused
     refused: tuple[str, ...] = ()
 
@@ -158,8 +160,7 @@ def prepare(
     A guardrail that the population has nothing of is set aside and its weight shared out. InvalidPolicy
     where nothing is left.
     """
-    drawn = draw_history(np.random.default_rng([seed, _HISTORY]), baseline, max(history_runs, 1))
-    history = _history(drawn, rules) if history_runs else History()
+    history = _known(baseline, rules, history_runs, seed) if history_runs else History()
     judged = absence.judged(replace(_without_absent(rules, baseline), mode=Mode.ACT), history)
     gone = tuple(
         SetAside(g.name, f"no run has {g.column}") for g in rules.guardrails if not _has(baseline, g.column)
@@ -172,7 +173,7 @@ def prepare(
     refused = planning.can_decide(judged.rules, history, Traffic(runs_per_day))
     return Setup(
         judged.rules, baseline, tuple(stories), history_runs, interval, seed, tuple(triggers),
-        (*gone, *judged.set_aside), tuple(refused),
+        (*gone, *judged.set_aside), history, tuple(refused),
     )  # fmt: skip
 
 
@@ -197,6 +198,13 @@ def summarise(setup: Setup, ended: Iterable[Ended]) -> tuple[Figures, ...]:
     for place, replay in ended:
         by_story[place].append(replay)
     return tuple(_figures(setup, setup.stories[place], found) for place, found in by_story.items())
+
+
+def _known(baseline: Population, rules: Rules, runs: int, seed: int) -> History:
+    """What the harms are read from: the recorded runs themselves, as a plan does; else drawn ones."""
+    if baseline.as_recorded and baseline.recorded is not None:
+        return _history(baseline.recorded, rules)
+    return _history(draw_history(np.random.default_rng([seed, _HISTORY]), baseline, runs), rules)
 
 
 def _history(runs: pd.DataFrame, rules: Rules) -> History:

@@ -114,6 +114,15 @@ class Population:
             raise KeyError(column)
         return replace(self, others={**self.others, column: level})
 
+    @property
+    def as_recorded(self) -> bool:
+        """Whether its runs are recorded ones, none of them changed."""
+        recorded = self.recorded
+        if recorded is None or self.replaced or self.pushed:
+            return False
+        own = {name: recorded[name].to_numpy(dtype=np.float64) for name in self.columns()}
+        return all(self.level(name) == _rate(name, values) for name, values in own.items())
+
     def columns(self) -> tuple[str, ...]:
         """The outcome columns that its runs report."""
         if self.recorded is None:

@@ -73,6 +73,16 @@ class GuardrailVerdict:
     #: runs of a unit say this many times less than as many independent ones
     design_effect: float = 1.0
 
+    @property
+    def proven(self) -> float | None:
+        """The widest margin proven so far, in `unit`: worse than this is ruled out; None where nothing is.
+
+        The end of the confidence sequence on the bad side, so it may be read at any time.
+        """
+        if not self.margin or not self.n_c or not self.n_b:
+            return None
+        return self.high if self.margin > 0.0 else self.low
+
     def to_json(self) -> dict[str, Any]:
         """A plain dict."""
         return {

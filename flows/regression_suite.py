@@ -3,10 +3,10 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks import by_hand, suites
+from tasks import by_hand, naming, suites
 
 
-@flow(name="regression_suite", flow_run_name="regression suite {agent} {bundle}")
+@flow(name="regression_suite", flow_run_name=naming.suite)
 def regression_suite(
     agent: str,
     bundle: str,

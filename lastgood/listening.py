@@ -23,6 +23,8 @@ _TICK_S = 0.5
 _QUIET_S = 5.0
 #: seconds before the first and at most before any later attempt to connect again
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 5.0
+#: draws of our own: an agent that seeds `random` draws the same with us beside it
+_own = random.Random()  # noqa: S311  spreads the load only
 #: connections of a parent process, which are not this one's to close
 _inherited: list[object] = []
 
@@ -95,7 +97,7 @@ class Listener:
                 if heard:
                     log.warning("switches are not heard until the store answers again: %s", self._safe(error))
                 heard = False
-                stopping.wait(wait_s * random.uniform(0.5, 1.0))  # noqa: S311  spreads the load only
+                stopping.wait(wait_s * _own.uniform(0.5, 1.0))
                 wait_s = min(wait_s * 2, _LAST_RETRY_S)
 
     def _safe(self, error: Exception) -> str:

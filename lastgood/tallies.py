@@ -5,9 +5,11 @@ microseconds), so that they equal a recount bit for bit, in whatever order rows 
 sum follows late reports; the sealed one is copied when a block's last guardrail was scored and never changes.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
+from itertools import accumulate, chain
+from operator import add, attrgetter, sub
 from typing import Any, Self, TypeAlias
 
 from lastgood.outcome import Outcome
@@ -21,7 +23,6 @@ MILLION = 1_000_000
 #: a free metric beyond this is not summed: its millionths would leave 64 bits in a large block
 MOST = 1e9
 _CELL = ("release_id", "task_type", "block", "arm")
-_NAMES = (*_CELL, *sql.SUMS)
 #: a run that is no evidence (not eligible, or a repeated unit)
 NO_BLOCK = -1
 
@@ -78,18 +79,50 @@ _WHOLE = slice(1, 7)
 _AMOUNTS = slice(7, 9)
 
 
-def _summed(outcomes: Sequence[tuple[Any, ...]]) -> list[int]:
-    """Return the sums of outcomes, at least one, each by its values: those of `COUNTED` first."""
-    columns = list(zip(*outcomes, strict=True))
-    status, runs = columns[0], len(outcomes)
-    failed = status.count("failed")
-    sums = [runs, failed, runs - failed - status.count("ended")]
-    for told in columns[_WHOLE]:
-        sums += (runs - told.count(None), sum(filter(None, told)))
-    for told in columns[_AMOUNTS]:
-        amounts = [int(amount * MILLION + 0.5) for amount in told if amount is not None]
-        sums += (len(amounts), sum(amounts))
-    return sums
+def _summed(
+    told: Sequence[Sequence[Any]], order: Sequence[int], ends: Sequence[int]
+) -> list[tuple[int, ...]]:
+    """Return the sums of consecutive outcomes: those before the first end, then those before the next.
+
+    `told` are the outcomes by column, those of `COUNTED` first, and `order` is theirs. One running sum a
+    column, read at every end, takes a third of the time that a sum for each cell takes.
+    """
+    runs = list(map(sub, ends, (0, *ends)))
+    status = list(map(told[0].__getitem__, order))
+    failed, ended = (_running(map(name.__eq__, status), ends) for name in ("failed", "ended"))
+    sums = [runs, failed, [n - a - b for n, a, b in zip(runs, failed, ended, strict=True)]]
+    for values in told[_WHOLE]:
+        sums += _column(values, int, order, ends, runs)
+    for values in told[_AMOUNTS]:
+        sums += _column(values, _micro, order, ends, runs)
+    return list(zip(*sums, strict=True))
+
+
+def _column(
+    values: Sequence[Any], unit: Callable[[Any], int], order: Sequence[int], ends: Sequence[int],
+    runs: list[int],
+) -> tuple[list[int], list[int]]:  # fmt: skip
+    """Return how many values there are between the ends, and their sums."""
+    missing = values.count(None)
+    if missing == len(values):
+        return [0] * len(runs), [0] * len(runs)
+    placed = list(map(values.__getitem__, order))
+    if not missing:
+        return runs, _running(map(unit, placed), ends)
+    counts = _running((value is not None for value in placed), ends)
+    return counts, _running((0 if value is None else unit(value) for value in placed), ends)
+
+
+def _running(values: Iterable[int], ends: Sequence[int]) -> list[int]:
+    """Return the sums of `values` between the ends."""
+    totals = [*accumulate(values, initial=0)]
+    at = [totals[end] for end in ends]
+    return list(map(sub, at, (0, *at)))
+
+
+def _micro(amount: float) -> int:
+    """Return the millionths of an amount that is not negative."""
+    return int(amount * MILLION + 0.5)
 
 
 @dataclass(slots=True)
@@ -103,15 +136,24 @@ class Tallies:
 
     def add(self, cell: Cell, outcome: Outcome, sign: int = 1) -> None:
         """Add one outcome, or take it out again with sign -1."""
-        self.add_all(cell, [values_of(outcome)], sign)
+        (sums,) = _summed([(value,) for value in values_of(outcome)], (0,), (1,))
+        self._add(cell, sums if sign > 0 else [-each for each in sums])
         self.add_metrics(cell, outcome.metrics, sign)
 
-    def add_all(self, cell: Cell, outcomes: Sequence[tuple[Any, ...]], sign: int = 1) -> None:
-        """Add outcomes, at least one, each by its values: those of `COUNTED` first, in that order."""
-        sums, before = _summed(outcomes), self._sums.get(cell)
-        if before is not None or sign < 0:
-            sums = [was + sign * new for was, new in zip(before or [0] * len(sums), sums, strict=True)]
-        self._sums[cell] = sums
+    def add_all(self, cells: Sequence[Cell | None], told: Sequence[Sequence[Any]]) -> None:
+        """Add outcomes by column, those of `COUNTED` first, in that order; what has no cell stays out."""
+        places: defaultdict[Cell, list[int]] = defaultdict(list)
+        for place, cell in enumerate(cells):
+            if cell is not None:
+                places[cell].append(place)
+        order = list(chain.from_iterable(places.values()))
+        ends = list(accumulate(map(len, places.values())))
+        for cell, sums in zip(places, _summed(told, order, ends), strict=True):
+            self._add(cell, sums)
+
+    def _add(self, cell: Cell, sums: Sequence[int]) -> None:
+        before = self._sums.get(cell)
+        self._sums[cell] = list(sums) if before is None else list(map(add, before, sums))
 
     def add_metrics(self, cell: Cell, metrics: Mapping[str, float | bool], sign: int = 1) -> None:
         """Add the free metrics of one outcome."""
@@ -127,10 +169,7 @@ class Tallies:
 
     def write(self, txn: Transaction) -> None:
         """Add them to the live sums; in one order everywhere, so that two writers never wait in a circle."""
-        txn.many(
-            sql.ADD_TALLY,
-            [dict(zip(_NAMES, (*cell, *sums), strict=True)) for cell, sums in self.cells().items()],
-        )
+        txn.many_bare(sql.ADD_TALLY, [(*cell, *sums) for cell, sums in self.cells().items()])
         txn.many(
             sql.ADD_METRIC_TALLY,
             [

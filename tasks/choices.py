@@ -35,7 +35,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "usd": {"title": "US dollars", "pattern": r"^[0-9]+(\.[0-9]+)?$", "maxLength": 12},
     "folder": {"title": "Folder", "maxLength": 500},
     "spread": {"title": "Spread", "pattern": "^[1-9][0-9]*$", "maxLength": 4},
-    "part": {"title": "Part", "maxLength": 2_000},
+    "part": {"title": "Part", "maxLength": 10_000},
     "about": {"title": "About", "minLength": 1, "maxLength": 500},
     "text": {"title": "Text", "maxLength": 10_000},
 }

@@ -1,5 +1,6 @@
 """Naming: what a flow run is called, tagged with and says while it is under way."""
 
+import json
 import logging
 from typing import Any
 from uuid import UUID
@@ -56,6 +57,19 @@ def rollback() -> str:
         return said
 
 
+def suite() -> str:
+    """`regression suite support b-3f2a`, and `part 2/4` where it is one."""
+    given = flow_run.get_parameters()
+    reference, told = choices.reference(given.get("bundle", "")), given.get("part")
+    try:
+        part = json.loads(told) if told else {}
+        suffix = f" part {part['number']}/{part['of']}" if part else ""
+        with agent.store().reading() as txn:
+            return f"regression suite {given['agent']} {_candidate(txn, reference)}{suffix}"
+    except Exception:  # noqa: BLE001  as above
+        return f"regression suite {given.get('agent')} {reference}"
+
+
 def _candidate(txn: Transaction, reference: str) -> str:
     return brief(registry.resolve(txn, reference))
 
@@ -96,4 +110,4 @@ def _tell(done: str, **fields: Any) -> None:
         log.info("the flow run could not be %s: %r", done, error)
 
 
-__all__ = ["brief", "label", "release", "rollback", "show", "tag"]
+__all__ = ["brief", "label", "release", "rollback", "show", "suite", "tag"]

@@ -141,8 +141,12 @@ def _without(rules: Rules, absent: list[Guardrail], policy: Policy) -> Rules:
             f"nothing is known of any guardrail of policy {policy.name} ({wanted}); name their columns with"
             " --column completed=NAME"
         )
-    total = sum(g.weight for g in kept)
-    return replace(rules, guardrails=tuple(replace(g, weight=g.weight / total) for g in kept))
+    total, names = sum(g.weight for g in kept), {g.name for g in kept}
+    return replace(
+        rules,
+        guardrails=tuple(replace(g, weight=g.weight / total) for g in kept),
+        waivers=tuple(w for w in rules.waivers if w.guardrail in names),
+    )
 
 
 def _names_validators(part: Part) -> bool:

@@ -19,7 +19,7 @@ from lastgood.releasing import Start
 from lastgood.retention import HISTORY_RUNS  # the newest baseline runs that a history is counted from
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store, Transaction
-from tasks import frames, readiness, regression
+from tasks import frames, outside, readiness, regression
 from tasks.comparison import terms_of
 
 
@@ -48,8 +48,10 @@ def find_policy(txn: Transaction, reference: str) -> Policy:
         raise NotFound(msg) from error
 
 
-def check(store: Store, wanted: Wanted) -> Start:
+def check(store: Store, wanted: Wanted, suite: regression.Suite = regression.run) -> Start:
     """Return the release that would start, frozen; raises the first thing that refuses it.
+
+    `suite` runs the regression cases.
 
     `NotFound` (agent, bundle, policy), `LiveRelease`, `Quarantined`, `InvalidMove` (the candidate is the
     baseline; no recent run would be eligible; a regression case fails), `InvalidPolicy` (it can never
@@ -79,7 +81,9 @@ def check(store: Store, wanted: Wanted) -> Start:
     problems = planning.can_decide(rules, history)
     if problems:
         raise InvalidPolicy(_undecidable(point, policy, history, problems))
-    _refuse_regressions(store, wanted, candidate, policy)
+    names = {"agent": wanted.agent, "environment": wanted.environment, "baseline": point.baseline}
+    outside.refuse_unknown(policy, names, store.clock.now_us())
+    _refuse_regressions(store, wanted, candidate, policy, suite)
     return Start(
         agent=wanted.agent,
         environment=wanted.environment,
@@ -125,14 +129,16 @@ def _refuse_open_incidents(txn: Transaction, point: ControlPoint, policy: Policy
         raise InvalidMove(msg)
 
 
-def _refuse_regressions(store: Store, wanted: Wanted, candidate: Bundle, policy: Policy) -> None:
+def _refuse_regressions(
+    store: Store, wanted: Wanted, candidate: Bundle, policy: Policy, suite: regression.Suite
+) -> None:
     """Replay the regression cases on the candidate: one that fails is refused before anything is served."""
     spec = policy.preflight.cases
     options = regression.Options(
         spec.folder, spec.required, spec.live, spec.usd, spec.workers, spec.timeout / 1_000_000,
-        spec.time / 1_000_000,
+        spec.time / 1_000_000, spread=spec.spread,
     )  # fmt: skip
-    report = regression.run(store, wanted.agent, wanted.environment, candidate.id, options)
+    report = suite(store, wanted.agent, wanted.environment, candidate.id, options)
     regression.refuse_failing(report, required=spec.required)
 
 

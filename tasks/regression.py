@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class Options:
     replay: str = ""
     #: which part of the cases: (2, 4) is every fourth, beginning with the second
     shard: tuple[int, int] = (1, 1)
+    #: flow runs over which Prefect's workers share it, where Prefect asks
+    spread: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,10 @@ class SuiteReport:
         told = json.loads(text)
         results = tuple(Result(**{**one, "why": tuple(one["why"])}) for one in told["results"])
         return cls(told["agent"], told["bundle"], results)
+
+
+#: what runs a suite: store, agent, environment, bundle and options in, its report out
+Suite = Callable[[Store, str, str, str, Options], SuiteReport]
 
 
 def _fields(result: Result) -> dict[str, Any]:
@@ -259,4 +265,4 @@ def refuse_failing(report: SuiteReport, *, required: bool) -> None:
     raise InvalidMove("\n".join(lines))
 
 
-__all__ = ["Options", "Result", "SuiteReport", "gather", "joined", "refuse_failing", "run"]
+__all__ = ["Options", "Result", "Suite", "SuiteReport", "gather", "joined", "refuse_failing", "run"]

@@ -14,7 +14,7 @@ from lastgood import releasing, reserving
 from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
-from tasks import ahead, audit_section, limits
+from tasks import ahead, audit_section, limits, outside
 from tasks.comparison import Frozen, readiness_of
 
 #: newest runs of a release that are looked at for what they report
@@ -68,6 +68,7 @@ def build(store: Store, release_id: str, images: Mapping[str, str] | None = None
             _table(rows),
             _pictures(images or {}),
             _unseen(txn, row),
+            _outside(txn, row),
             _readiness(row),
             _caps(txn, row),
             _timeline(txn, row),
@@ -122,7 +123,7 @@ def _guardrails(verdict: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def _figures(found: dict[str, Any]) -> dict[str, Any]:
-    digits = 2 if found["unit"] == "points" else 6
+    digits, proven = 2 if found["unit"] == "points" else 6, _proven(found)
     return {
         "guardrail": found["name"],
         "verdict": found["word"],
@@ -136,8 +137,16 @@ def _figures(found: dict[str, Any]) -> dict[str, Any]:
         "log_e_harm": round(found["log_e_harm"], 3),
         "log_e_promote": round(found["log_e_promote"], 3),
         "runs_to_pass": found["runs_to_pass"],
+        "proven": None if proven is None else round(proven, digits),
         "reason": found["reason"],
     }
+
+
+def _proven(found: dict[str, Any]) -> float | None:
+    """The widest margin proven so far of an undecided guardrail; None where there is none to speak of."""
+    if found["word"] != "undecided" or not found["margin"]:
+        return None
+    return float(found["high"] if found["margin"] > 0.0 else found["low"])
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -162,8 +171,15 @@ def _table(rows: list[dict[str, Any]]) -> str:
             needed,
         )
         lines.append(f"| {' | '.join(escaped(cell, bold=True) for cell in cells)} |")
-    lines += ["", *(f"- {r['guardrail']}: {escaped(r['reason'])}" for r in rows)]
+    lines += ["", *(f"- {r['guardrail']}: {escaped(r['reason'] + _so_far(r))}" for r in rows)]
     return "\n".join(lines)
+
+
+def _so_far(row: dict[str, Any]) -> str:
+    """What a person could vouch on while it is undecided."""
+    if row["proven"] is None:
+        return ""
+    return f"; proven so far: at most {amounts.amount(row['proven'], row['unit'], signed=True)} worse"
 
 
 def _short(value: float, unit: str) -> str:
@@ -178,18 +194,25 @@ def _short(value: float, unit: str) -> str:
 def unseen(txn: Transaction, row: Row) -> list[str]:
     """What a release does not see, and the trades that were accepted before it started, a sentence each."""
     frozen = Frozen.of(row)
-    waived = [
-        f"{waiver.guardrail} in slice {waiver.stratum} may get worse: {waiver.reason}"
-        f" (accepted by {waiver.approver})"
-        for waiver in frozen.rules.waivers
-    ]
     spots = blind_spots(frozen.rules, frozen.set_aside, frozen.policy.refereed)
-    return [*waived, *spots, *_reported_since(txn, row, frozen)]
+    return [*spots, *_reported_since(txn, row, frozen)]
 
 
 def _unseen(txn: Transaction, row: Row) -> str:
     lines = [f"- {escaped(line)}" for line in unseen(txn, row)]
     return "\n".join(["## What it does not see", "", *lines]) if lines else ""
+
+
+def _outside(txn: Transaction, row: Row) -> str:
+    """The figures from outside that the policy watches, as they were read last."""
+    lines = [
+        f"{each.name}: {each.found.said} ({each.found.stand}); beyond its limit it would"
+        f" {each.spec.then} the release{' now' if each.beyond else ''}"
+        for each in outside.told(txn, row)
+    ]
+    return (
+        "\n".join(["## Figures from outside", "", *(f"- {escaped(line)}" for line in lines)]) if lines else ""
+    )
 
 
 def _reported_since(txn: Transaction, row: Row, frozen: Frozen) -> Iterator[str]:

@@ -29,6 +29,7 @@ from tasks import (
     notifying,
     prefect_block,
     preflight,
+    suites,
 )
 from tasks.driving import ENDED, Driver, Due, StageName
 from tasks.publishing import publish
@@ -90,7 +91,7 @@ def _begun(wanted: preflight.Wanted) -> tuple[Driver, str]:
         return driving.begin(
             store, mine["id"], name, reason
         ), f"{mine['id']}: {reason}{_decided(store, mine)}"
-    release_id = releasing.start(store, preflight.check(store, replace(wanted, actor=name)))
+    release_id = releasing.start(store, preflight.check(store, replace(wanted, actor=name), suites.run))
     said = f"{release_id} of {wanted.agent} is recorded; nothing is served differently yet"
     return driving.begin(store, release_id, name), said
 

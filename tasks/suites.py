@@ -4,14 +4,21 @@ Each part of a spread suite is a flow run of its own, on whatever worker takes i
 our table; who started the suite reads them there, so that a part that died is missed and is no pass.
 """
 
+import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.states import Cancelling
 
 from lastgood import agent, suite_parts
 from lastgood.errors import InvalidInput, InvalidMove
@@ -45,56 +52,111 @@ def make_cases(incident: str, live: str, sandbox: str, usd: str) -> str:
 
 def run_suite(agent_name: str, bundle: str, environment: str, folder: str, spread: str) -> str:
     """Run an agent's cases on a bundle, in as many parts as `spread` says; raises where one fails."""
-    parts = _whole(spread, MOST)
-    store, reference = agent.store(), choices.reference(bundle)
-    if parts == 1:
-        report = regression.run(store, agent_name, environment, reference, Options(folder))
-    else:
-        report = _spread(store, agent_name, environment, reference, folder, parts)
+    options = Options(folder, spread=_whole(spread, MOST))
+    report = run(agent.store(), agent_name, environment, choices.reference(bundle), options)
     _publish(f"regression-{agent_name}-{environment}", report.markdown)
     regression.refuse_failing(report, required=False)
     return report.headline
 
 
+def run(store: Store, agent_name: str, environment: str, bundle: str, options: Options) -> SuiteReport:
+    """Run an agent's cases as `regression.run` does, spread over flow runs where the options say so."""
+    wanted = {case.name for case in regression.gather(store, agent_name, environment, options)}
+    parts = min(options.spread, len(wanted))
+    if parts <= 1:
+        return regression.run(store, agent_name, environment, bundle, options)
+    suite_id = new_id("sui_", store.clock.now_us())
+    named = choices.label(store, bundle)  # what the deployment's form takes
+    given = {"agent": agent_name, "bundle": named, "environment": environment, "folder": options.folder}
+    started: list[UUID] = []
+    try:
+        for number in range(1, parts + 1):
+            part = Part(suite_id, number, parts).text(options)
+            started.append(_start({**given, "part": part}))
+        report = gather(store, suite_id, parts, lambda: _ended(started), limit_s=options.time_s)
+    except BaseException:
+        _cancel(started)
+        suite_parts.drop(store, suite_id)
+        raise
+    missing = sorted(wanted - {one.name for one in report.results})
+    if missing:  # each part lists the cases for itself
+        raise InvalidMove(
+            f"the cases changed while the suite {suite_id} ran, and {missing[0]} was not replayed: start it "
+            "again"
+        )
+    return report
+
+
 def run_part(agent_name: str, bundle: str, environment: str, folder: str, part: str) -> str:
-    """Run one part of a suite, `suite_id 2/4`, and leave its report in our table."""
-    suite_id, number, of = _part(part)
+    """Run one part of a suite, as `Part.text` wrote it, and leave its report in our table."""
+    mine, options = Part.read(part, folder)
     store = agent.store()
-    reference = choices.reference(bundle)
-    report = regression.run(store, agent_name, environment, reference, Options(folder, shard=(number, of)))
-    suite_parts.put(store, suite_id, number, report.to_json())
+    report = regression.run(store, agent_name, environment, choices.reference(bundle), options)
+    suite_parts.put(store, mine.suite_id, mine.number, report.to_json())
     return report.headline
 
 
-def _part(text: str) -> tuple[str, int, int]:
-    found = re.fullmatch(r"(\S+) ([0-9]+)/([0-9]+)", text)
-    if found is None or not 1 <= int(found[2]) <= int(found[3]) <= MOST:
-        raise InvalidInput(f"{text!r} is no part of a suite; write SUITE 2/4")
-    return found[1], int(found[2]), int(found[3])
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of a suite a flow run is."""
 
+    suite_id: str
+    number: int
+    of: int
 
-def _spread(
-    store: Store, agent_name: str, environment: str, bundle: str, folder: str, parts: int
-) -> SuiteReport:
-    suite_id = new_id("sui_", store.clock.now_us())
-    started = []
-    for number in range(1, parts + 1):
-        given = {
-            "agent": agent_name, "bundle": choices.label(store, bundle), "environment": environment,
-            "folder": folder, "part": f"{suite_id} {number}/{parts}",
+    def text(self, options: Options) -> str:
+        """Return it with what its replays may use, as the one word that a flow run is given."""
+        told = {
+            "suite": self.suite_id, "number": self.number, "of": self.of, "live": list(options.live),
+            "usd": options.usd / self.of, "workers": options.workers, "timeout_s": options.timeout_s,
+            "time_s": options.time_s, "replay": options.replay,
         }  # fmt: skip
-        run = run_deployment(DEPLOYMENT, parameters=given, timeout=0)
-        assert isinstance(run, FlowRun)  # noqa: S101  no event loop runs here, so it is no coroutine
-        started.append(run.id)
-    limit = Options(folder).time_s
-    return gather(store, suite_id, parts, lambda: _ended(started), limit_s=limit)
+        return json.dumps(told)
+
+    @classmethod
+    def read(cls, text: str, folder: str) -> tuple["Part", Options]:
+        """Read what `text` wrote; raises `InvalidInput` where it is something else."""
+        try:
+            told = json.loads(text)
+            mine = cls(told["suite"], told["number"], told["of"])
+            options = Options(
+                folder, live=tuple(told["live"]), usd=told["usd"], workers=told["workers"],
+                timeout_s=told["timeout_s"], time_s=told["time_s"], replay=told["replay"],
+                shard=(mine.number, mine.of),
+            )  # fmt: skip
+            known = 1 <= mine.number <= mine.of <= MOST
+        except (KeyError, TypeError, ValueError):
+            known = False
+        if not known:
+            raise InvalidInput(f"{text!r} is no part of a suite; leave it empty, the suite fills it in")
+        return mine, options
 
 
-def _ended(ids: Sequence[object]) -> set[int]:
+def _start(parameters: dict[str, str]) -> UUID:
+    """Start a part on whichever worker takes it; its flow run hangs below the one that asks."""
+    try:
+        run = run_deployment(DEPLOYMENT, parameters=parameters, timeout=0)
+    except ObjectNotFound as error:
+        raise InvalidMove(
+            f"a suite can't be spread: this Prefect server has no deployment {DEPLOYMENT}; `lastgood up` "
+            "serves it, and `prefect deploy --all` gives it to workers"
+        ) from error
+    assert isinstance(run, FlowRun)  # noqa: S101  no event loop runs here, so it is no coroutine
+    return run.id
+
+
+def _ended(ids: Sequence[UUID]) -> set[int]:
     """The numbers of the parts whose flow runs have ended, however."""
     with get_client(sync_client=True) as client:
-        states = [client.read_flow_run(each).state for each in ids]  # type: ignore[arg-type]
+        states = [client.read_flow_run(each).state for each in ids]
     return {place for place, state in enumerate(states, 1) if state is not None and state.is_final()}
+
+
+def _cancel(ids: Sequence[UUID]) -> None:
+    """Call back the parts that nobody waits for any more, as far as Prefect answers."""
+    with suppress(PrefectException, httpx.HTTPError), get_client(sync_client=True) as client:
+        for each in ids:
+            client.set_flow_run_state(each, Cancelling(message="the suite that it is a part of has ended"))
 
 
 def gather(
@@ -117,7 +179,7 @@ def gather(
         if time.monotonic() > until:
             raise InvalidMove(
                 f"{parts - len(found)} of {parts} parts of the suite {suite_id} brought no report within "
-                f"{limit_s:g} s: is a worker at hand?"
+                f"{limit_s:g} s: is a worker at hand, and does its pool allow as many runs at once?"
             )
         time.sleep(_LOOK_S)
 
@@ -144,4 +206,4 @@ def _publish(key: str, markdown: str) -> None:
     create_markdown_artifact(key=plain, markdown=clean(markdown))
 
 
-__all__ = ["DEPLOYMENT", "gather", "make_cases", "run_part", "run_suite"]
+__all__ = ["DEPLOYMENT", "Part", "gather", "make_cases", "run", "run_part", "run_suite"]

@@ -14,6 +14,8 @@ from lastgood.errors import StoreUnavailable
 #: an agent and an environment: the key of a control point
 Place = tuple[str, str]
 Values = Mapping[str, Any]
+#: the rows of an insertion by column, each of the same length
+Columns = Mapping[str, Sequence[Any]]
 
 
 class Row(Protocol):
@@ -95,11 +97,17 @@ class Link(Protocol):
     def execute(self, statement: str, values: Values, /) -> Cursor:
         """Run one named statement with its `:name` parameters."""
 
+    def among(self, statement: str, values: Sequence[str]) -> list[Row]:
+        """Return the rows of a query with `IN (:among)`, and no other parameter, for values, at least one."""
+
     def many(self, statement: str, rows: Sequence[Values]) -> int:
         """Run one named statement for each of `rows`; return how many rows changed."""
 
-    def insert_new(self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> int:
-        """Insert rows, tuples in the order of `columns`, that are not there yet; return how many were new."""
+    def many_bare(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Run one statement for each of `rows`, values in the order in which it first names them."""
+
+    def insert_new(self, table: str, columns: Columns) -> int:
+        """Insert rows, at least one, that are not there yet; return how many were new."""
 
     def notify(self, payload: str) -> None:
         """Tell listeners of other hosts when this transaction commits; nothing where there are none."""

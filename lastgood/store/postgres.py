@@ -22,7 +22,6 @@ moments, as `synchronous=NORMAL` does on SQLite.
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Generator, Sequence
 from functools import cache
 from typing import Any
@@ -31,7 +30,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from lastgood.clock import AnchoredClock
 from lastgood.errors import InvalidInput, StoreUnavailable
 from lastgood.store import statements as sql
-from lastgood.store.link import Cursor, Mode, Opened, Values
+from lastgood.store.link import Columns, Cursor, Mode, Opened, Row, Values
 
 try:
     import psycopg
@@ -44,8 +43,9 @@ except ImportError as missing:
 CHANNEL = "lastgood"
 #: seconds after which the server ends a statement, and a transaction whose client says nothing
 _STATEMENT_S, _IDLE_S = 30, 60
-#: the same for one that holds a control point: a frozen agent must not hold a revert up for longer
-_HOLD_S = 5
+#: the same for one that writes: a frozen process must not hold a revert up for longer, nor for as long as a
+#: revert waits (`lastgood.store.connection.BUSY_S`)
+_HOLD_S = 4
 #: seconds that a lock's timeout, which the server keeps, has before the client gives the server up
 _GRACE_S = 1.0
 #: settings that make a commit wait for less than this server's disk
@@ -58,19 +58,11 @@ _NOW = (
 _READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_NOW}"
 #: begins the name of the lock at which writers of one point queue
 _TURN = "turn"
-#: text in quotes, or the name of a parameter
-_PARAMETER = re.compile(r"'(?:[^']|'')*'|(?<![:\w]):([a-z_]\w*)")
 
 
-@cache
 def translated(statement: str) -> tuple[str, tuple[str, ...]]:
     """Return a statement with `$1`, `$2`, ... in place of its `:name` parameters, and the names in order."""
-    names: dict[str, int] = {}
-
-    def number(found: re.Match[str]) -> str:
-        return f"${names.setdefault(found[1], len(names) + 1)}" if found[1] else found[0]
-
-    return _PARAMETER.sub(number, statement), tuple(names)
+    return sql.numbered(statement, "$")
 
 
 @cache
@@ -89,9 +81,10 @@ def _begin(mode: Mode, synchronous: str) -> str:
         if not mode.first:
             locks.append(f"SELECT pg_advisory_xact_lock({lock_key(_TURN, *mode.at)})")
         locks.append(f"SELECT pg_advisory_xact_lock({lock_key(*mode.at)})")
-    settings = [f"SET LOCAL synchronous_commit TO {synchronous if mode.durable else 'off'}"]
-    if mode.at is not None:
-        settings.append(f"SET LOCAL idle_in_transaction_session_timeout = {round(_HOLD_S * 1000)}")
+    settings = [
+        f"SET LOCAL synchronous_commit TO {synchronous if mode.durable else 'off'}",
+        f"SET LOCAL idle_in_transaction_session_timeout = {round(_HOLD_S * 1000)}",
+    ]
     return "; ".join(["BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", *settings, *locks, _NOW])
 
 
@@ -224,24 +217,39 @@ class PostgresLink:
     def execute(self, statement: str, values: Values, /) -> Cursor:
         """Run a named statement."""
         text, names = translated(statement)
-        _refuse_nul(values)
+        for name, value in values.items():
+            _refuse_nul(name, value)
         return self._connection.execute(text, [values[name] for name in names])
+
+    def among(self, statement: str, values: Sequence[str]) -> list[Row]:
+        """Send them as one array."""
+        for value in values:
+            _refuse_nul("a name", value)
+        text, _ = translated(statement.replace("IN (:among)", "= ANY(:among)"))
+        return list(self._connection.execute(text, [list(values)]).fetchall())
 
     def many(self, statement: str, rows: Sequence[Values]) -> int:
         """Run a named statement for each of `rows`, sent in one go."""
-        text, names = translated(statement)
+        _, names = translated(statement)
         for values in rows:
-            _refuse_nul(values)
+            for name, value in values.items():
+                _refuse_nul(name, value)
+        return self.many_bare(statement, [tuple(values[name] for name in names) for values in rows])
+
+    def many_bare(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Run a statement for each of `rows`, values in the order in which it first names them."""
         cursor = self._connection.cursor()
-        cursor.executemany(text, [[values[name] for name in names] for values in rows])
+        cursor.executemany(translated(statement)[0], rows)
         return cursor.rowcount
 
-    def insert_new(self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> int:
-        """Insert those of `rows` that are not there yet, sent in one go."""
-        for values in rows:
-            _refuse_nul(dict(zip(columns, values, strict=True)))
+    def insert_new(self, table: str, columns: Columns) -> int:
+        """Insert those rows that are not there yet, sent in one go."""
+        for name, values in columns.items():
+            for value in values:
+                _refuse_nul(name, value)
         cursor = self._connection.cursor()
-        cursor.executemany(translated(sql.insert_new(table, columns))[0], rows)
+        statement = translated(sql.insert_new(table, tuple(columns)))[0]
+        cursor.executemany(statement, list(zip(*columns.values(), strict=True)))
         return cursor.rowcount
 
     def notify(self, payload: str) -> None:
@@ -257,11 +265,10 @@ class CommitUnknown(psycopg.OperationalError):
     """The connection broke between COMMIT and its answer."""
 
 
-def _refuse_nul(values: Values) -> None:
-    for name, value in values.items():
-        if isinstance(value, str) and "\0" in value:
-            msg = f"{name}={value[:60]!r} holds a NUL character, which Postgres can't store: leave it out"
-            raise InvalidInput(msg)
+def _refuse_nul(name: str, value: Any) -> None:
+    if isinstance(value, str) and "\0" in value:
+        msg = f"{name}={value[:60]!r} holds a NUL character, which Postgres can't store: leave it out"
+        raise InvalidInput(msg)
 
 
 class PostgresDatabase:

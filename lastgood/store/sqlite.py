@@ -15,7 +15,7 @@ from lastgood.clock import Clock, SystemClock
 from lastgood.errors import StoreUnavailable
 from lastgood.store import reserve
 from lastgood.store import statements as sql
-from lastgood.store.link import Mode, Opened, Values
+from lastgood.store.link import Columns, Mode, Opened, Row, Values
 from lastgood.store.turn import YIELD_S, Turn
 
 PREFIX = "sqlite:///"
@@ -153,21 +153,32 @@ class SqliteLink:
         finally:
             self._turn.done()
 
+    def among(self, statement: str, values: Sequence[str]) -> list[Row]:
+        """Bind by place: names cost more than the look-up itself."""
+        filled = sql.padded(values)
+        rows: list[Row] = self.execute(sql.among_places(statement, len(filled)), filled).fetchall()
+        return rows
+
     def many(self, statement: str, rows: Sequence[Values]) -> int:
         """Run a statement for each of `rows`."""
         return self._connection.executemany(statement, rows).rowcount
 
-    def insert_new(self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> int:
-        """Insert those of `rows` that are new, `_TOGETHER` in a statement: opening the table costs.
+    def many_bare(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Run a statement for each of `rows`, values in the order in which it first names them."""
+        return self._connection.executemany(sql.numbered(statement, "?")[0], rows).rowcount
+
+    def insert_new(self, table: str, columns: Columns) -> int:
+        """Insert those rows that are new, `_TOGETHER` in a statement: opening the table costs.
 
         Binding costs too: a column that is empty in every row becomes part of the statement.
         """
-        literals, kept = {}, dict(zip(columns, zip(*rows, strict=True), strict=True))
-        for name, values in list(kept.items()):
+        literals, kept = {}, {}
+        for name, values in columns.items():
             literal = _EMPTY.get(values[0])
-            if literal is not None and values.count(values[0]) == len(rows):
+            if literal is not None and values.count(values[0]) == len(values):
                 literals[name] = literal
-                del kept[name]
+            else:
+                kept[name] = values
         bound, fixed = list(zip(*kept.values(), strict=True)), tuple(literals.items())
         new, whole = 0, len(bound) - len(bound) % _TOGETHER
         for start in range(0, whole, _TOGETHER):

@@ -50,3 +50,11 @@ def test_a_distribution_is_small_and_survives_json(costs):
     text = json.dumps(costs[2].to_json())
     assert Distribution.from_json(json.loads(text)).to_json() == costs[2].to_json()
     assert len(text) < 6_000
+
+
+def test_silent_runs_survive_json_and_histories_that_never_counted_them_have_none():
+    found = Distribution.of(np.array([1.0, 2.0]), {}, 3, {"completed": 1})
+    again = Distribution.from_json(json.loads(json.dumps(found.to_json())))
+    assert (again.silent, again.silent_flags) == (3, {"completed": 1})
+    old = {key: value for key, value in found.to_json().items() if key != "silent"}
+    assert (Distribution.from_json(old).silent, Distribution.from_json(old).silent_flags) == (0, {})

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from evaluators.history import History
+from evaluators.rules import Guardrail, Kind
 from lastgood.errors import InvalidEvidence
 
 
@@ -66,3 +67,15 @@ def test_more_bad_runs_than_runs_are_refused():
 def test_a_known_column_that_cant_be_read_is_refused():
     with pytest.raises(InvalidEvidence, match="column completed"):
         History(pd.DataFrame({"completed": [1, np.inf]}))
+
+
+def test_runs_that_brought_no_amount_are_counted_beside_those_that_did(recorded):
+    recorded["cost_usd"] = [0.1, 0.2, None, 0.4, 0.5]  # the first run is left out, the third says nothing
+    found = History(recorded).measures["cost_usd"]
+    assert (found.n, found.silent) == (2, 2)  # and the fourth is lost
+    assert found.silent_flags == {"completed": 1}
+
+
+def test_a_silent_run_is_past_a_threshold_as_a_release_scores_it(recorded):
+    slow = Guardrail("cost_tail", "cost_usd", True, 1.0, None, 1.0, 0, kind=Kind.QUANTILE, limit=0.25)
+    assert History(recorded).of(slow) == (4, 3)  # 0.3 and 0.5 are past it, 0.4 was lost

@@ -68,6 +68,16 @@ def test_a_harm_moves_the_candidate_alone_and_by_its_size(history, runs):
         assert worse.candidate @ values - before == pytest.approx(moved)
 
 
+def test_a_score_s_harm_is_runs_with_the_worst_mark_as_a_simulation_has_them(history):
+    equal = mix(MARK, rules_of(MARK), history)
+    worse = mix(MARK, rules_of(MARK), history, Harm("judge", "", 0.4))
+    marks = worse.runs["mark"].to_numpy()
+    assert marks[-1] == MARK.lowest
+    assert worse.candidate[-1] == pytest.approx(0.4 / (equal.baseline @ marks - MARK.lowest))
+    assert worse.candidate[:-1] == pytest.approx((1.0 - worse.candidate[-1]) * worse.baseline[:-1])
+    assert mix(MARK, rules_of(MARK), history, Harm("judge", "", 4.0)) is None
+
+
 def test_cost_goes_with_whether_the_run_completed(history, runs):
     found = mix(COST, rules_of(COST), history)
     done = found.runs["completed"].to_numpy()
@@ -80,3 +90,16 @@ def test_a_quantile_is_past_its_threshold_as_often_as_history_was(history):
     found = mix(SLOW, rules_of(SLOW), history)
     assert found.baseline[0] == pytest.approx(0.05, abs=0.005)
     assert np.ptp(found.runs["latency_s"].to_numpy()) == pytest.approx(1.0)
+
+
+def test_runs_without_an_amount_are_in_both_arms_of_a_mix_as_often_as_in_history(runs):
+    mute = runs.assign(cost_usd=runs["cost_usd"].where(np.arange(len(runs)) % 20 != 0))
+    found = mix(COST, rules_of(COST), History(mute), Harm("cost", "", 0.5))
+    silent = found.runs["cost_usd"].isna().to_numpy()
+    for arm in (found.baseline, found.candidate):
+        assert arm.sum() == pytest.approx(1.0)
+        assert arm[silent].sum() == pytest.approx(0.05)
+    done = silent & (found.runs["completed"] == 1.0).to_numpy()
+    assert found.baseline[done].sum() == pytest.approx(
+        mute["completed"][mute["cost_usd"].isna()].sum() / 8_000
+    )

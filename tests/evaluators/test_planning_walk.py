@@ -8,8 +8,9 @@ import pytest
 from evaluators import Comparison, History
 from evaluators.planning_harms import Harm
 from evaluators.planning_sources import Source
-from evaluators.planning_walk import DAY, Clusters, Traffic, climb, hunt, touched
-from evaluators.rules import HOUR, Step
+from evaluators.planning_walk import DAY, Traffic, climb, hunt, touched
+from evaluators.planning_worth import worth_of
+from evaluators.rules import HOUR, Guardrail, Kind, Step
 from evaluators.streams import Population, draw, draw_history
 
 BUSY = Traffic(1e7)
@@ -29,13 +30,15 @@ def sources(rules, history, name, size=0.0):
 
 def hunted(rules, history, name, size, **changes):
     never = np.full((300, len(rules.steps)), np.inf)
-    given = {"traffic": BUSY, "clusters": Clusters(), **changes}
-    return hunt(sources(rules, history, name, size), rules, opens_us=never, seed=3, **given)
+    found = sources(rules, history, name, size)
+    given = {"traffic": BUSY, "worth": worth_of(found[0].guardrail, rules, history), **changes}
+    return hunt(found, rules, opens_us=never, seed=3, **given)
 
 
 def climbed(rules, history, *names, traffic=BUSY):
     known = {name: sources(rules, history, name) for name in names}
-    return climb(known, rules, traffic, {name: Clusters() for name in names}, replicates=200, seed=1)
+    worth = {name: worth_of(own[0].guardrail, rules, history) for name, own in known.items()}
+    return climb(known, rules, traffic, worth, replicates=200, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +63,22 @@ def test_a_harm_is_caught_when_the_comparison_catches_it(
     found, _ = hunted(rules, history, name, size)
     # 15% and the standard error of a median of 60
     assert np.median(found) == pytest.approx(np.median(ends), rel=0.15 + 0.12, abs=1.0)
+
+
+def test_edits_are_caught_when_the_comparison_catches_them_where_runs_are_lost(make_rules):
+    lossy = replace(HEALTHY, lost=0.02)
+    edits = Guardrail("edits", "operator_edits", True, 1.0, None, 0.3, 0, kind=Kind.RATIO, cap=10.0)
+    known = History(draw_history(np.random.default_rng(12), lossy, 20_000))
+    rules, ends = make_rules(guardrails=(edits,)), []
+    fresh = Comparison(rules, known)
+    for seed in range(60):
+        comparison = fresh.copy()
+        rng = np.random.default_rng([9, seed])
+        comparison.observe(draw(rng, lossy, lossy.at("operator_edits", 1.0), 8_000, 0.1))
+        ends.append(comparison.path()["candidate"].iloc[-1] if comparison.ended else np.inf)
+    found, _ = hunted(rules, known, "edits", 1.5)
+    # without the lost runs, which count as the cap on both arms, it would be a half of it
+    assert np.median(found) == pytest.approx(np.median(ends), rel=0.15 + 0.12)
 
 
 def test_an_equal_candidate_is_proven_when_the_comparison_proves_it(make_rules, history):
@@ -92,7 +111,8 @@ def test_a_ceiling_on_candidate_runs_slows_a_release_down():
 def test_alike_runs_take_as_many_more(make_rules, history):
     rules = make_rules("completion", horizon_runs=10**6)
     plain = hunted(rules, history, "completion", 0.28, traffic=Traffic(10_000))
-    three = {"clusters": Clusters(3.0, 0.0), "traffic": Traffic(10_000)}
+    worth = replace(worth_of(rules.guardrails[0], rules, history), design_effect=3.0)
+    three = {"worth": worth, "traffic": Traffic(10_000)}
     alike = hunted(rules, history, "completion", 0.28, **three)
     assert np.median(alike[0]) == pytest.approx(3.0 * np.median(plain[0]), rel=0.15)
     lag = rules.look_interval_us

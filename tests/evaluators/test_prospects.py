@@ -10,7 +10,9 @@ from evaluators.history import History
 from evaluators.planning import can_decide
 from evaluators.planning_walk import Traffic
 from evaluators.prospects import plan
-from evaluators.rules import HOUR, Undecided
+from evaluators.rules import HOUR, Guardrail, Kind, Rules, Step, Undecided
+from evaluators.simulation import prepare
+from evaluators.streams import Population
 
 LONG = History.from_counts({"completion": (20_000, 1_600), "lost": (20_000, 20)})
 
@@ -91,3 +93,25 @@ def test_a_plan_is_plain_json_and_the_same_again(rules, made):
     assert json.loads(json.dumps(made.to_json())) == json.loads(
         json.dumps(plan(rules, LONG, Traffic(5_000)).to_json())
     )
+
+
+KINDS = (
+    Guardrail("completion", "completed", False, 0.2, 0.03, None, 0),
+    Guardrail("latency", "latency_s", True, 0.2, 0.04, None, 0, kind=Kind.QUANTILE, unit="s"),
+    Guardrail("cost", "cost_usd", True, 0.2, None, 0.2, 0, kind=Kind.RATIO, unit="USD"),
+    Guardrail("edits", "operator_edits", True, 0.2, None, 0.5, 0, kind=Kind.COUNT, cap=10.0),
+    Guardrail("judge", "mark", False, 0.2, 0.4, None, 0, kind=Kind.SCORE, lowest=1.0, highest=5.0),
+)
+
+
+def test_every_kind_has_its_place_in_a_plan_and_the_same_harms_in_a_simulation(measured):
+    runs = measured(5_000, 2).assign(lost=np.arange(5_000) % 100 == 0)
+    rules = Rules(KINDS, (Step(2_000),), horizon_us=60 * 24 * HOUR)
+    setup = prepare(rules, Population.from_frame(runs), history_runs=5_000, runs_per_day=2_000, seed=1)
+    made = plan(setup.rules, setup.history, Traffic(2_000))
+    planned = [(c.harm.guardrail, c.harm.name) for c in made.caught]
+    assert planned == [(s.guardrail, s.label) for s in setup.stories if s.kind == "harm"]
+    assert {name for name, _ in planned} == {g.name for g in KINDS}
+    assert all(c.until.chance > 0.9 and c.until.runs and c.until.runs_p90 for c in made.caught)
+    assert [s.guardrail for s in setup.stories if s.kind == "margin"] == [g.name for g in KINDS]
+    assert all(reach.proven > 0.5 and reach.margin and reach.smallest for reach in made.reach)

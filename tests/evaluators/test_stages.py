@@ -250,6 +250,13 @@ def test_a_hold_says_what_it_waits_for(short, why):
     assert (found.move, found.reason) == (Move.HOLD, why)
 
 
+def test_what_a_person_could_vouch_on_is_said_at_the_horizon():
+    open_ = replace(WORSE, word=Word.UNDECIDED)
+    passed = replace(WORSE, name="lost", word=Word.PASS)
+    found = next_transition(standing(age_us=200 * HOUR), verdict(guardrails=(open_, passed)), RULES)
+    assert found.reason.endswith("days; proven so far, at most this much worse: completion +40 points")
+
+
 def test_a_short_spell_of_invalid_evidence_keeps_the_share():
     found = next_transition(standing(invalid_us=HOUR // 4), verdict(valid=False), RULES)
     assert (found.move, found.share_bp) == (Move.HOLD, 500)

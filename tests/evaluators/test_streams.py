@@ -115,6 +115,14 @@ def test_a_recorded_rate_moves_to_any_other(rng, recorded, wanted):
     assert within((known > 0).sum(), len(known), wanted)
 
 
+def test_a_population_knows_whether_its_runs_are_the_recorded_ones(recorded):
+    population = Population.from_frame(recorded)
+    assert population.as_recorded
+    assert not population.at("completed", 0.5).as_recorded
+    assert not replace(population, replaced={"cost_usd": (0.5, 1.0)}).as_recorded
+    assert not HEALTHY.as_recorded
+
+
 def test_a_recorded_mean_is_moved_by_a_factor(recorded):
     population = Population.from_frame(recorded)
     same = draw_history(np.random.default_rng(1), population, 500)["cost_usd"]

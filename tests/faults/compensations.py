@@ -201,8 +201,8 @@ def many(place: Place, actions: int) -> Line:
         server.join()
     before, after = (counts.get(f"failed {when} the effect", 0) for when in ("before", "after"))
     figure = (
-        f"{actions} actions, {counts['calls']} calls ({before} failed before and {after} after the effect, "
-        f"{counts.get('hung', 0)} hung), {killed} processes killed; lost {wrong['lost']}, "
+        f"{actions} actions, {counts.get('calls', 0)} calls ({before} failed before and {after} after the "
+        f"effect, {counts.get('hung', 0)} hung), {killed} processes killed; lost {wrong['lost']}, "
         f"doubled {wrong['doubled']}; residue {left}, wrong {shown(wrong)}"
     )
     return Line(

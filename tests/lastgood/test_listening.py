@@ -1,6 +1,8 @@
 import os
 import queue
+import random
 import subprocess
+import time
 
 import psycopg
 import pytest
@@ -143,6 +145,19 @@ def test_a_server_that_is_away_is_tried_again_in_the_background(monkeypatch, cap
     listener.stop()
     assert not listener.running
     assert "s3cret" not in caplog.text
+
+
+def test_what_an_agent_draws_from_its_seed_is_the_same_beside_a_listener(monkeypatch):
+    monkeypatch.setattr(listening, "_FIRST_RETRY_S", 0.001)
+    random.seed(1)
+    before, listener = random.getstate(), Listener("postgresql://nobody@127.0.0.1:1/none", print, print)
+    own = listening._own.getstate()
+    listener.start()
+    until = time.monotonic() + WAIT_S
+    while listening._own.getstate() == own and time.monotonic() < until:
+        time.sleep(0.01)
+    listener.stop()
+    assert (random.getstate() == before, listening._own.getstate() == own) == (True, False)
 
 
 def test_listening_loads_no_driver_before_it_is_used():

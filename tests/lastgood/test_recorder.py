@@ -8,8 +8,8 @@ from lastgood.assigning import Request, assign
 from lastgood.errors import InvalidInput, NotFound, StoreUnavailable
 from lastgood.outcome import Outcome, checked
 from lastgood.pricing import price_usd
-from lastgood.recorder import Ref, Report, kept
-from lastgood.records import Records
+from lastgood.recorder import Report
+from lastgood.records import Records, Ref, kept
 from lastgood.release import Terms
 from lastgood.snapshot import Serving
 from lastgood.store.connection import Transaction
@@ -332,12 +332,12 @@ def test_an_error_of_ours_is_not_tried_again(desk, take, monkeypatch):
 
 def test_a_batch_that_never_gets_in_says_so(desk, take, monkeypatch):
     run = take()
-    monkeypatch.setattr(Transaction, "insert_new", never)
+    monkeypatch.setattr(Transaction, "insert_columns", never)
     with pytest.raises(StoreUnavailable, match="1 outcomes could not be written: others write the same runs"):
         recorder.record_batch(desk.store, [Report(run.run_id, Outcome(), origin=run.origin)])
 
 
-def never(_txn, _table, _columns, _rows):
+def never(_txn, _table, _columns):
     return 0
 
 

@@ -82,9 +82,13 @@ class FragileLink:
         self._tick()
         return int(self._link.many(statement, rows))
 
-    def insert_new(self, table: str, columns: Any, rows: Any) -> int:
+    def many_bare(self, statement: str, rows: Any) -> int:
         self._tick()
-        return int(self._link.insert_new(table, columns, rows))
+        return int(self._link.many_bare(statement, rows))
+
+    def insert_new(self, table: str, columns: Any) -> int:
+        self._tick()
+        return int(self._link.insert_new(table, columns))
 
     def notify(self, payload: str) -> None:
         self._link.notify(payload)

@@ -217,6 +217,17 @@ def test_a_measured_guardrail_stands_in_its_own_unit(world):
     assert re.search(r"\| \+\$0\.\d+ per completed run \([+-]0\.\d+ to \+\d+\.\d+\) \|", cost)
 
 
+def test_the_widest_margin_proven_so_far_is_told_while_a_guardrail_is_undecided(world):
+    release_id = world.start()
+    world.drive(release_id, looks=10, runs=10)
+    made = report.build(world.store, release_id)
+    (row,) = [row for row in made.table if row["guardrail"] == "completion"]
+    assert (row["verdict"], row["proven"]) == ("undecided", row["high"])
+    assert f"proven so far: at most +{row['high']:.3g} points worse" in made.markdown
+    world.drive(release_id)
+    assert report.build(world.store, release_id).table[0]["proven"] is None
+
+
 def test_runs_that_a_guardrail_still_needs_are_told(world):
     release_id = world.start()
     world.drive(release_id, looks=10, runs=10)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.policy import Policy
-from evaluators import simulation
+from evaluators import History, simulation
 from evaluators.streams import Population
 from lastgood.errors import InvalidRuns, NotFound
 from tasks import simulating
@@ -51,6 +51,18 @@ def test_worse_candidates_are_fewer_and_there_is_one_of_each(policy):
     harms = sum(story.kind == "harm" for story in setup.stories)
     assert [kinds.count(kind) for kind in ("unchanged", "margin", "harm")] == [20, 4, 2 * harms]
     assert len(simulating.work(setup, 1)) == 1
+
+
+def test_harms_are_read_from_the_recorded_runs_themselves_as_a_plan_reads_them(policy, recording):
+    found = simulating.from_file(recording, ("v0",), {}, policy.rules())
+    setup = simulation.prepare(
+        policy.rules(), found.population, history_runs=found.history_runs, runs_per_day=5_000, seed=1
+    )
+    recorded = found.population.recorded
+    assert setup.history == History(recorded)
+    other = found.population.at("completed", 0.5)
+    moved = simulation.prepare(policy.rules(), other, history_runs=500, runs_per_day=5_000, seed=1)
+    assert moved.history.of(policy.rules().guardrails[0])[1] == pytest.approx(250, abs=50)
 
 
 def test_without_a_history_the_policys_references_stand_in_the_healthy_base(policy):

@@ -106,6 +106,24 @@ def test_guardrails_that_a_recording_has_nothing_of_are_said_and_left_out(policy
     assert "escalation is not watched: nothing is known of escalated here" in said
 
 
+SLICES = """strata: {faq: 0.7, billing: 0.3}
+on_harm: {billing: hold}
+waivers: [{guardrail: completion, slice: billing, reason: the old parser guessed, approver: ann}]
+"""
+
+
+def test_a_plan_knows_what_is_waived_and_what_only_holds(policy, runs):
+    frame = pd.read_csv(runs)
+    slices = np.where(np.arange(len(frame)) % 10 < 3, "billing", "faq")
+    good = np.where((slices == "billing") & (np.arange(len(frame)) % 2 == 0), 0, frame["completed"])
+    frame.assign(stratum=slices, completed=good).to_csv(runs, index=False)
+    said = call(policy(QUICK + SLICES), "--history", runs).stdout
+    assert "completion in slice billing may get worse: the old parser guessed (accepted by ann)" in said
+    assert "harm in slice billing that the other runs do not show holds the release" in said
+    before = float(said.split("a collapse: ")[1].split("%")[0])
+    assert before == pytest.approx(90, abs=2)  # the rate of what is judged, not the 77% of all runs
+
+
 def test_the_rates_that_a_policy_declares_serve_too(policy):
     said = call(policy(QUICK + "reference: {completion: 0.9}\n")).stdout
     assert "rates as the policy declares them (completion)" in said
