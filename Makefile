@@ -111,15 +111,21 @@ planned: setup  ## What a plan says beside what simulated releases do: docs/plan
 	@PYTHONPATH=. $(BIN)/python tests/study/planned.py --workers $(or $(WORKERS),2)
 
 .PHONY: interop
-interop: setup  ## Real clients: pydantic-evals, promptfoo, OpenFeature in Python and JS, OpenTelemetry (installs them; needs npm)
+interop: setup  ## Real clients: pydantic-evals, promptfoo, OpenFeature in Python and JS, OpenTelemetry, Langfuse (installs them; needs npm)
 	@$(BIN)/python tests/interop/run.py
 	@$(BIN)/python tests/interop/flags.py
 	@$(BIN)/python tests/interop/telemetry.py
+	@$(BIN)/python tests/interop/readme.py
+	@$(BIN)/python tests/interop/scores.py
 
 .PHONY: test-ui
 test-ui: setup  ## Releases in a real browser: Debian's chromium, headless; screenshots in .ui/
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --group ui
 	@$(BIN)/python -m pytest -m ui tests/ui
+
+.PHONY: reference
+reference: setup  ## Write docs/reference from the code: the command line, a policy, an agent's profile
+	@$(BIN)/python docs/generate.py
 
 .PHONY: load
 load: setup  ## 20 releases at once for 10 minutes, Prefect on Postgres, two workers: docs/prefect.md (MINUTES=1: a try)

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 from config.durations import Duration, between
 from config.metrics import METRICS, Misplaced
 from config.quantities import Weight
+from config.scores import ScoresSpec
 from config.sections import GuardrailSpec, Positive, RecordsSpec, Section
 from evaluators.referees import VALIDATED
 from evaluators.rules import Kind
@@ -19,7 +20,7 @@ OUTCOMES = frozenset(metric.column for metric in METRICS)
 
 
 class RefereeSpec(Section):
-    """A referee: a callable that the pipeline calls, or people who work through a queue."""
+    """A referee: a callable, somebody else's scores, or people who work through a queue."""
 
     column: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")] = Field(
         title="Column",
@@ -30,6 +31,11 @@ class RefereeSpec(Section):
         title="Call",
         description="package.module:name of a callable (input, output) -> mark, or of a pydantic-evals "
         "evaluator. Empty: people judge, with `lastgood review`.",
+    )
+    scores: ScoresSpec | None = Field(
+        default=None,
+        title="Scores",
+        description="Instead of a callable: where somebody else's scores are read, by run id.",
     )
     version: Annotated[str, StringConstraints(min_length=1, max_length=100)] = Field(
         default="1", title="Version", description="Raise it when the referee changes; part of its digest."
@@ -65,6 +71,17 @@ class RefereeSpec(Section):
         title="Timeout",
         description="A judgement that takes longer has failed.",
     )
+
+    @property
+    def works(self) -> bool:
+        """Whether the pipeline gets the marks by itself; people judge otherwise."""
+        return self.call is not None or self.scores is not None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.call is not None and self.scores is not None:
+            raise Misplaced("one release has one referee: give call or scores", "scores")
+        return self
 
     @model_validator(mode="after")
     def _affords_a_judgement(self) -> Self:
@@ -103,7 +120,7 @@ def check_referee(
                 f"a referee's mark is judged as a proportion or a score, not as a {spec.kind}",
                 *("guardrails", name, "kind"),
             )
-    if records.keep != "inline":
+    if records.keep != "inline" and referee.scores is None:
         raise Misplaced(
             f"a referee reads inputs and outputs, and `keep: {records.keep}` keeps none: write keep: inline",
             *("records", "keep"),

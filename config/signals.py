@@ -1,4 +1,4 @@
-"""What a profile says of a signal: a function, a query, or an address that answers with figures."""
+"""What a profile or policy says of figures from outside: a function, a query, or an address that is asked."""
 
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -62,8 +62,8 @@ _TOGETHER = {
 _RANGE = between("1 s", "1 d")
 
 
-class SignalSpec(Section):
-    """One signal of the watch: where its points come from, and how they read."""
+class SourceSpec(Section):
+    """Where the points of a series come from, and how they read."""
 
     call: Call | None = Field(default=None, title="Call", description="A function that returns the figures.")
     sql: Annotated[str, StringConstraints(max_length=4_000)] | None = Field(
@@ -117,9 +117,6 @@ class SignalSpec(Section):
     better: Literal["lower", "higher"] = Field(
         default="lower", title="Better", description="Which direction is better."
     )
-    required: bool = Field(
-        default=True, title="Required", description="Whether nothing is called fixed while it can't be read."
-    )
     stale_after: Annotated[Duration, between("10 s", "1 d")] = Field(
         default="15 min",
         validate_default=True,
@@ -149,4 +146,12 @@ class SignalSpec(Section):
         return getattr(self, "json_" if name == "json" else name) is not None
 
 
-__all__ = ["Call", "SignalSpec"]
+class SignalSpec(SourceSpec):
+    """One signal of the watch."""
+
+    required: bool = Field(
+        default=True, title="Required", description="Whether nothing is called fixed while it can't be read."
+    )
+
+
+__all__ = ["Address", "Call", "Pointer", "Reference", "SignalSpec", "SourceSpec"]

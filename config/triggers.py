@@ -1,12 +1,14 @@
 """The triggers of a policy: what reverts a release at once, as its section writes it."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from config.durations import Duration, between
 from config.metrics import TRIGGERED, Misplaced, nearest
 from config.quantities import Rate
 from config.sections import Positive, Section, Word
+from config.signals import SourceSpec
 
 
 class RateSpec(Section):
@@ -51,6 +53,30 @@ class RepeatSpec(Section):
         return self
 
 
+class OutsideSpec(SourceSpec):
+    """Figures from outside that stay beyond a limit: a rule of thumb, outside of what alpha bounds.
+
+    A query, an address or a name may hold {agent}, {environment}, {release}, {candidate} and {baseline} (full
+    ids of bundles), a query in SQL the same as :candidate and so on.
+    """
+
+    limit: float = Field(title="Limit", description="What is beyond it, in the worse direction, is bad.")
+    lasts: Annotated[Duration, between("0 s", "1 d")] = Field(
+        default="3 min",
+        validate_default=True,
+        title="Lasts",
+        description="Every point of this time is bad, the newest included; 0 s: the newest alone.",
+    )
+    then: Literal["revert", "hold"] = Field(
+        default="revert", title="Then", description="Revert the release, or hold it where it stands."
+    )
+    when_absent: Literal["hold", "set_aside"] = Field(
+        default="hold",
+        title="When absent",
+        description="While it can't be read, or has no fresh point: no step and no promotion, or go on.",
+    )
+
+
 class TriggersSpec(Section):
     """Rules that revert at once, without a comparison of arms."""
 
@@ -67,6 +93,13 @@ class TriggersSpec(Section):
     )
     repeated_failures: RepeatSpec | None = Field(
         default=None, title="Repeated failures", description="The same error again and again reverts."
+    )
+
+    outside: dict[Word, OutsideSpec] = Field(
+        default={},
+        max_length=10,
+        title="Outside",
+        description="Figures of Prometheus, Langfuse, any JSON or SQL that revert or hold, by name.",
     )
 
     @field_validator("rates", mode="before")

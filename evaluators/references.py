@@ -6,7 +6,7 @@ A margin is a difference of bad rates; the comparison proves odds ratios. The re
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from evaluators.history import History
 from evaluators.mixture import DISTANCES, FloatArray, promote_prior
@@ -26,7 +26,8 @@ def upper_rate(n: int, bad: int) -> float:
     """Upper one-sided 95% Clopper-Pearson bound of a rate, 0..1; 1 without runs."""
     if n == 0 or bad >= n:
         return 1.0
-    return float(beta.ppf(CONFIDENCE, bad + 1, n - bad))
+    # `scipy.stats` says the same, and takes a third of a second of each start to load
+    return float(betaincinv(bad + 1, n - bad, CONFIDENCE))
 
 
 def logit(rate: float) -> float:

@@ -103,6 +103,8 @@ class Standing:
     asked: Asked | None = None
     #: the freeze window that holds every step forward, in words with its end; empty outside of one
     frozen: str = ""
+    #: figures from outside that are bad or not known, in words: they hold every step and the promotion
+    held: str = ""
 
     @property
     def at_start(self) -> bool:
@@ -194,7 +196,7 @@ def _judged(standing: Standing, verdict: Verdict | None, rules: Rules) -> Transi
         return _undecided(standing, None, rules) if late else _hold(standing, "no completed look")
     if verdict.decision is Decision.REVERT:
         return _end(Move.REVERT, State.REVERTED, standing, _harm(verdict), "evidence", verdict.culprits)
-    if _gate_opens(standing, verdict, rules) and _is_last(standing, rules):
+    if _gate_opens(standing, verdict, rules) and _is_last(standing, rules) and not standing.held:
         return _forward(standing, verdict, rules)
     if verdict.candidate_runs >= rules.horizon_runs or standing.age_us >= rules.horizon_us:
         return _undecided(standing, verdict, rules)
@@ -216,12 +218,22 @@ def _answered(standing: Standing, verdict: Verdict | None, rules: Rules) -> Tran
         return _invalid(standing, verdict, rules)
     if said is None and standing.frozen:
         said = _hold(standing, f"approved; {standing.frozen}: it goes on after it")
+    if said is None and standing.held:
+        said = _kept_back(standing, rules)
     if said is not None:
         return said
     if standing.state is State.ASKING:
         reason = f"undecided by evidence{_approved(standing)}"
         return _end(Move.PROMOTE, State.PROMOTED, standing, reason, "hand", ())
     return _stepped(standing, verdict, rules)
+
+
+def _kept_back(standing: Standing, rules: Rules) -> Transition:
+    """What an approved step comes to while figures from outside are bad or not known: the horizon ends it."""
+    if standing.state is State.AWAITING and standing.age_us >= rules.horizon_us:
+        reason = f"undecided at the horizon: {standing.held}"
+        return _end(Move.REVERT, State.REVERTED, standing, reason, "undecided", ())
+    return _hold(standing, f"approved; {standing.held}: it goes on after that")
 
 
 def _forward(standing: Standing, verdict: Verdict, rules: Rules) -> Transition:
@@ -234,6 +246,8 @@ def _forward(standing: Standing, verdict: Verdict, rules: Rules) -> Transition:
         )
     if standing.frozen:
         return _hold(standing, f"the gate is open; {standing.frozen}: it goes on after it")
+    if standing.held:
+        return _hold(standing, f"the gate is open; {standing.held}: it goes on after that")
     return _stepped(standing, verdict, rules)
 
 

@@ -19,7 +19,7 @@ def regression_suite(
 
     Args:
         agent: The service.
-        bundle: The bundle: its name, b-... or the beginning of its id.
+        bundle: The bundle, the newest first.
         environment: Where: the control point's environment.
         folder: Case files that are run beside the store's.
         spread: In how many flow runs, on whichever workers take them; 1 runs all here.

@@ -7,7 +7,7 @@
 from lastgood.agent import configure, flush, is_quarantined, report, resume, run
 from lastgood.bundle import Bundle, Part
 from lastgood.errors import LastgoodError
-from lastgood.recorder import Ref
+from lastgood.records import Ref
 from lastgood.redaction import watch_over as _quiet
 from lastgood.running import Disconnected, Run
 

@@ -7,13 +7,14 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lastgood import incidents, points, recorder, reserving
+from lastgood import incidents, points, recorder, reserving, shapes
 from lastgood.errors import CapReached, InDoubt, Refused, StoreError
 from lastgood.ids import new_id
 from lastgood.moves import ControlPoint
+from lastgood.records import unsecret_json, unsecret_key
 from lastgood.release import ReleaseState
 from lastgood.reserving import Claim
 from lastgood.router import CANDIDATE
@@ -75,8 +76,10 @@ def reserve(store: Store, run_id: str, effect: Effect) -> Gated:
     """Let an effect through the gate and record it, or return what an earlier call with its key did.
 
     Raises as `action`, and `InDoubt` when an earlier call with this key never settled: its process died, or
-    is still at it.
+    is still at it. No secret is kept: one in the target or the undo reads `[secret]`, so let the undo name a
+    reference to it, for example `env:NAME`.
     """
+    effect = replace(effect, target=shapes.masked(effect.target), key=unsecret_key(effect.key))
     with store.transaction(durable=True, at=store.place_of(sql.RUN, id=run_id)) as txn:
         run = recorder.run_row(txn, run_id)
         known = txn.one(sql.ACTION_BY_KEY, run_id=run_id, key=effect.key) if effect.key is not None else None
@@ -116,7 +119,7 @@ def _let_through(txn: Transaction, run: Row, effect: Effect, known: Row | None) 
             "kind": effect.kind,
             "target": effect.target,
             "state": "reserved",
-            "undo": json.dumps(effect.undo),
+            "undo": unsecret_json(json.dumps(effect.undo)),
             "reserved_us": txn.now_us,
             "tool": effect.tool,
             "key": effect.key,
@@ -205,8 +208,10 @@ def _cap(kind: str) -> str:
 def settle(store: Store, action_id: str, state: str, result: str | None = None) -> None:
     """Settle it as `done` or `failed`; one that failed gives back what it took of its hour's ceiling.
 
-    An error here must not make the agent repeat an effect that has happened: it is logged.
+    An error here must not make the agent repeat an effect that has happened: it is logged. `result` is JSON;
+    a secret in it is not kept.
     """
+    result = None if result is None else unsecret_json(result)
     try:
         with store.transaction(durable=True, at=store.place_of(sql.PLACE_OF_ACTION, id=action_id)) as txn:
             row = txn.one(sql.ACTION, id=action_id)

@@ -15,18 +15,17 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from lastgood import batching, identity, isolation, outside, recorder, suspending
+from lastgood import batching, isolation, outside, recorder, suspending
 from lastgood.assigning import Assigned, Request, assign
 from lastgood.batching import Recorder
 from lastgood.bundle import Bundle
-from lastgood.errors import BadToken, InvalidInput, InvalidMove, NotFound, Refused, StoreError
+from lastgood.errors import InvalidInput, NotFound, StoreError
 from lastgood.ids import new_id
 from lastgood.outcome import checked, is_outcome
 from lastgood.router import Reason, risk_of
 from lastgood.running import Pending, Run
 from lastgood.snapshot import Serving
-from lastgood.store import statements as sql
-from lastgood.store.connection import Row, Store
+from lastgood.store.connection import Store
 
 log = logging.getLogger("lastgood")
 DEFAULT_FILE = Path(".lastgood") / "lastgood.db"
@@ -35,8 +34,8 @@ _stores: dict[str, Store] = {}
 _serving: dict[tuple[str, str, str], Serving] = {}
 _recorders: dict[tuple[str, float], Recorder] = {}
 _configured: dict[str, str] = {}
-#: by URL, token and environment
-_remotes: dict[tuple[str, str, str], Any] = {}
+#: by URL and token
+_remotes: dict[tuple[str, str], Any] = {}
 #: the baseline of an agent whose store was never read
 _fallbacks: dict[str, Bundle] = {}
 #: the newest runs of this process that the store could not take
@@ -116,9 +115,8 @@ def is_quarantined(key: str, *, agent: str | None = None, environment: str | Non
     True until a person clears it (`lastgood quarantine clear KEY`), one recalled included. Keys of memory
     entries are an agent's own: `agent` asks about its own alone. One indexed read; raises `StoreUnavailable`.
     """
-    if _remote() is not None:
-        msg = "what is in quarantine can't be asked over LASTGOOD_URL: that needs LASTGOOD_DATABASE"
-        raise InvalidMove(msg)
+    if (over := _remote()) is not None:
+        return bool(over.is_quarantined(key, agent, environment or environment_name()))
     place = None if agent is None else (agent, environment or environment_name())
     with store().reading() as txn:
         return isolation.is_quarantined(txn, key, place)
@@ -146,20 +144,25 @@ def store() -> Store:
         return _stores.setdefault(url, Store(url))
 
 
-def _remote(environment: str | None = None) -> Any:
+def is_remote() -> bool:
+    """Whether this process works over LASTGOOD_URL, and has no database."""
+    return bool(_setting("url"))
+
+
+def _remote() -> Any:
     """This process's way over LASTGOOD_URL, None where that is not set: then the database is at hand."""
     url = _setting("url")
     if not url:
         return None
-    place, token = environment or environment_name(), _setting("token")
+    token = _setting("token")
     # by name: an agent that has the database loads none of it, nor of the HTTP client that it needs
-    run_of = importlib.import_module("lastgood.remote_run").Remote
+    run_of = importlib.import_module("lastgood.remote_client").Remote
     service_of = importlib.import_module("lastgood.remote").Service
     interval_s = flush_interval_s()
     with _lock:
-        found = _remotes.get((url, token, place))
+        found = _remotes.get((url, token))
         if found is None:
-            found = _remotes[url, token, place] = run_of(service_of(url, token, place), interval_s)
+            found = _remotes[url, token] = run_of(service_of(url, token), interval_s)
         return found
 
 
@@ -205,10 +208,11 @@ def run(
             from lastgood import rehearsed  # a replay's: an agent in service never needs it
 
             return rehearsed.begin(rehearsal, agent, environment or environment_name(), named)
-        if (over := _remote(environment)) is not None:
+        if (over := _remote()) is not None:
             now_us = over.service.clock.now_us()
             asked = Request(unit or conversation or new_id("", now_us), task_type, risk, conversation, named)
-            begun: Run = over.begin(agent, asked, _fallbacks.get(agent))
+            serves = over.serving(agent, environment or environment_name(), _fallbacks.get(agent))
+            begun: Run = over.begin(serves, asked)
             return begun
         served = serving(agent, environment)
         chosen = unit or conversation or new_id("", served.store.clock.now_us())
@@ -265,36 +269,20 @@ def resume(run_id: str, *, token: str | None = None, tools: Collection[str] | No
             from lastgood import rehearsed
 
             return rehearsed.resume(rehearsal, run_id)
-        if _remote() is not None:
-            msg = f"run {run_id} can't be resumed over LASTGOOD_URL: that needs LASTGOOD_DATABASE"
-            raise InvalidMove(msg)
+        named = None if tools is None else tuple(tools)
+        if (over := _remote()) is not None:
+            resumed: Run = over.resume(run_id, token, named)
+            return resumed
         held = store()
         with held.reading() as txn:
-            row = recorder.run_row(txn, run_id)
-            _check_token(held, row, _needs_token(token), txn.now_us)
-            if txn.one(sql.OUTCOME, run_id=run_id) is not None:
-                msg = f"run {run_id} has ended; report what comes later with lastgood.report({run_id!r}, ...)"
-                raise InvalidMove(msg)
+            row, before = suspending.reopened(txn, held, run_id, _needs_token(token))
             served = serving(row["agent"], row["environment"])
             bundle = served.bundle(txn, row["bundle_id"])
-            before = suspending.suspended(txn, run_id)
-        if not served.announces(bundle):
-            msg = (
-                f"run {run_id} is on {bundle.short}, which needs {', '.join(sorted(bundle.runtimes))}; "
-                "resume it in a process that announces this runtime in LASTGOOD_RUNTIME"
-            )
-            raise Refused(msg)
+        suspending.check_runtime(run_id, bundle, served.runtimes)
         assigned = Assigned.of(row, bundle)
-        named = None if tools is None else tuple(tools)
         return Run(held, assigned, before, recorder=_recorder(held), tools=named)
 
     return Pending(begin)
-
-
-def _check_token(held: Store, row: Row, token: str | None, now_us: int) -> None:
-    wrong = None if token is None else identity.refusal(identity.keys(held), token, row, now_us)
-    if wrong is not None:
-        raise BadToken(wrong.say(row["id"]))
 
 
 def report(

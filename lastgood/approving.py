@@ -6,11 +6,10 @@ transaction that records it. Neither needs Prefect.
 """
 
 import hashlib
-import json
 import secrets
 from dataclasses import dataclass
 
-from lastgood import freezing, points, registry, releasing
+from lastgood import points, registry, releasing
 from lastgood.errors import Conflict, InvalidInput, InvalidMove, Refused
 from lastgood.ids import new_id
 from lastgood.ledger import Entry
@@ -202,11 +201,7 @@ def _refuse(txn: Transaction, release: Row, asked: Row, answer: Answer) -> None:
 def _level(txn: Transaction, release: Row, asked: Row, answer: Answer) -> str:
     """How sure it is who answered; anybody may revert by name alone."""
     if answer.code:
-        digest = _code_hash(release["id"], answer.code)
-        person = answer.who.strip().casefold()
-        key = {"code_hash": digest, "release_id": release["id"], "person": person}
-        if txn.run(sql_of.USE_CODE, **key, now_us=txn.now_us) != 1:
-            raise Refused(f"that code is not {answer.who}'s for {release['id']}, was used, or has expired")
+        use_code(txn, release, answer.who, answer.code)
         return "verified"
     if asked["level"] == "verified" and answer.decision != "revert":
         msg = (
@@ -215,6 +210,14 @@ def _level(txn: Transaction, release: Row, asked: Row, answer: Answer) -> str:
         )
         raise Refused(msg)
     return "claimed"
+
+
+def use_code(txn: Transaction, release: Row, who: str, code: str) -> None:
+    """Use up a person's one-time code about a release; raises `Refused` where it is none of theirs."""
+    person = who.strip().casefold()
+    key = {"code_hash": _code_hash(release["id"], code), "release_id": release["id"], "person": person}
+    if txn.run(sql_of.USE_CODE, **key, now_us=txn.now_us) != 1:
+        raise Refused(f"that code is not {who}'s for {release['id']}, was used, or has expired")
 
 
 def _record(
@@ -238,21 +241,6 @@ def _record(
         raise Conflict(f"{release['id']} was decided by somebody else at the same moment")
     said = f"{answer.decision} ({level}): {answer.reason.strip()}"
     points.move(txn, point, point, Entry("approve", answer.actor, said, release["id"]))
-
-
-def refuse_vouching(txn: Transaction, release: Row) -> None:
-    """Raise `Refused` where a promotion by hand would go round the policy's approval or its freeze."""
-    policy = json.loads(release["policy"])
-    wanted = policy.get("approval") or {}
-    if "promote" in wanted.get("before", ()) or wanted.get("not_author") or wanted.get("level") == "verified":
-        msg = (
-            f"the policy {release['policy_name']} wants an approval: `lastgood approve {release['agent']}` "
-            "says what is asked, and when"
-        )
-        raise Refused(msg)
-    frozen = freezing.frozen(policy.get("freeze") or (), txn.now_us)
-    if frozen is not None:
-        raise Refused(f"the policy {release['policy_name']} has {frozen[1]}: nothing is promoted before")
 
 
 def issue_code(store: Store, agent: str, environment: str, *, person: str, actor: str, lasts_us: int) -> str:
@@ -289,7 +277,9 @@ __all__ = [
     "ask",
     "decide",
     "evidence_digest",
+    "is_author",
     "issue_code",
     "newest",
     "open_question",
+    "use_code",
 ]

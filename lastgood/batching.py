@@ -25,6 +25,8 @@ log = logging.getLogger("lastgood")
 MOST = 500
 #: outcomes that may wait
 ROOM = 10_000
+#: seconds after which a store that was away is tried again at the latest, unless outcomes wait longer anyway
+RETRY_S = 2.0
 #: seconds that an outcome may wait at most
 LONGEST_S = 60.0
 
@@ -77,13 +79,15 @@ class Recorder:
             _at_exit()
 
     def _run(self) -> None:
-        due = self._due
+        due, wait_s = self._due, self.interval_s
         while True:
-            due.wait(self.interval_s)
+            due.wait(wait_s)
             due.clear()
             try:
                 self.flush()
+                wait_s = self.interval_s
             except LastgoodError as error:
+                wait_s = max(self.interval_s, min(2 * wait_s, RETRY_S))
                 log.warning("%d outcomes wait for the store: %s", len(self._waiting), error)
             with self._guard:
                 if not self._waiting:

@@ -29,7 +29,7 @@ REASONS = {
 #: what asks for the bundle's id alone
 ID = ":id"
 #: characters of a text in a context
-_MOST = 500
+MOST = 500
 
 
 class Unfit(InvalidInput):
@@ -68,7 +68,7 @@ def context_of(context: object) -> Context:
         raise Unfit("TARGETING_KEY_MISSING", "the context has no targetingKey: name the run, or its user")
     records = context.get("record", True)
     if not isinstance(records, bool):
-        raise Unfit("INVALID_CONTEXT", f"record={records!r} is neither true nor false")
+        raise Unfit("INVALID_CONTEXT", f"record={records!r:.60} is neither true nor false")
     unit = _text("targetingKey", unit)
     return Context(
         unit=unit,
@@ -86,8 +86,8 @@ def _named(context: dict[str, Any], *names: str) -> str | None:
 
 
 def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= _MOST:
-        raise Unfit("INVALID_CONTEXT", f"{name} has to be a text of 1 to {_MOST} characters")
+    if not isinstance(value, str) or not 0 < len(value) <= MOST:
+        raise Unfit("INVALID_CONTEXT", f"{name} has to be a text of 1 to {MOST} characters")
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -10,15 +10,17 @@ A process that holds a run reports on it without one: who has the database in ha
 from outside (a webhook, the HTTP service) brings the run's token.
 """
 
+import hashlib
 import hmac
 import os
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Self
 
 from lastgood.errors import InvalidInput
 from lastgood.store import statements as sql
@@ -36,6 +38,35 @@ _OTHERS = 0o077
 
 
 @dataclass(frozen=True, slots=True)
+class _Begun:
+    """HMAC-SHA256 (RFC 2104) with both hashes begun by the key: a quarter of the time of `hmac.digest`.
+
+    A batch of outcomes brings a thousand tokens signed with one key.
+    """
+
+    inner: Any
+    outer: Any
+
+    @classmethod
+    def of(cls, secret: bytes) -> Self:
+        """Begin with a key."""
+        block = (hashlib.sha256(secret).digest() if len(secret) > _BLOCK else secret).ljust(_BLOCK, b"\0")
+        return cls(hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER)))
+
+    def signature(self, text: bytes) -> str:
+        """Return the HMAC of a text, hexadecimal."""
+        inner, outer = self.inner.copy(), self.outer.copy()
+        inner.update(text)
+        outer.update(inner.digest())
+        return str(outer.hexdigest())
+
+
+#: bytes of a block of SHA-256, and what its key is combined with
+_BLOCK = 64
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+
+
+@dataclass(frozen=True, slots=True)
 class Keys:
     """The keys that sign and verify run tokens."""
 
@@ -43,6 +74,16 @@ class Keys:
     newest: str
     #: secrets by key id
     secrets: Mapping[str, bytes]
+    _begun: Mapping[str, "_Begun"] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        begun = {key_id: _Begun.of(secret) for key_id, secret in self.secrets.items()}
+        object.__setattr__(self, "_begun", begun)
+
+    def signature(self, key_id: str, text: str) -> str | None:
+        """Return the signature of a text by one of the keys, None where there is no such key."""
+        begun = self._begun.get(key_id)
+        return None if begun is None else begun.signature(text.encode())
 
     def __repr__(self) -> str:
         return f"Keys({', '.join(self.secrets)})"  # never a secret
@@ -76,38 +117,36 @@ _SAID = {
 def sign(keys: Keys, run_id: str, bundle_id: str, epoch: int, expires_us: int) -> str:
     """Return the token of a run; `expires_us` is microseconds UTC."""
     text = f"{_VERSION}.{keys.newest}.{run_id}.{bundle_id}.{epoch}.{expires_us}"
-    return f"{text}.{_signature(keys.secrets[keys.newest], text)}"
-
-
-def _signature(secret: bytes, text: str) -> str:
-    return hmac.digest(secret, text.encode(), "sha256").hex()
+    return f"{text}.{keys.signature(keys.newest, text)}"
 
 
 def refusal(keys: Keys, token: str | None, run: Row, now_us: int) -> Wrong | None:
     """Return why a token does not stand for a run's row at `now_us`, or None where it does."""
     if not token:
         return Wrong.MISSING
-    pieces = token.split(".")
-    if len(pieces) != 7 or pieces[0] != _VERSION or not token.isascii():
+    signed, _, signature = token.rpartition(".")
+    pieces = signed.split(".")
+    if len(pieces) != 6 or pieces[0] != _VERSION or not token.isascii():
         return Wrong.FORGED
-    secret = keys.secrets.get(pieces[1])
-    if secret is None:
+    right = keys.signature(pieces[1], signed)
+    if right is None:
         return Wrong.UNKNOWN_KEY
-    if not hmac.compare_digest(pieces[6], _signature(secret, token.rpartition(".")[0])):
+    if not hmac.compare_digest(signature, right):
         return Wrong.FORGED
-    if pieces[2:5] != [run["id"], run["bundle_id"], str(run["epoch"])]:
+    if pieces[2] != run["id"] or pieces[3] != run["bundle_id"] or pieces[4] != str(run["epoch"]):
         return Wrong.CROSSED
     return Wrong.EXPIRED if int(pieces[5]) <= now_us else None
 
 
-def count(txn: Transaction, run: Row | None, wrong: Wrong) -> None:
-    """Count a refusal where `lastgood status` shows it; an unknown run's stands under no agent."""
-    place = (
-        {"agent": run["agent"], "environment": run["environment"]}
-        if run
-        else {"agent": "", "environment": ""}
-    )
-    txn.run(sql.COUNT_REFUSAL, **place, reason=str(wrong), now_us=txn.now_us)
+#: where the refusals of unknown runs stand
+_NOWHERE = {"agent": "", "environment": ""}
+
+
+def count(txn: Transaction, run: Row | None, wrong: Wrong, times: int = 1) -> None:
+    """Count refusals where `lastgood status` shows them; an unknown run's stand under no agent."""
+    at = _NOWHERE if run is None else run
+    values = {"agent": at["agent"], "environment": at["environment"], "reason": str(wrong)}
+    txn.run(sql.COUNT_REFUSAL, **values, times=times, now_us=txn.now_us)
 
 
 def keys(store: Store) -> Keys:

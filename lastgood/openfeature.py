@@ -78,6 +78,9 @@ class Provider(AbstractProvider):
     def initialize(self, evaluation_context: EvaluationContext) -> None:
         """Fail now where the store can't be used, so that the SDK says NOT_READY and serves the default."""
         del evaluation_context
+        if agents.is_remote():
+            msg = "this provider reads the store, and LASTGOOD_URL is set: take your SDK's OFREP provider"
+            raise GeneralError(msg)
         agents.store().check_schema()
 
     # -- evaluation: the SDK calls these by keyword

@@ -1,9 +1,11 @@
 """Outcomes: what a run reports, checked before it is written."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
+from lastgood import shapes
 from lastgood.errors import InvalidInput
 
 _FLAGS = ("completed", "validated", "escalated", "infra_failure")
@@ -11,18 +13,31 @@ _COUNTS = ("incidents", "operator_edits")
 _AMOUNTS = ("cost_usd", "latency_s")
 #: the largest count, and amount in dollars or seconds, that a run can report: sums must stay whole numbers
 MOST = 1_000_000_000
+#: characters of a metric's name
+LONGEST = 200
 #: what `report` takes; anything else goes into `metrics`
 FIELDS = (*_FLAGS, *_COUNTS, *_AMOUNTS)
+#: characters of what an exception said, and the bits of all five parts
+MOST_TEXT, MOST_PARTS = 4_000, 31
 #: short names that people use
 _ALIASES = {"edits": "operator_edits", "incident": "incidents", "cost": "cost_usd", "latency": "latency_s"}
 
 
+#: the stored name by each name that is known, and the type of its plain values
+_NAMES = {name: name for name in FIELDS} | _ALIASES
+_PLAIN: dict[str, type] = {
+    **dict.fromkeys(_FLAGS, bool),
+    **dict.fromkeys(_COUNTS, int),
+    **dict.fromkeys(_AMOUNTS, float),
+}
+
+
 def is_outcome(name: str) -> bool:
     """Whether the name is an outcome, and no free metric."""
-    return _ALIASES.get(name, name) in FIELDS
+    return name in _NAMES
 
 
-def checked(fields: dict[str, Any]) -> dict[str, Any]:
+def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return report fields by their stored names and types.
 
     Raises `InvalidInput` naming the field that can't be one. Unknown names must be numbers or booleans;
@@ -31,15 +46,33 @@ def checked(fields: dict[str, Any]) -> dict[str, Any]:
     known: dict[str, Any] = {}
     metrics: dict[str, float | bool] = {}
     for given, value in fields.items():
-        name = _ALIASES.get(given, given)
-        if name in FIELDS:
-            known[name] = _value(given, name, value)
+        name = _NAMES.get(given)
+        if name is not None:
+            # JSON's own values first: a batch brings thousands
+            plain: Any = value if type(value) is _PLAIN[name] else -1
+            fits = plain is True or plain is False or 0 <= plain <= MOST
+            known[name] = plain if fits else _value(given, name, value)
         elif isinstance(value, bool) or (isinstance(value, int | float) and _is_finite(value)):
-            metrics[name] = value
+            metrics[_metric(given)] = value
         else:
-            msg = f"report: {given}={value!r} is neither a known outcome ({', '.join(FIELDS)}) nor a number"
+            said, known_ones = f"{_shown(given)}={_shown(repr(value))}", ", ".join(FIELDS)
+            msg = f"report: {said} is neither a known outcome ({known_ones}) nor a number"
             raise InvalidInput(msg)
     return {**known, "metrics": metrics} if metrics else known
+
+
+def _metric(name: str) -> str:
+    """Return the name of a free metric, which has sums of its own; raises `InvalidInput`."""
+    if not (name.isprintable() and 0 < len(name) <= LONGEST) or shapes.known(name):
+        said = _shown(ascii(name))
+        msg = f"report: {said} can't name a metric: write 1 to {LONGEST} printable characters, no secret"
+        raise InvalidInput(msg)
+    return name
+
+
+def _shown(text: str) -> str:
+    """The beginning of a text as a message holds it; a secret is taken out before it is cut."""
+    return shapes.masked(text)[:60]
 
 
 def _is_finite(value: float) -> bool:
@@ -66,7 +99,7 @@ def _value(given: str, name: str, value: Any) -> Any:
         if name in _COUNTS
         else f"a number, 0 or more{above}"
     )
-    msg = f"report: {given}={value!r} is not {wanted}"
+    msg = f"report: {given}={_shown(repr(value))} is not {wanted}"
     raise InvalidInput(msg)
 
 
@@ -96,12 +129,23 @@ class Outcome:
     usage: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, float | bool] = field(default_factory=dict)
 
-    def take(self, fields: dict[str, Any]) -> None:
+    @classmethod
+    def of(cls, fields: Mapping[str, Any], **more: Any) -> Self:
+        """Return the outcome that report fields say; `more` is set as it is. Raises `InvalidInput`."""
+        return cls(**checked(fields), **more)
+
+    def take(self, fields: Mapping[str, Any]) -> None:
         """Take report fields; the last word counts. Raises `InvalidInput`."""
         values = checked(fields)
         self.metrics.update(values.pop("metrics", {}))
         for name, value in values.items():
             setattr(self, name, value)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What was reported, as `take` takes it."""
+        known = {name: getattr(self, name) for name in FIELDS}
+        return {name: value for name, value in known.items() if value is not None} | self.metrics
 
     def settle_cost(self) -> None:
         """Sum up what the model calls cost; one call of unknown price makes the run's cost unknown.
@@ -115,3 +159,14 @@ class Outcome:
     def columns(self) -> dict[str, Any]:
         """Return the values by column of the store, `usage` and `metrics` still as objects."""
         return asdict(self)
+
+
+def noted(error_text: object, parts_read: object) -> dict[str, Any]:
+    """Return what a process notes beside its reports, checked; raises `InvalidInput`."""
+    if not (error_text is None or (isinstance(error_text, str) and len(error_text) <= MOST_TEXT)):
+        msg = f"error_text has to be a text of {MOST_TEXT:,} characters at most"
+        raise InvalidInput(msg)
+    if not (parts_read is None or (type(parts_read) is int and 0 <= parts_read <= MOST_PARTS)):
+        msg = f"parts_read={parts_read!r:.60} has to be a whole number, 0 to {MOST_PARTS}: a bit a part"
+        raise InvalidInput(msg)
+    return {"error_text": error_text, "parts_read": parts_read}

@@ -9,18 +9,20 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
+from typing import Any, Self
 
 from lastgood import identity, judging, points, reserving
 from lastgood.errors import BadToken, InvalidInput, LastgoodError, NotFound, StoreUnavailable
-from lastgood.identity import Keys, Wrong
+from lastgood.identity import Keys
 from lastgood.judging import Court, Undurable
 from lastgood.outcome import Outcome, checked
-from lastgood.records import Records, redact, scrubber
+from lastgood.records import kept, kept_text, redacted, unsecret_json, unsecret_key
 from lastgood.router import CANDIDATE
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
+from lastgood.store.link import Place
 from lastgood.tallies import COUNTED, Origin, Tallies, merged
+from lastgood.vetting import Told, Vetting
 
 #: state of a release that had a late report before the run's outcome
 _EARLY = "early"
@@ -28,36 +30,6 @@ _FIELDS = (*COUNTED, "error", "parts_read")
 _COLUMNS = ("run_id", "received_us", *_FIELDS, "usage", "metrics", "input", "output", "error_text")
 _values = attrgetter(*_FIELDS)
 _whose: Callable[[Any], tuple[str, str]] = attrgetter("agent", "environment")
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """Names where an input or output is kept, instead of the thing itself."""
-
-    #: a URL or an object's key
-    where: str
-
-
-def kept(value: Any, records: Records) -> str | None:
-    """Return what is stored of an input or output: redacted JSON, a reference, or nothing."""
-    if value is None or records.keep == "none":
-        return None
-    if isinstance(value, Ref):
-        return json.dumps({"ref": value.where})
-    if records.keep == "reference":
-        return None
-    text = json.dumps(redact(value, records.redact), ensure_ascii=False)
-    size = len(text.encode())
-    return (
-        text
-        if size <= records.max_bytes
-        else json.dumps({"left_out": f"{size} bytes", "limit": records.max_bytes})
-    )
-
-
-def _said(text: str | None, records: Records) -> str | None:
-    """What is stored of an exception's message: redacted, where contents are kept at all."""
-    return None if text is None or records.keep != "inline" else scrubber(records.redact)(text)
 
 
 def run_row(txn: Transaction, run_id: str) -> Row:
@@ -94,6 +66,16 @@ class Batch:
     duplicates: tuple[str, ...] = ()
     #: runs whose report was refused, and why
     refused: tuple[tuple[str, str], ...] = ()
+    #: their places among the reports that were given
+    refused_at: tuple[int, ...] = ()
+    #: places of reports of another control point's runs
+    foreign_at: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, vetting: Vetting, new: int, duplicates: Sequence[str]) -> Self:
+        """What was written beside what a vetting left out."""
+        places = tuple(vetting.refused_at), tuple(vetting.foreign_at)
+        return cls(new, tuple(duplicates), tuple(vetting.refused), *places)
 
 
 class _Clash(Exception):
@@ -101,19 +83,25 @@ class _Clash(Exception):
 
 
 def record_batch(
-    store: Store, reports: Sequence[Report], *, keys: Keys | None = None, durable: bool = True
+    store: Store,
+    reports: Sequence[Report],
+    *,
+    keys: Keys | None = None,
+    durable: bool = True,
+    place: Place | None = None,
 ) -> Batch:
     """Write outcomes, once each, with their sums, settlements and triggers in one transaction.
 
     With `keys` every report has to carry its run's token. A report of an unknown run or without a valid token
-    is refused and counted; the others are written. Raises `StoreUnavailable` when none could be written.
+    is refused and counted; the others are written. With `place` it has to be a run of that control point.
+    Raises `StoreUnavailable` when none could be written.
     """
-    looks = keys is not None or any(report.origin is None for report in reports)
-    place = _place(reports)
+    looks = keys is not None or place is not None or any(report.origin is None for report in reports)
+    at = place or _place(reports)
     for _ in range(4):
         try:
-            with store.transaction(durable=durable, at=place) as txn:
-                return _record(txn, reports, keys, durable=durable, looks=looks)
+            with store.transaction(durable=durable, at=at) as txn:
+                return _record(txn, reports, Vetting(keys, place), durable=durable, looks=looks)
         except _Clash:
             looks = True
         except Undurable:
@@ -128,7 +116,7 @@ def record_batch(
     raise StoreUnavailable(msg)
 
 
-def _place(reports: Sequence[Report]) -> tuple[str, str] | None:
+def _place(reports: Sequence[Report]) -> Place | None:
     """The control point that all reports belong to, where that is known."""
     origins = [report.origin for report in reports]
     if None in origins:
@@ -139,55 +127,52 @@ def _place(reports: Sequence[Report]) -> tuple[str, str] | None:
 
 @dataclass(slots=True)
 class _Vetted:
-    """Reports that may be written, with their origins."""
+    """Reports that may be written, with their origins, and what was left out."""
 
+    vetting: Vetting
     reports: list[Report] = field(default_factory=list)
     origins: list[Origin] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
-    refused: list[tuple[str, str]] = field(default_factory=list)
 
 
-def _vet(txn: Transaction, reports: Sequence[Report], keys: Keys | None) -> _Vetted:
-    """Look every run up; leave out what is recorded already, unknown, or comes without its token."""
-    found = _Vetted()
-    statement, values = sql.among(sql.RUNS_AMONG, [report.run_id for report in reports])
-    runs = {run["id"]: run for run in txn.all(statement, **values)}
-    statement, values = sql.among(sql.OUTCOMES_AMONG, [report.run_id for report in reports])
-    ended = {row["run_id"] for row in txn.all(statement, **values)}
-    for report in reports:
-        run = runs.get(report.run_id)
-        if run is None:
-            if keys is not None:
-                identity.count(txn, None, Wrong.UNKNOWN_RUN)
-            found.refused.append((report.run_id, f"no run {report.run_id!r} in this store"))
-        elif keys and (wrong := identity.refusal(keys, report.token, run, txn.now_us)):
-            identity.count(txn, run, wrong)
-            found.refused.append((report.run_id, wrong.say(report.run_id)))
-        elif report.run_id in ended:
-            found.duplicates.append(report.run_id)
-        else:
-            ended.add(report.run_id)
-            found.reports.append(report)
-            found.origins.append(Origin.of(run))
+def _vet(txn: Transaction, reports: Sequence[Report], vetting: Vetting) -> _Vetted:
+    """Look every run up; leave out what is recorded already, not theirs, or comes without its token."""
+    found, runs, ended = _Vetted(vetting), runs_of(txn, reports), set()
+    for at, report in enumerate(reports):
+        run, run_id = runs.get(report.run_id), report.run_id
+        if not vetting.passes(at, report, run, txn.now_us):
+            continue
+        if run_id in ended or runs[run_id]["ended"] is not None:
+            found.duplicates.append(run_id)
+            continue
+        ended.add(run_id)
+        found.reports.append(report)
+        found.origins.append(Origin.of(runs[run_id]))
+    vetting.count(txn)
     return found
 
 
+def runs_of(txn: Transaction, reports: Sequence[Told]) -> dict[str, Row]:
+    """Return the rows of the runs that there are."""
+    return {run["id"]: run for run in txn.among(sql.RUNS_AMONG, [report.run_id for report in reports])}
+
+
 def _record(
-    txn: Transaction, reports: Sequence[Report], keys: Keys | None, *, durable: bool, looks: bool
+    txn: Transaction, reports: Sequence[Report], vetting: Vetting, *, durable: bool, looks: bool
 ) -> Batch:
     if not reports:
         return Batch()
     if looks:
-        vetted = _vet(txn, reports, keys)
+        vetted = _vet(txn, reports, vetting)
     else:
-        vetted = _Vetted(list(reports), [report.origin for report in reports if report.origin])
+        vetted = _Vetted(vetting, list(reports), [report.origin for report in reports if report.origin])
     courts = _courts(txn, vetted.origins, durable=durable)
     tallies = Tallies()
     late = _late_reports(txn, vetted, courts)
     _insert(txn, vetted, courts, tallies, late)
     tallies.write(txn)
     _judge(txn, vetted, courts, late)
-    return Batch(len(vetted.reports), tuple(vetted.duplicates), tuple(vetted.refused))
+    return Batch.of(vetting, len(vetted.reports), vetted.duplicates)
 
 
 #: by agent and environment
@@ -207,7 +192,7 @@ def _insert(txn: Transaction, vetted: _Vetted, courts: Courts, tallies: Tallies,
         return
     outcomes, cells = [each.outcome for each in vetted.reports], [each.cell for each in vetted.origins]
     told: list[tuple[Any, ...]] = list(zip(*map(_values, outcomes), strict=True))
-    usage = [json.dumps(each.usage) if each.usage else "[]" for each in outcomes]
+    usage = [unsecret_json(json.dumps(each.usage)) if each.usage else "[]" for each in outcomes]
     metrics = [json.dumps(each.metrics) if each.metrics else "{}" for each in outcomes]
     run_ids = [each.run_id for each in vetted.reports]
     contents = _contents(vetted, courts)
@@ -236,7 +221,7 @@ def _contents(vetted: _Vetted, courts: Courts) -> list[list[Any]]:
     for place, origin in enumerate(vetted.origins):
         records = courts[origin.agent, origin.environment].point.terms.records
         given[place], made[place] = kept(given[place], records), kept(made[place], records)
-        said[place] = _said(said[place], records)
+        said[place] = kept_text(said[place], records)
     return [given, made, said]
 
 
@@ -248,9 +233,8 @@ def _late_reports(txn: Transaction, vetted: _Vetted, courts: Courts) -> Late:
     watched = None in releases and any(court.watches_baseline for court in courts.values())
     if not watched and not any(txn.one(sql.TRIGGER_STATE, release_id=r, name=_EARLY) for r in known):
         return {}
-    statement, values = sql.among(sql.LATE_AMONG, [report.run_id for report in vetted.reports])
     late: Late = {}
-    for row in txn.all(statement, **values):
+    for row in txn.among(sql.LATE_AMONG, [report.run_id for report in vetted.reports]):
         late.setdefault(row["run_id"], []).append(json.loads(row["fields"]))
     return late
 
@@ -316,7 +300,7 @@ def record_event(
 
 def _event(txn: Transaction, run: Row, name: str, detail: dict[str, Any]) -> None:
     point = points.read(txn, run["agent"], run["environment"])
-    text = json.dumps(redact(detail, point.terms.records.redact), ensure_ascii=False)
+    text = redacted(detail, point.terms.records)
     txn.insert("event", {"run_id": run["id"], "name": name, "at_us": txn.now_us, "detail": text})
     if name not in point.terms.triggers.zero_tolerance:
         return
@@ -350,7 +334,7 @@ def record_late(
     if not fields:
         msg = f"report of run {run_id}: nothing to report; name at least one outcome, for example edits=3"
         raise InvalidInput(msg)
-    found = checked(fields)
+    found, key = checked(fields), unsecret_key(key)
     durable, keys = False, identity.keys(store) if token is not None else None
     place = store.place_of(sql.RUN, id=run_id)
     while True:
@@ -360,7 +344,7 @@ def record_late(
                 wrong = identity.refusal(keys, token, run, txn.now_us) if keys else None
                 if wrong is not None:
                     identity.count(txn, run, wrong)
-                new = wrong is None and _late(txn, run, found, key, durable=durable)
+                new = wrong is None and late_in(txn, run, found, key, durable=durable)
             break
         except Undurable:
             durable = True
@@ -369,7 +353,8 @@ def record_late(
     return new
 
 
-def _late(txn: Transaction, run: Row, fields: dict[str, Any], key: str | None, *, durable: bool) -> bool:
+def late_in(txn: Transaction, run: Row, fields: dict[str, Any], key: str | None, *, durable: bool) -> bool:
+    """Write a late report in this transaction; return False where the run has one with this key."""
     if key is not None and txn.one(sql.LATE_BY_KEY, run_id=run["id"], key=key) is not None:
         return False
     earlier = [json.loads(row["fields"]) for row in txn.all(sql.LATE_REPORTS, run_id=run["id"])]

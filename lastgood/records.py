@@ -5,11 +5,13 @@ numbers, a team's own patterns); names and free prose have none, so a team that 
 sets `keep: reference` or `keep: none`.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from lastgood import shapes
 from lastgood.errors import InvalidInput
@@ -55,6 +57,26 @@ _CARD_LENGTHS = range(13, 20)
 _CARD_NUMBERS = (10**12, 10**19)
 
 
+def storable(text: str) -> str:
+    """Return a text that every store can hold: no NUL, and `?` for half a surrogate pair.
+
+    Models are cut off in the middle of a character, and what they said must not be lost with it.
+    """
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def unsecret_json(text: str) -> str:
+    """Return JSON in which what has the shape of a secret reads `[secret]`."""
+    return text if not shapes.known(text) else json.dumps(redact(json.loads(text), ()))
+
+
+def unsecret_key(key: str | None) -> str | None:
+    """Return what stands for a caller's own key in the store: itself, or the digest of one with a secret."""
+    if key is None or not shapes.known(key):
+        return key
+    return f"secret:{hashlib.blake2b(key.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
+
+
 def redact(value: object, rules: tuple[str, ...]) -> object:
     """A copy of a JSON-like value; what the rules match reads `[email]`, `[phone]`, `[card]`, `[redacted]`.
 
@@ -89,6 +111,43 @@ def scrubber(rules: tuple[str, ...]) -> Scrub:
         return text
 
     return scrub
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Names where an input or output is kept, instead of the thing itself."""
+
+    #: a URL or an object's key
+    where: str
+
+
+def kept(value: Any, records: Records) -> str | None:
+    """Return what is stored of an input or output: redacted JSON, a reference, or nothing."""
+    if value is None or records.keep == "none":
+        return None
+    if isinstance(value, Ref):
+        return json.dumps({"ref": value.where})
+    if records.keep == "reference":
+        return None
+    text = redacted(value, records)
+    size = len(text.encode())
+    return (
+        text
+        if size <= records.max_bytes
+        else json.dumps({"left_out": f"{size} bytes", "limit": records.max_bytes})
+    )
+
+
+def redacted(value: Any, records: Records) -> str:
+    """Return a value as redacted JSON."""
+    return storable(json.dumps(redact(value, records.redact), ensure_ascii=False))
+
+
+def kept_text(text: str | None, records: Records) -> str | None:
+    """What is stored of an exception's message: redacted, where contents are kept at all."""
+    if text is None or records.keep != "inline":
+        return None
+    return storable(scrubber(records.redact)(text))
 
 
 def _walk(value: object, scrub: Scrub, *, cards: bool, depth: int) -> object:
@@ -179,4 +238,16 @@ _BUILT_IN: dict[str, Scrub] = {
     "phone": lambda text: _PHONE.sub("[phone]", text),
 }
 
-__all__ = ["PATTERN", "Records", "redact", "scrubber"]
+__all__ = [
+    "PATTERN",
+    "Records",
+    "Ref",
+    "kept",
+    "kept_text",
+    "redact",
+    "redacted",
+    "scrubber",
+    "storable",
+    "unsecret_json",
+    "unsecret_key",
+]

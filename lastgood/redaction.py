@@ -72,6 +72,8 @@ class Filter(logging.Filter):
         except Exception:  # noqa: BLE001  a bad format is for logging to complain of
             return True
         record.msg, record.args = clean(said), None
+        if record.exc_info and record.exc_info[0] is None:
+            record.exc_info = None  # asked for outside of an exception: it would say "NoneType: None"
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         if record.exc_text:

@@ -292,16 +292,22 @@ def promote(
 ) -> ControlPoint:
     """Make the candidate the last known good, proven by evidence or vouched for; ends the release."""
     with _moving(store, release_id) as txn:
-        row, point = _live(txn, release_id, "promote")
-        standing.refuse_quarantined(txn, point.agent, point.environment, row["candidate"])
-        registry.read(txn, row["candidate"])
-        promoted = moves.promote(point, release_id=release_id, standing="proven" if proven else "vouched")
-        point = points.move(
-            txn, point, promoted, Entry("promote", ending.actor, ending.reason, release_id), expect
-        )
-        _end(txn, release_id, ReleaseState.PROMOTED, ending, point.epoch)
-        standing.record_served(txn, point, release_id)
-        return point
+        return promote_in(txn, release_id, proven=proven, ending=ending, expect=expect)
+
+
+def promote_in(
+    txn: Transaction, release_id: str, *, proven: bool, ending: Ending, expect: Expect | None = None
+) -> ControlPoint:
+    """Promote inside a transaction that is under way and waits for the disk."""
+    row, point = _live(txn, release_id, "promote")
+    standing.refuse_quarantined(txn, point.agent, point.environment, row["candidate"])
+    registry.read(txn, row["candidate"])
+    promoted = moves.promote(point, release_id=release_id, standing="proven" if proven else "vouched")
+    entry = Entry("promote", ending.actor, ending.reason, release_id)
+    point = points.move(txn, point, promoted, entry, expect)
+    _end(txn, release_id, ReleaseState.PROMOTED, ending, point.epoch)
+    standing.record_served(txn, point, release_id)
+    return point
 
 
 def revert(store: Store, release_id: str, ending: Ending, expect: Expect | None = None) -> ControlPoint:

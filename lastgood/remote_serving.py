@@ -1,15 +1,19 @@
 """An agent as a process without the database serves it: a router over the snapshot that the service gave.
 
-The snapshot is asked for anew every few seconds, by a thread of its own once there is one; its lease counts
-on this host's monotonic clock from before the question, so that it never outlives the service's. A run is
-assigned by the service, in one committed row; while that can't be, this router's baseline serves.
+The snapshot is asked for anew when a move is heard (`lastgood.remote_hearing`), and every few seconds in any
+case, each by a thread of its own; its lease counts on this host's monotonic clock from before the question,
+so that it never outlives the service's. A run is assigned by the service, in one committed row; while that
+can't be, this router's baseline serves.
 """
 
 import json
 import logging
+import os
 import threading
 import time
+import weakref
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from lastgood.bundle import Bundle
 from lastgood.errors import LastgoodError, NotFound, StoreError
@@ -20,28 +24,39 @@ from lastgood.remote import Service
 from lastgood.router import Router, Snapshot
 from lastgood.snapshot import announced_runtimes
 
+if TYPE_CHECKING:
+    from lastgood.remote_hearing import Hearing
+
 log = logging.getLogger("lastgood")
 #: seconds after which a snapshot is asked for again
 POLL_S = 2.0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class RemoteServing:
     """One agent in one environment."""
 
     service: Service
     agent: str
+    environment: str
     fallback: Bundle | None = None
     runtimes: frozenset[str] = field(default_factory=announced_runtimes)
+    #: what tells of moves, once something was served
+    hearing: "Hearing | None" = None
     _router: Router | None = None
     _bundles: dict[str, Bundle] = field(default_factory=dict)
+    #: when the snapshot was asked for last, seconds of the monotonic clock
     _read_s: float = 0.0
     _helper: threading.Thread | None = None
+    #: one question at a time: an older answer must not come after a newer one
+    _asking: threading.Lock = field(default_factory=threading.Lock)
 
-    @property
-    def environment(self) -> str:
-        """The environment."""
-        return self.service.environment
+    def __post_init__(self) -> None:
+        _all.add(self)
+
+    def renew(self) -> None:
+        """Begin with no thread and no question under way: in a forked child, where they are its parent's."""
+        self._asking, self._helper = threading.Lock(), None
 
     @property
     def known(self) -> bool:
@@ -50,7 +65,9 @@ class RemoteServing:
 
     @property
     def router(self) -> Router:
-        """The router; the first time it waits for the service, later a thread brings it up to date."""
+        """The router; the first time it waits for the service, later threads bring it up to date."""
+        if self.hearing is not None:
+            self.hearing.begin(self)
         if self._router is None:
             try:
                 self.refresh()
@@ -66,8 +83,13 @@ class RemoteServing:
 
     def refresh(self) -> None:
         """Ask for the snapshot; raises what the service says."""
+        with self._asking:
+            self._refresh()
+
+    def _refresh(self) -> None:
         boot_us = self.service.clock.boot_us()  # before the question: the lease must not be held too long
-        said = self.service.ask("GET", f"/v1/agents/{self.agent}/snapshot")
+        path = f"/v1/agents/{self.agent}/snapshot"
+        said = self.service.ask("GET", path, environment=self.environment, again=True)
         point = ControlPoint(
             self.agent,
             self.environment,
@@ -91,7 +113,9 @@ class RemoteServing:
         """Return a bundle, asked for and checked against its id once a process."""
         found = self._bundles.get(bundle_id)
         if found is None:
-            said = self.service.ask("GET", f"/v1/bundles/{bundle_id}/parts")
+            said = self.service.ask(
+                "GET", f"/v1/bundles/{bundle_id}/parts", environment=self.environment, again=True
+            )
             parts = [
                 Part.from_body(each["kind"], each["version"], each["body"].encode(), each["digest"])
                 for each in said
@@ -117,8 +141,25 @@ class RemoteServing:
             self._helper.start()
 
     def _help(self) -> None:
+        self.reread()
+
+    def reread(self) -> bool:
+        """Bring the router to the control point as it is now; return whether it could be asked for."""
         try:
             self.refresh()
         except LastgoodError as error:
             self._read_s = time.monotonic()  # not again at once; meanwhile the lease runs out by itself
             log.warning("%s goes on with what was known: %s", self.agent, error)
+            return False
+        return True
+
+
+_all: weakref.WeakSet[RemoteServing] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    for each in list(_all):
+        each.renew()
+
+
+os.register_at_fork(after_in_child=_in_child)

@@ -195,7 +195,7 @@ class Run:
     def _end(self, error: BaseException | None) -> None:
         if self._suspended:
             worked_s = time.monotonic() - self._began
-            self._tell(lambda: suspend(self._store, self.id, self._held(worked_s)))
+            self._tell(lambda: self._keep(self._held(worked_s)))
             return
         outcome = self._settled(error)
         report = Report(self.id, outcome, self.input, self.output, self._assigned.origin)
@@ -217,6 +217,10 @@ class Run:
         if self._seam.manifest.checks:
             outcome.metrics.setdefault(TOOL_MALFORMED, False)
         return outcome
+
+    def _keep(self, held: Held) -> None:
+        """Keep what the run reported so far; it stays open."""
+        suspend(self._store, self.id, held)
 
     def _held(self, worked_s: float) -> Held:
         return Held(self._outcome, worked_s, self.input, self.output)

@@ -99,6 +99,24 @@ class Serving:
         """Whether a bundle is at hand should the store go away."""
         return bool(self._routers) or self.fallback is not None
 
+    @property
+    def word(self) -> int:
+        """The word that tells of moves, as it is now: one look at memory; -1 before the first decision."""
+        router = self._routers.get(self.agent)
+        return -1 if router is None else router.mark.view[router.mark.slot]
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether a decision now asks no store: there is a router, and nothing was moved since it read."""
+        router = self._routers.get(self.agent)
+        return router is not None and self._holds(router.mark)
+
+    @property
+    def bundles(self) -> list[Bundle]:
+        """Those that may be served now: the baseline, and the candidate if there is one."""
+        snapshot = self.router.snapshot
+        return [snapshot.baseline] if snapshot.candidate is None else [snapshot.baseline, snapshot.candidate]
+
     def bundle(self, txn: Transaction, bundle_id: str) -> Bundle:
         """Return a bundle, read and checked once a process."""
         if bundle_id not in self._bundles:

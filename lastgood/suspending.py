@@ -4,11 +4,14 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from lastgood import points
+from lastgood import identity, points
+from lastgood.bundle import Bundle
+from lastgood.errors import BadToken, InvalidMove, Refused
 from lastgood.outcome import Outcome
-from lastgood.recorder import Ref, kept, run_row
+from lastgood.recorder import run_row
+from lastgood.records import Ref, kept
 from lastgood.store import statements as sql
-from lastgood.store.connection import Store, Transaction
+from lastgood.store.connection import Row, Store, Transaction
 
 #: the event that keeps what a run reported before it was suspended
 _SUSPENDED = "suspended"
@@ -46,10 +49,37 @@ def suspended(txn: Transaction, run_id: str) -> Held | None:
     if not found:
         return None
     detail = json.loads(found[-1]["detail"])
-    given, made = _thawed(detail["input"]), _thawed(detail["output"])
+    given, made = thawed(detail["input"]), thawed(detail["output"])
     return Held(Outcome(**detail["outcome"]), detail["worked_s"], given, made)
 
 
-def _thawed(text: str | None) -> Any:
+def thawed(text: str | None) -> Any:
+    """Return what a run was given or made, as its agent had it, of the JSON that was kept."""
     value = None if text is None else json.loads(text)
     return Ref(value["ref"]) if isinstance(value, dict) and set(value) == {"ref"} else value
+
+
+def reopened(txn: Transaction, store: Store, run_id: str, token: str | None) -> tuple[Row, Held | None]:
+    """Return the row of a run that may be gone on with, and what it had; a `token` of None is not asked for.
+
+    Raises `NotFound` for an unknown run, `BadToken` for another run's token, `InvalidMove` for one that has
+    ended.
+    """
+    row = run_row(txn, run_id)
+    wrong = None if token is None else identity.refusal(identity.keys(store), token, row, txn.now_us)
+    if wrong is not None:
+        raise BadToken(wrong.say(run_id))
+    if txn.one(sql.OUTCOME, run_id=run_id) is not None:
+        msg = f"run {run_id} has ended; report what comes later with lastgood.report({run_id!r}, ...)"
+        raise InvalidMove(msg)
+    return row, suspended(txn, run_id)
+
+
+def check_runtime(run_id: str, bundle: Bundle, runtimes: frozenset[str]) -> None:
+    """Raise `Refused` where a process that is these runtimes is not what the run's bundle needs."""
+    if not bundle.runtimes <= runtimes:
+        msg = (
+            f"run {run_id} is on {bundle.short}, which needs {', '.join(sorted(bundle.runtimes))}; "
+            "resume it in a process that announces this runtime in LASTGOOD_RUNTIME"
+        )
+        raise Refused(msg)

@@ -13,6 +13,7 @@ from typing import Any
 
 from lastgood.errors import InvalidInput
 from lastgood.outcome import FIELDS, MOST
+from lastgood.records import storable
 from lastgood.telemetry_table import Table
 
 #: one thing that a span says of its run, as JSON keeps it: `what` is model, tool, memory, evaluation, flag
@@ -138,7 +139,7 @@ def _list(holder: Any, key: str) -> list[Any]:
 
 
 def _span(raw: Any, resource: Mapping[str, Any], now_us: int) -> Span:
-    start, end = _us(raw["startTimeUnixNano"]), _us(raw["endTimeUnixNano"])
+    start, end = _us(raw.get("startTimeUnixNano")), _us(raw.get("endTimeUnixNano"))
     span_id = _id(raw.get("spanId"), _SPAN, "spanId")
     if not now_us - BACK_US <= end <= now_us + AHEAD_US or start > end or start < now_us - 2 * BACK_US:
         msg = f"span {span_id}: its times can't be (from {start} to {end} us; now is {now_us}): set the clock"
@@ -225,9 +226,9 @@ def _value(given: Any, depth: int = 0) -> Any:
         case {"boolValue": bool(truth)}:
             found = truth
         case {"intValue": int() | str() as number} if len(str(number)) <= _DIGITS:
-            found = int(number)
+            found = _number(int, number)
         case {"doubleValue": int() | float() as number}:
-            found = float(number)
+            found = _number(float, number)
         case {"arrayValue": {"values": list(values)}}:
             found = [_value(each, depth + 1) for each in values]
         case {"kvlistValue": {"values": list(values)}}:
@@ -235,9 +236,15 @@ def _value(given: Any, depth: int = 0) -> Any:
     return found
 
 
+def _number(kind: type[int] | type[float], given: Any) -> int | float | None:
+    try:
+        return kind(given)
+    except (ValueError, OverflowError):
+        return None
+
+
 def _clean(text: Any) -> str:
-    """A text that every store can hold."""
-    return str(text).replace("\0", "").encode("utf-8", "replace").decode()
+    return storable(str(text))
 
 
 def said(span: Span, table: Table) -> Said:

@@ -15,7 +15,8 @@ from tenacity import (
     retry_if_exception,
     stop_after_attempt,
     stop_after_delay,
-    wait_exponential_jitter,
+    wait_exponential,
+    wait_random,
 )
 
 from config.durations import parse_duration
@@ -54,7 +55,7 @@ def fetch(
     tries = Retrying(
         retry=retry_if_exception(_may_be_over),
         stop=stop_after_attempt(_TRIES) | stop_after_delay(_ALL_S),
-        wait=wait_exponential_jitter(initial=0.2, max=2.0, jitter=0.2),
+        wait=wait_exponential(multiplier=0.2, max=2.0) + wait_random(0.0, 0.2),
         reraise=True,
     )
     return tries(_once, url, params, headers, auth)
@@ -129,16 +130,16 @@ class Prometheus:
             "query": self.query, "step": f"{step_us / 1e6:.3f}",
             "start": f"{since_us / 1e6:.3f}", "end": f"{until_us / 1e6:.3f}",
         }  # fmt: skip
-        found = fetch(_plain(self.url).rstrip("/") + "/api/v1/query_range", params, _bearer(self.token), None)
-        data = _at(found, "data")
-        if _at(data, "resultType") != "matrix":
-            raise Unanswered(f"it answered a {_at(data, 'resultType')}, not a matrix")
-        series = _at(data, "result")
+        found = fetch(plain(self.url).rstrip("/") + "/api/v1/query_range", params, bearer(self.token), None)
+        data = at(found, "data")
+        if at(data, "resultType") != "matrix":
+            raise Unanswered(f"it answered a {at(data, 'resultType')}, not a matrix")
+        series = at(data, "result")
         if len(series) > 1:
             raise Unanswered(f"its query answers {len(series)} series; aggregate them to one, sum(...) say")
-        for at, value in _at(series[0], "values") if series else ():
+        for at_s, value in at(series[0], "values") if series else ():
             if value != "NaN":
-                yield at, float(value)
+                yield at_s, float(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +155,16 @@ class Langfuse:
     def __call__(self, since_us: int, until_us: int) -> Iterator[tuple[Any, Any]]:
         """Yield (microseconds as datetime, number) pairs."""
         auth = (secret.reveal(self.public_key), secret.reveal(self.secret_key))
-        url = _plain(self.url).rstrip("/") + "/api/public/v2/metrics"
+        url = plain(self.url).rstrip("/") + "/api/public/v2/metrics"
         _, measure, aggregation = _METRICS[self.metric]
         for start_us in range(since_us, until_us, _SPAN_US):
             end_us = min(start_us + _SPAN_US, until_us)
             query = json.dumps(self._query(start_us, end_us), separators=(",", ":"))
-            rows = _at(fetch(url, {"query": query}, {}, auth), "data")
+            rows = at(fetch(url, {"query": query}, {}, auth), "data")
             if len(rows) >= _ROWS:
                 raise Unanswered(f"it answered {len(rows)} rows, which may be cut off")
             for row in rows:
-                at_us, value = micros(_at(row, "time_dimension")), _at(row, f"{aggregation}_{measure}")
+                at_us, value = micros(at(row, "time_dimension")), at(row, f"{aggregation}_{measure}")
                 if value is not None and at_us + _MINUTE_US <= until_us:
                     yield time_of(at_us + _MINUTE_US), float(value)
 
@@ -176,8 +177,8 @@ class Langfuse:
             "metrics": [{"measure": measure, "aggregation": aggregation}],
             "filters": named if self.name else [],
             "timeDimension": {"granularity": "minute"},
-            "fromTimestamp": _iso(start_us),
-            "toTimestamp": _iso(end_us),
+            "fromTimestamp": iso(start_us),
+            "toTimestamp": iso(end_us),
             "config": {"row_limit": _ROWS},
         }
 
@@ -194,15 +195,15 @@ class Json:
 
     def __call__(self, since_us: int, until_us: int) -> Iterator[tuple[Any, Any]]:
         """Yield (time, number) pairs; {since} and {until} in the address are ISO times."""
-        url = _plain(self.url).replace("{since}", _iso(since_us)).replace("{until}", _iso(until_us))
-        points = _at(fetch(url, {}, _bearer(self.token), None), self.points)
+        url = plain(self.url).replace("{since}", iso(since_us)).replace("{until}", iso(until_us))
+        points = at(fetch(url, {}, bearer(self.token), None), self.points)
         if not isinstance(points, list):
             raise Unanswered(f"{self.points} is no list of points")
         for each in points:
-            yield _at(each, self.time), _number(_at(each, self.value))
+            yield at(each, self.time), number(at(each, self.value))
 
 
-def _number(value: Any) -> Any:
+def number(value: Any) -> Any:
     """A number that is written as text, as some servers do."""
     try:
         return float(value) if isinstance(value, str) else value
@@ -210,7 +211,7 @@ def _number(value: Any) -> Any:
         raise Unanswered(f"the value {value[:40]!r} is no number") from error
 
 
-def _at(found: Any, path: str) -> Any:
+def at(found: Any, path: str) -> Any:
     """What stands at a path, as `data.rows.0`; raises `Unanswered` where nothing does."""
     for step in path.split("."):
         try:
@@ -220,15 +221,18 @@ def _at(found: Any, path: str) -> Any:
     return found
 
 
-def _plain(url: str) -> str:
+def plain(url: str) -> str:
+    """An address, of the secret that holds it where it is a reference."""
     return secret.reveal(url) if secret.is_reference(url) else url
 
 
-def _bearer(token: str) -> dict[str, str]:
+def bearer(token: str) -> dict[str, str]:
+    """The header of a token that is a reference; none of an empty one."""
     return {"Authorization": f"Bearer {secret.reveal(token)}"} if token else {}
 
 
-def _iso(at_us: int) -> str:
+def iso(at_us: int) -> str:
+    """A time as ISO text in UTC."""
     return time_of(at_us).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -247,4 +251,17 @@ def source(reading: Reading, spec: Mapping[str, Any]) -> Source:
     return Asked(reading, "its address", Json(spec["json"], *given))
 
 
-__all__ = ["Asked", "Json", "Langfuse", "Prometheus", "Unanswered", "fetch", "source"]
+__all__ = [
+    "Asked",
+    "Json",
+    "Langfuse",
+    "Prometheus",
+    "Unanswered",
+    "at",
+    "bearer",
+    "fetch",
+    "iso",
+    "number",
+    "plain",
+    "source",
+]

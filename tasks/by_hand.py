@@ -14,9 +14,8 @@ from lastgood.errors import LastgoodError
 from lastgood.moves import ControlPoint
 from lastgood.redaction import clean
 from tasks import checkout, choices, following, naming, policies
+from tasks.refusals import REFUSED, refused
 
-#: name of the state in which a flow ends that was refused: nothing was moved
-REFUSED = "Refused"
 #: whether somebody moved a control point already: what a retry finds
 _MOVED_BY = """
 SELECT 1 FROM ledger WHERE agent = :agent AND environment = :environment AND actor LIKE :actor LIMIT 1
@@ -28,6 +27,8 @@ def done(move: Callable[..., str], *given: str) -> State[Any]:
     name = move.__name__.strip("_").replace("_", " ")
     state = _box.with_options(name=name, task_run_name=name)(move, given, return_state=True)
     if state.is_failed():
+        if state.name == REFUSED:
+            return refused(state.message or "")
         return Failed(name=state.name, message=state.message)
     return Completed(message=state.message)
 
@@ -38,7 +39,7 @@ def _box(move: Callable[..., str], given: tuple[str, ...]) -> State[Any]:
         checkout.verify()
         return Completed(message=move(*given))
     except LastgoodError as error:
-        return Failed(name=REFUSED, message=str(error))
+        return refused(str(error))
 
 
 def _actor(claimed: str = "") -> str:
@@ -103,4 +104,4 @@ def waive(policy: str, guardrail: str, stratum: str, reason: str, approver: str)
     return f"{guardrail} may get worse in {stratum} under policy {kept.name}, digest {kept.digest[:12]}"
 
 
-__all__ = ["REFUSED", "clear", "done", "kill", "readmit", "roll_back", "waive"]
+__all__ = ["clear", "done", "kill", "readmit", "roll_back", "waive"]

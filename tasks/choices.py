@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.policy import POLICIES
+from lastgood import registry
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store
 
@@ -27,6 +28,16 @@ FIELDS: dict[str, dict[str, Any]] = {
     "reason": {"title": "Reason", "maxLength": 500},
     "guardrail": {"title": "Guardrail", "minLength": 1, "maxLength": 64},
     "slice": {"title": "Slice", "minLength": 1, "maxLength": 64},
+    "incident": {"title": "Incident", "minLength": 1, "maxLength": 64},
+    "subject": {"title": "Subject", "maxLength": 100},
+    "live": {"title": "Live hosts", "maxLength": 1_000},
+    "sandbox": {"title": "Sandbox hosts", "maxLength": 1_000},
+    "usd": {"title": "US dollars", "pattern": r"^[0-9]+(\.[0-9]+)?$", "maxLength": 12},
+    "folder": {"title": "Folder", "maxLength": 500},
+    "spread": {"title": "Spread", "pattern": "^[1-9][0-9]*$", "maxLength": 4},
+    "part": {"title": "Part", "maxLength": 10_000},
+    "about": {"title": "About", "minLength": 1, "maxLength": 500},
+    "text": {"title": "Text", "maxLength": 10_000},
 }
 
 
@@ -43,7 +54,7 @@ class Choices:
     def of(self, field: str) -> tuple[str, ...]:
         """What a field may hold; empty where everything may, or where there is nothing to choose from yet."""
         if field in {"candidate", "bundle"}:
-            return (*self.bundles, *(reference(label) for label in self.bundles))
+            return self.bundles
         if field == "to":
             return self.of("bundle")
         lists = {"agent": self.agents, "environment": self.environments, "policy": self.policies}
@@ -74,6 +85,12 @@ def reference(chosen: str) -> str:
     return chosen.split(maxsplit=1)[0] if chosen.strip() else ""
 
 
+def label(store: Store, bundle: str) -> str:
+    """Return what forms call a bundle, and take of it; raises `NotFound`."""
+    record = registry.load(store, bundle)
+    return f"{record.bundle.short} {record.name}"
+
+
 def amended(schema: dict[str, Any], choices: Choices) -> dict[str, Any]:
     """A deployment's parameter schema with titles, bounds and the choices of now."""
     found = copy.deepcopy(schema)
@@ -91,4 +108,4 @@ def amended(schema: dict[str, Any], choices: Choices) -> dict[str, Any]:
     return found
 
 
-__all__ = ["FIELDS", "Choices", "amended", "read", "reference"]
+__all__ = ["FIELDS", "Choices", "amended", "label", "read", "reference"]

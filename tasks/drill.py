@@ -24,7 +24,6 @@ from lastgood.releasing import Stage, Start
 from lastgood.router import CANDIDATE
 from lastgood.snapshot import Serving
 from lastgood.store.connection import Store
-from lastgood.store.engine import upgrade
 
 #: units that ask for a bundle before and after the switch
 UNITS = 40
@@ -86,6 +85,8 @@ def _tried(agent: str, baseline: Bundle, candidate: Bundle, terms: Terms) -> Dri
 @cache
 def _template() -> Path:
     """A migrated, empty store, made once a process."""
+    from lastgood.store.engine import upgrade  # Alembic and SQLModel: half a second of each start, else
+
     folder = Path(tempfile.mkdtemp(prefix="lastgood-drill-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = folder / "template.db"

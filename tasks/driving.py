@@ -17,7 +17,7 @@ from lastgood.points import Expect
 from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store
-from tasks import ages, beats, comparison, limits, referee, traffic
+from tasks import ages, beats, comparison, limits, outside, referee, traffic
 from tasks.comparison import Frozen, Look
 
 log = logging.getLogger("lastgood")
@@ -180,6 +180,7 @@ def rest(store: Store, driver: Driver, what: Due) -> None:
     """Wait for the next look; ends early where a trigger, a person or another driver moved the release."""
     until = time.monotonic() + what.interval_us / 1_000_000
     referee.work_quietly(store, driver.release_id, seconds=what.interval_us / 2_000_000)
+    outside.work_quietly(store, driver.release_id, seconds=what.interval_us / 2_000_000)
     while (left := until - time.monotonic()) > 0:
         _, point = read(store, driver.release_id)
         if Expect.of(point) != what.expect:
@@ -208,6 +209,7 @@ def evaluate(store: Store, release_id: str, name: str, every_us: int = 0) -> tup
         again = Driver(release_id, name, point.driver_term)
         driver = again if mine else begin(store, release_id, name, _why(row, silent_us))
         referee.work_quietly(store, release_id, seconds=_JUDGING_S)
+        outside.work_quietly(store, release_id, seconds=_JUDGING_S)
         return driver, _caught_up(store, driver, every_us)
     except (StaleDriver, InvalidMove) as error:
         ended = read(store, release_id)[0]["ended_us"] is not None
@@ -318,7 +320,14 @@ def _standing(store: Store, row: Row, point: ControlPoint, made: Look | None) ->
         killed=point.killed,
         asked=_asked(store, row, now_us),
         frozen=Frozen.of(row).policy.frozen(now_us),
+        held=_held(store, row),
     )
+
+
+def _held(store: Store, row: Row) -> str:
+    """What is bad or not known outside, in words."""
+    with store.reading() as txn:
+        return "; ".join(each.holds for each in outside.told(txn, row) if each.holds)
 
 
 def _is_at_start(row: Row, point: ControlPoint) -> bool:

@@ -53,6 +53,8 @@ def digest_of(spec: RefereeSpec) -> str:
     """What tells a referee from another one: the policy's words on it, and its source where it has one."""
     source = "" if spec.call is None else _source(_module(spec.call))
     told = {**spec.model_dump(include={"column", "call", "version", "rubric", "settings"}), "source": source}
+    if spec.scores is not None:
+        told["scores"] = spec.scores.model_dump(mode="json", exclude_none=True, by_alias=True)
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

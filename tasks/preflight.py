@@ -19,7 +19,7 @@ from lastgood.releasing import Start
 from lastgood.retention import HISTORY_RUNS  # the newest baseline runs that a history is counted from
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store, Transaction
-from tasks import frames, readiness, regression
+from tasks import frames, outside, readiness, regression
 from tasks.comparison import terms_of
 
 
@@ -81,6 +81,8 @@ def check(store: Store, wanted: Wanted, suite: regression.Suite = regression.run
     problems = planning.can_decide(rules, history)
     if problems:
         raise InvalidPolicy(_undecidable(point, policy, history, problems))
+    names = {"agent": wanted.agent, "environment": wanted.environment, "baseline": point.baseline}
+    outside.refuse_unknown(policy, names, store.clock.now_us())
     _refuse_regressions(store, wanted, candidate, policy, suite)
     return Start(
         agent=wanted.agent,

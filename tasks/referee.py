@@ -15,13 +15,14 @@ from hashlib import blake2b
 from typing import Any
 
 from config.referee import RefereeSpec
+from config.scores import ScoresSpec
 from evaluators.referees import Sampler
 from evaluators.rules import Guardrail, Kind
 from lastgood import points, releasing
 from lastgood.errors import InvalidInput, InvalidMove, LastgoodError, NotFound
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
-from tasks import judges, progress
+from tasks import judges, progress, scored
 from tasks.comparison import Frozen
 from tasks.judges import Mark
 
@@ -110,6 +111,18 @@ class _Bench:
         there = made is not None or row["status"] == "disconnected"
         return Case(self.case_id(run_id), row["task_type"], given, made, there)
 
+    def began_us(self, run_id: str) -> int:
+        """When a run was assigned, microseconds UTC."""
+        with self.store.reading() as txn:
+            row = txn.one(sql.RUN, id=run_id)
+        return 0 if row is None else int(row["assigned_us"])
+
+    def broke(self, run_id: str) -> bool:
+        """Whether a run ended by an exception: nobody scores what it did not make."""
+        with self.store.reading() as txn:
+            row = txn.one(sql.OUTCOME, run_id=run_id)
+        return row is not None and row["status"] == "failed"
+
     def fitting(self, mark: object) -> Mark:
         """A mark as the guardrail takes it; InvalidInput where it is none."""
         if not isinstance(mark, bool | int | float) or not math.isfinite(mark):
@@ -189,9 +202,11 @@ def work(store: Store, release_id: str, *, seconds: float = math.inf, most: int 
     """Judge what waits, until nothing does, the budget is used up, or the time is over.
 
     Idempotent and resumable: each judgement is committed by itself. Raises NotFound, InvalidMove where the
-    release has ended or no callable judges it, InvalidPolicy where the referee can't be loaded.
+    release has ended or people judge it, InvalidPolicy where the referee can't be loaded.
     """
     bench = _bench(store, release_id)
+    if bench.spec.scores is not None:
+        return _scored(bench, bench.spec.scores)
     if bench.spec.call is None:
         raise InvalidMove(f"people judge {release_id}: `lastgood review next {release_id}`")
     judge, waiting = judges.load(bench.spec), bench.waiting()
@@ -210,6 +225,27 @@ def work(store: Store, release_id: str, *, seconds: float = math.inf, most: int 
         judged += cost is not None
         calls, usd = calls + 1, usd + (bench.spec.usd_each if cost is None else cost)
     return Worked(judged, failed, len(waiting) - judged, why)
+
+
+def _scored(bench: _Bench, spec: ScoresSpec) -> Worked:
+    """Take the marks of waiting runs that somebody else gave; a failed run that has none gets the worst."""
+    waiting, digest = sorted(bench.waiting()), judges.digest_of(bench.spec)
+    if not waiting:
+        return Worked(0, 0, 0)
+    now_us, since_us = bench.store.clock.now_us(), bench.began_us(waiting[0])
+    scores, judged, failed = scored.read(spec, waiting, since_us, now_us), 0, 0
+    for run_id, value in scores.found.items():
+        try:
+            judged += bench.record(run_id, bench.fitting(value), digest, usd=0.0, by="scores")
+        except InvalidInput as error:
+            failed += 1
+            log.warning("a score of %s is not taken: %s", bench.release["id"], error)
+    for run_id in waiting:
+        if run_id not in scores.found and bench.broke(run_id):
+            judged += bench.record(run_id, bench.worst, digest, usd=0.0, by="failed")
+    if scores.absent:
+        log.warning("%s: %s", bench.release["id"], scores.absent)
+    return Worked(judged, failed, len(waiting) - judged, scores.absent)
 
 
 def _judged(bench: _Bench, judge: judges.Judge, run_id: str, case: Case) -> float | None:
@@ -233,7 +269,7 @@ def work_quietly(store: Store, release_id: str, *, seconds: float) -> None:
         with store.reading() as txn:
             frozen = Frozen.of(releasing.read(txn, release_id))
         spec = frozen.policy.referee
-        if spec is not None and spec.call is not None:
+        if spec is not None and spec.works:
             work(store, release_id, seconds=seconds)
     except (LastgoodError, ValueError) as error:
         log.warning("the referee of %s did not judge: %s", release_id, error)
@@ -254,8 +290,9 @@ def queue(store: Store, release_id: str) -> list[Case]:
 def mark(store: Store, release_id: str, case_id: str, given: object, *, by: str) -> None:
     """Record a person's mark of a case; NotFound where it does not wait, InvalidInput for no mark."""
     bench = _bench(store, release_id)
-    if bench.spec.call is not None:
-        raise InvalidMove(f"{bench.spec.call} judges {release_id}, not people: one release has one referee")
+    if bench.spec.works:
+        judge = bench.spec.call or "its source of scores"
+        raise InvalidMove(f"{judge} judges {release_id}, not people: one release has one referee")
     fitting = bench.fitting(given)
     for run_id in bench.waiting():
         if bench.case_id(run_id) == case_id:

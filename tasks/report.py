@@ -14,7 +14,7 @@ from lastgood import releasing, reserving
 from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
-from tasks import ahead, audit_section, limits
+from tasks import ahead, audit_section, limits, outside
 from tasks.comparison import Frozen, readiness_of
 
 #: newest runs of a release that are looked at for what they report
@@ -68,6 +68,7 @@ def build(store: Store, release_id: str, images: Mapping[str, str] | None = None
             _table(rows),
             _pictures(images or {}),
             _unseen(txn, row),
+            _outside(txn, row),
             _readiness(row),
             _caps(txn, row),
             _timeline(txn, row),
@@ -200,6 +201,18 @@ def unseen(txn: Transaction, row: Row) -> list[str]:
 def _unseen(txn: Transaction, row: Row) -> str:
     lines = [f"- {escaped(line)}" for line in unseen(txn, row)]
     return "\n".join(["## What it does not see", "", *lines]) if lines else ""
+
+
+def _outside(txn: Transaction, row: Row) -> str:
+    """The figures from outside that the policy watches, as they were read last."""
+    lines = [
+        f"{each.name}: {each.found.said} ({each.found.stand}); beyond its limit it would"
+        f" {each.spec.then} the release{' now' if each.beyond else ''}"
+        for each in outside.told(txn, row)
+    ]
+    return (
+        "\n".join(["## Figures from outside", "", *(f"- {escaped(line)}" for line in lines)]) if lines else ""
+    )
 
 
 def _reported_since(txn: Transaction, row: Row, frozen: Frozen) -> Iterator[str]:

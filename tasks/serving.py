@@ -31,8 +31,19 @@ log = logging.getLogger("lastgood")
 _PARENT_S = 1.0
 #: seconds between two questions whether the server still knows what is served
 _KNOWN_S = 10.0
+#: the logger of what Prefect's runner says of a run that it does not start
+_PROPOSER = "prefect.runner.state_proposer"
 #: flow runs at once: releases hold their process for an hour at most
 _LIMIT = 50
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of Prefect's runner tells people something.
+
+    It says of every scheduled look that was cancelled because one is at work that it was aborted: that is
+    what the limit is for, and on a busy machine it would fill the terminal.
+    """
+    return not (str(record.msg).startswith("Aborted submission") and "CANCELLED" in (record.args or ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +73,14 @@ class Served:
         return RunnerDeployment.from_flow(self.flow, name=self.name, tags=[TAG], **more)
 
 
+def named() -> server.Found:
+    """Return the server that PREFECT_API_URL names; raises `PrefectUnusable` with what to do."""
+    url = PREFECT_API_URL.value()
+    if not url:
+        raise PrefectUnusable("no Prefect server is named: set PREFECT_API_URL, or use `lastgood up`")
+    return server.checked(url)
+
+
 def install() -> list[str]:
     """Make the automations and forms what this version has; return lines that say so.
 
@@ -75,13 +94,23 @@ def install() -> list[str]:
     return [f"automations: {', '.join(made)}"]
 
 
+def _installed(found: server.Found) -> list[str]:
+    """Install, where `prefect deploy` has made the deployments."""
+    with get_client(sync_client=True) as client:
+        if not forms.ours(client):
+            msg = (
+                f"the Prefect server at {found.url} has no deployment of this pipeline; deploy them first "
+                "(from the checkout: `prefect --no-prompt deploy --all`)"
+            )
+            raise PrefectUnusable(msg)
+    return install()
+
+
 def serve(served: Sequence[Served]) -> None:
     """Serve until a signal ends it; raises `PrefectUnusable` where there is no server."""
-    url = PREFECT_API_URL.value()
-    if not url:
-        raise PrefectUnusable("no Prefect server is named: set PREFECT_API_URL, or use `lastgood up`")
-    found = server.checked(url)
+    found = named()
     settings = Settings.from_environment()
+    logging.getLogger(_PROPOSER).addFilter(is_news)
     runner = Runner(limit=_LIMIT, pause_on_shutdown=False, query_seconds=1)
     for each in served:
         runner.add_deployment(each.deployment(settings))
@@ -132,7 +161,7 @@ def main(served: Sequence[Served], words: Sequence[str]) -> None:
 
     try:
         if list(words) == ["install"]:
-            print("\n".join(install()))  # noqa: T201  the command's answer
+            print("\n".join(_installed(named())))  # noqa: T201  the command's answer
         elif words:
             raise SystemExit("usage: python -m flows [install]")
         else:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _PATIENCE_S = 20.0
 #: age from which a signal's newest point is too old, where its profile says nothing
 STALE = "15 min"
+_NOTHING: Mapping[str, str] = {}
 #: ports of databases whose URL names none
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
 
@@ -58,37 +59,52 @@ class Queried:
     sql: str
     #: a URL, or `env:NAME` or `file:/path` that hold one
     database: str
+    #: what the query may name beside the times
+    more: tuple[tuple[str, str], ...] = ()
 
     def read(self, since_us: int, until_us: int) -> Series:
         """Ask the database; whatever goes wrong is an absence."""
         try:
-            rows = within(_PATIENCE_S, lambda: self._rows(since_us, until_us))
+            rows = within(
+                _PATIENCE_S,
+                lambda: rows_of(self.sql, self.database, since_us, until_us, more=dict(self.more)),
+            )
             return self.reading.series(rows, until_us)
         except Exception as error:  # noqa: BLE001  a driver may raise anything
             return self.reading.absent(f"its query failed: {said(error)}; correct its sql or database")
 
-    def _rows(self, since_us: int, until_us: int) -> list[tuple[Any, ...]]:
-        from sqlalchemy import create_engine, make_url, text
-        from sqlalchemy.pool import NullPool
 
-        url = secret.reveal(self.database) if secret.is_reference(self.database) else self.database
-        query = text(self.sql)
-        given = {
-            "since": time_of(since_us).isoformat(" "), "until": time_of(until_us).isoformat(" "),
-            "since_s": since_us / 1e6, "until_s": until_us / 1e6,
-        }  # fmt: skip
-        wanted = query.compile().params
-        engine = create_engine(_reachable(make_url(url)), poolclass=NullPool)
-        try:
-            with engine.connect() as connection:  # nothing is committed
-                found = connection.execute(query, {name: given[name] for name in wanted if name in given})
-                return [tuple(row) for row in found.fetchmany(MOST + 1)]
-        finally:
-            engine.dispose()
+def rows_of(
+    sql: str,
+    database: str,
+    since_us: int,
+    until_us: int,
+    *,
+    most: int = MOST,
+    more: Mapping[str, str] = _NOTHING,
+) -> list[tuple[Any, ...]]:
+    """Ask a database; a query may name the times as `Queried` says, and what is in `more`."""
+    from sqlalchemy import create_engine, make_url, text
+    from sqlalchemy.pool import NullPool
+
+    url = secret.reveal(database) if secret.is_reference(database) else database
+    query = text(sql)
+    given = {
+        "since": time_of(since_us).isoformat(" "), "until": time_of(until_us).isoformat(" "),
+        "since_s": since_us / 1e6, "until_s": until_us / 1e6, **more,
+    }  # fmt: skip
+    wanted = query.compile().params
+    engine = create_engine(_reachable(make_url(url)), poolclass=NullPool)
+    try:
+        with engine.connect() as connection:  # nothing is committed
+            found = connection.execute(query, {name: given[name] for name in wanted if name in given})
+            return [tuple(row) for row in found.fetchmany(most + 1)]
+    finally:
+        engine.dispose()
 
 
-def source(name: str, spec: Mapping[str, Any]) -> Source:
-    """The source that an agent's profile describes under `signals`."""
+def source(name: str, spec: Mapping[str, Any], more: Mapping[str, str] = _NOTHING) -> Source:
+    """The source that a profile or a policy describes; `more` is what a query may name beside the times."""
     from config.durations import parse_duration
 
     reading = Reading(
@@ -100,7 +116,7 @@ def source(name: str, spec: Mapping[str, Any]) -> Source:
     if "call" in spec:
         return Called(reading, spec["call"])
     if "sql" in spec:
-        return Queried(reading, spec["sql"], spec["database"])
+        return Queried(reading, spec["sql"], spec["database"], tuple(more.items()))
     return asked.source(reading, spec)
 
 
@@ -139,4 +155,4 @@ def function_of(call: str) -> Any:
     return found
 
 
-__all__ = ["Called", "Queried", "Reading", "Source", "function_of", "read_all", "source"]
+__all__ = ["Called", "Queried", "Reading", "Source", "function_of", "read_all", "rows_of", "source"]

@@ -11,7 +11,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 
 from config.settings import Settings
 from lastgood import agent, approving, releasing
@@ -31,9 +31,9 @@ from tasks import (
     preflight,
     suites,
 )
-from tasks.by_hand import REFUSED
 from tasks.driving import ENDED, Driver, Due, StageName
 from tasks.publishing import publish
+from tasks.refusals import REFUSED, refused
 
 #: seconds between two reports of a comparison that goes on
 _PUBLISH_S = 600.0
@@ -65,7 +65,7 @@ def begin(wanted: preflight.Wanted) -> Begun:
     """Refuse what must be refused, then record the release; a retry of a flow run goes on with its own."""
     state = _preflight(wanted, return_state=True)
     if state.is_failed() and state.name == REFUSED:
-        return Begun(None, Failed(name=REFUSED, message=state.message))
+        return Begun(None, refused(state.message or ""))
     return Begun(cast("Driver", state.result()), state)
 
 
@@ -74,7 +74,7 @@ def _preflight(wanted: preflight.Wanted) -> State[Any]:
     try:
         driver, said = _begun(replace(wanted, candidate=choices.reference(wanted.candidate)))
     except LastgoodError as error:
-        return Failed(name=REFUSED, message=str(error))
+        return refused(str(error))
     naming.label(driver.release_id)
     return Completed(message=said, data=driver)
 
@@ -102,7 +102,10 @@ def _decided(store: Store, release: Row) -> str:
         asked = approving.newest(txn, release["id"])
     if asked is None or asked["decision"] not in approving.DECISIONS:
         return ""
-    return f"; decided already: {asked['decision']} by {asked['who']} ({asked['reason']})"
+    said = f"decided already: {asked['decision']} by {asked['who']} ({asked['reason']})"
+    back = f"`lastgood rollback {release['agent']}` puts the last known good back at any time"
+    get_run_logger().warning("%s; another answer changes nothing; %s", said, back)
+    return f"; {said}"
 
 
 def _mine(store: Store, wanted: preflight.Wanted) -> Row | None:

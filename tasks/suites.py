@@ -17,7 +17,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
-from prefect.exceptions import PrefectException
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelling
 
 from lastgood import agent, suite_parts
@@ -66,7 +66,8 @@ def run(store: Store, agent_name: str, environment: str, bundle: str, options: O
     if parts <= 1:
         return regression.run(store, agent_name, environment, bundle, options)
     suite_id = new_id("sui_", store.clock.now_us())
-    given = {"agent": agent_name, "bundle": bundle, "environment": environment, "folder": options.folder}
+    named = choices.label(store, bundle)  # what the deployment's form takes
+    given = {"agent": agent_name, "bundle": named, "environment": environment, "folder": options.folder}
     started: list[UUID] = []
     try:
         for number in range(1, parts + 1):
@@ -75,6 +76,7 @@ def run(store: Store, agent_name: str, environment: str, bundle: str, options: O
         report = gather(store, suite_id, parts, lambda: _ended(started), limit_s=options.time_s)
     except BaseException:
         _cancel(started)
+        suite_parts.drop(store, suite_id)
         raise
     missing = sorted(wanted - {one.name for one in report.results})
     if missing:  # each part lists the cases for itself
@@ -89,7 +91,7 @@ def run_part(agent_name: str, bundle: str, environment: str, folder: str, part: 
     """Run one part of a suite, as `Part.text` wrote it, and leave its report in our table."""
     mine, options = Part.read(part, folder)
     store = agent.store()
-    report = regression.run(store, agent_name, environment, bundle, options)
+    report = regression.run(store, agent_name, environment, choices.reference(bundle), options)
     suite_parts.put(store, mine.suite_id, mine.number, report.to_json())
     return report.headline
 
@@ -132,7 +134,13 @@ class Part:
 
 def _start(parameters: dict[str, str]) -> UUID:
     """Start a part on whichever worker takes it; its flow run hangs below the one that asks."""
-    run = run_deployment(DEPLOYMENT, parameters=parameters, timeout=0)
+    try:
+        run = run_deployment(DEPLOYMENT, parameters=parameters, timeout=0)
+    except ObjectNotFound as error:
+        raise InvalidMove(
+            f"a suite can't be spread: this Prefect server has no deployment {DEPLOYMENT}; `lastgood up` "
+            "serves it, and `prefect deploy --all` gives it to workers"
+        ) from error
     assert isinstance(run, FlowRun)  # noqa: S101  no event loop runs here, so it is no coroutine
     return run.id
 

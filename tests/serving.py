@@ -6,10 +6,12 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lastgood import tokens
 from lastgood.roles import Role
@@ -39,14 +41,15 @@ class Served:
     port: int = field(default_factory=free_port)
     environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    #: where what it says goes; None: nowhere
+    log: Path | None = None
 
     def begin(self) -> None:
         """Start it, and wait until it answers."""
         command = [sys.executable, "-m", "lastgood.cli", "serve", "--port", str(self.port)]
         mine = {"LASTGOOD_DATABASE": self.store_url, "LASTGOOD_RUN_KEY": KEY, **self.environment}
-        self.process = subprocess.Popen(
-            command, env={**os.environ, **mine}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        with open(self.log or os.devnull, "ab") as said:  # noqa: PTH123
+            self.process = subprocess.Popen(command, env={**os.environ, **mine}, stdout=said, stderr=said)
         until = time.monotonic() + 60
         while time.monotonic() < until:
             with suppress(OSError, http.client.HTTPException):
@@ -68,21 +71,42 @@ class Served:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds that a process has taken, all its threads together."""
-    with open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """CPU seconds that a process has taken, all its threads together, to the nanosecond (Linux)."""
+    return time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3)
 
 
 @contextmanager
-def served(store_url: str, **environment: str) -> Iterator[Served]:
+def served(store_url: str, log: Path | None = None, **environment: str) -> Iterator[Served]:
     """A running service."""
-    found = Served(store_url, environment=environment)
+    found = Served(store_url, environment=environment, log=log)
     found.begin()
     try:
         yield found
     finally:
         found.end()
+
+
+@contextmanager
+def inside(store: Store) -> Iterator[int]:
+    """The service in a thread of this process, over a store with a clock of its own; the port."""
+    import uvicorn
+
+    from lastgood.service.app import create
+
+    os.environ.setdefault("LASTGOOD_RUN_KEY", KEY)
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(create(store), port=port, log_level="error", lifespan="on"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError("the service did not start")
+        thread.join(0.01)
+    try:
+        yield port
+    finally:
+        server.should_exit = True
+        thread.join(20)
 
 
 class Client:
@@ -127,4 +151,4 @@ class Client:
             self._held = None
 
 
-__all__ = ["AGENT", "KEY", "Client", "Served", "cpu_s", "free_port", "served", "token"]
+__all__ = ["AGENT", "KEY", "Client", "Served", "cpu_s", "free_port", "inside", "served", "token"]

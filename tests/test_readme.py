@@ -194,6 +194,19 @@ def test_the_demo_reverts_promotes_and_puts_right_what_a_bad_release_did(tmp_pat
         told = told.partition(step)[2]
 
 
+def test_scores_and_figures_from_outside_are_policies(shell, adopted):
+    scored = (
+        snippet("referee-policy")
+        .partition("referee:")[0]
+        .replace("polite", "helpful")
+        .replace("judged", "scored")
+    )
+    (adopted / "scored.yaml").write_text(scored + snippet("referee-scores"))
+    (adopted / "outside.yaml").write_text(f"name: outside\n{snippet('outside')}")
+    for name in ("scored", "outside"):
+        assert f"stored: policy {name}," in shell(f"lastgood policy add {name}.yaml")
+
+
 def test_the_agent_in_a_shell_is_served_records_its_run_and_falls_back(shell, adopted):
     if not (shutil.which("curl") and shutil.which("jq")):
         pytest.skip("the agent in a shell needs curl and jq")

@@ -2,12 +2,11 @@
 
 import click
 
-from lastgood import approving, control, identity, points, registry, releasing
+from lastgood import control, identity, registry, vouching
 from lastgood.cli.common import actor_option, environment_option, percent, reason_option, short, store
-from lastgood.errors import NotFound
 from lastgood.moves import ControlPoint
-from lastgood.releasing import Ending
 from lastgood.store.connection import Store
+from lastgood.vouching import Vouched
 
 
 def _resolve(held: Store, reference: str) -> str:
@@ -118,10 +117,11 @@ def rotate_key() -> None:
 @click.option(
     "--vouch", is_flag=True, help="You answer for it: it will be shown as vouched, never as proven."
 )
+@click.option("--code", default="", help="Your one-time code, where the policy wants one.")
 @environment_option
 @actor_option
 @reason_option
-def promote(agent: str, environment: str, actor: str, reason: str, *, vouch: bool) -> None:
+def promote(agent: str, environment: str, actor: str, reason: str, code: str, *, vouch: bool) -> None:
     """Promote the live candidate of AGENT by hand.
 
     Evidence promotes by itself. A person promotes with --vouch and a reason.
@@ -132,16 +132,8 @@ def promote(agent: str, environment: str, actor: str, reason: str, *, vouch: boo
             "it will stand as vouched"
         )
         raise click.UsageError(msg)
-    held = store()
-    with held.reading() as txn:
-        release_id = points.read(txn, agent, environment).release_id
-    if release_id is None:
-        msg = f"{agent} in {environment} has no live release to promote"
-        raise NotFound(msg)
-    with held.reading() as txn:
-        approving.refuse_vouching(txn, releasing.read(txn, release_id))
-    ending = Ending(actor, reason, by="hand")
-    _say(releasing.promote(held, release_id, proven=False, ending=ending, expect=None), "promoted")
+    vouched = Vouched(actor, reason, code=code)
+    _say(vouching.promote(store(), agent, environment, vouched), "promoted")
 
 
 @click.command()

@@ -8,7 +8,9 @@ from fastapi import FastAPI
 
 from lastgood import identity
 from lastgood.service import (
+    batches,
     deciding,
+    describing,
     intake,
     limits,
     moving,
@@ -17,6 +19,7 @@ from lastgood.service import (
     page,
     problems,
     reading,
+    runs,
     snapshots,
     starting,
     watching,
@@ -48,7 +51,21 @@ def create(store: Store, environment: str = "production") -> FastAPI:
     app.add_middleware(limits.Bodies)
     app.add_middleware(Measured, figures=desk.figures)
     problems.install(app)
-    routed = (ofrep, intake, otlp, moving, deciding, reading, snapshots, starting, watching, page)
+    routed = (
+        ofrep,
+        batches,
+        intake,
+        otlp,
+        moving,
+        deciding,
+        reading,
+        runs,
+        snapshots,
+        starting,
+        watching,
+        page,
+    )
     for routes in routed:
         app.include_router(routes.router)
+    describing.describe(app)
     return app

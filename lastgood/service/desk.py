@@ -1,19 +1,22 @@
 """What every route of the service works with: the store, the door, and the agents that it serves."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from lastgood import registry
 from lastgood.bundle import check_name
+from lastgood.errors import Conflict, Forbidden, InvalidMove, LastgoodError, Refused
+from lastgood.redaction import clean
 from lastgood.roles import Act, Principal
 from lastgood.service.door import Door
 from lastgood.service.figures import Figures
-from lastgood.service.limits import Pace
+from lastgood.service.limits import Lanes, Pace
 from lastgood.service.problems import TooOften
 from lastgood.service.streams import Watcher
 from lastgood.snapshot import Serving, announced_runtimes
@@ -22,6 +25,8 @@ from lastgood.store.connection import Store
 _bearer = HTTPBearer(auto_error=False, description="An access token: `lastgood token make`.")
 _api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same, for OFREP clients.")
 
+#: what moves control: each refusal of it is in the ledger
+MOVING = frozenset({Act.REVERT, Act.RESUME, Act.START, Act.APPROVE, Act.PROMOTE})
 #: agents, environments and runtimes that are served at once
 _MOST_SERVING = 1_000
 
@@ -39,12 +44,25 @@ class Desk:
     #: what one token may send of runs, outcomes and actions; evaluation is never slowed: a client that meets
     #: 429 there pauses every flag
     pace: Pace = field(default_factory=Pace)
+    lanes: Lanes = field(default_factory=Lanes)
     _serving: dict[tuple[str, str, frozenset[str]], Serving] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.watcher = Watcher(self)
+
+    def at_hand(self, agent: str, environment: str) -> Serving | None:
+        """Return how this process serves an agent, where a decision now would ask no store."""
+        found = self._serving.get((agent, environment, announced_runtimes()))
+        if found is None or not found.at_hand:
+            return None
+        return found if all(bundle.id in self._names for bundle in found.bundles) else None
+
+    def learn(self, serving: Serving) -> None:
+        """Have the names at hand of whoever may be served next."""
+        for bundle in serving.bundles:
+            self.name_of(bundle.id)
 
     def name_of(self, bundle_id: str) -> str:
         """Return a bundle's readable name; it never changes."""
@@ -69,7 +87,7 @@ class Desk:
         return found
 
 
-def desk_of(request: Request) -> Desk:
+async def desk_of(request: Request) -> Desk:
     """Return the desk of the application that a request came to."""
     desk: Desk = request.app.state.desk
     return desk
@@ -78,12 +96,17 @@ def desk_of(request: Request) -> Desk:
 DeskOf = Annotated[Desk, Depends(desk_of)]
 
 
-def _principal(
+# What a request is let in by waits for a thread only where it asks the store.
+
+
+async def _principal(
     desk: DeskOf,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     api_key: Annotated[str | None, Depends(_api_key)],
 ) -> Principal:
-    return desk.door.principal(bearer.credentials if bearer else api_key)
+    text = bearer.credentials if bearer else api_key
+    known = desk.door.known(text)
+    return known if known is not None else await run_in_threadpool(desk.door.principal, text)
 
 
 #: who a request comes from; a request without a valid token ends with 401 before anything else of it is read
@@ -98,6 +121,8 @@ class Visit:
     principal: Principal
     agent: str
     environment: str
+    #: what it asks to do
+    act: Act
 
     @property
     def store(self) -> Store:
@@ -109,19 +134,41 @@ class Visit:
         """How the ledger names who asks."""
         return self.principal.actor
 
+    def refused(self, error: LastgoodError) -> None:
+        """Record that the policy or the store refused a move that the caller's role allows."""
+        kinds = Refused | Conflict | InvalidMove
+        if self.act in MOVING and isinstance(error, kinds) and not isinstance(error, Forbidden):
+            place = (self.agent, self.environment)
+            self.desk.door.note(self.actor, self.act, *place, "refused", clean(str(error)))
 
-def allowed(act: Act) -> Callable[..., Visit]:
+
+def allowed(act: Act) -> Callable[..., Awaitable[Visit]]:
     """Return the dependency that lets a request do `act` to the agent in its path."""
 
-    def visit(desk: DeskOf, principal: Caller, agent: str, environment: str | None = None) -> Visit:
+    async def visit(
+        request: Request, desk: DeskOf, principal: Caller, agent: str, environment: str | None = None
+    ) -> Visit:
         place = environment or desk.environment
-        desk.door.admit(principal, act, agent, place)
-        check_name(agent, "the agent")
-        check_name(place, "the environment")
-        if act is Act.RECORD and (wait_s := desk.pace.take(principal.token_id)):
-            raise TooOften(
-                f"{principal.name} sends too often: again in {wait_s:.1f} s, or more at once in batches"
-            )
-        return Visit(desk, principal, agent, place)
+        if not principal.may(act, agent, place):
+            await run_in_threadpool(desk.door.admit, principal, act, agent, place)
+        found = _let_in(desk, principal, act, agent, place)
+        request.state.refused = found.refused  # whatever answers an error tells it
+        return found
 
     return visit
+
+
+def visited(desk: Desk, principal: Principal, act: Act, agent: str, place: str) -> Visit:
+    """Return the visit of somebody who may do `act` there; raises `Forbidden`, `TooOften`, `InvalidInput`."""
+    desk.door.admit(principal, act, agent, place)
+    return _let_in(desk, principal, act, agent, place)
+
+
+def _let_in(desk: Desk, principal: Principal, act: Act, agent: str, place: str) -> Visit:
+    check_name(agent, "the agent")
+    check_name(place, "the environment")
+    if act is Act.RECORD and (wait_s := desk.pace.take(principal.token_id)):
+        raise TooOften(
+            f"{principal.name} sends too often: again in {wait_s:.1f} s, or more at once in batches"
+        )
+    return Visit(desk, principal, agent, place, act)

@@ -35,12 +35,16 @@ class Door:
     _said: OrderedDict[tuple[str, str, str, str], float] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def known(self, text: str | None) -> Principal | None:
+        """Return who a token that was verified a moment ago stands for, without asking the store."""
+        with self._lock:
+            until, found = self._known.get(_digest(text), (0.0, None))
+        return found if found is not None and time.monotonic() < until else None
+
     def principal(self, text: str | None) -> Principal:
         """Return who a token stands for; raises `Unauthenticated`."""
-        digest = hashlib.sha256((text or "").encode("utf-8", "replace")).digest()
-        with self._lock:
-            until, found = self._known.get(digest, (0.0, None))
-        if found is not None and time.monotonic() < until:
+        found = self.known(text)
+        if found is not None:
             return found
         try:
             with self.store.reading() as txn:
@@ -49,7 +53,7 @@ class Door:
             self.note("nobody", Act.READ, "", "", "unauthenticated")
             raise
         with self._lock:
-            self._known[digest] = (time.monotonic() + TRUSTED_S, verified)
+            self._known[_digest(text)] = (time.monotonic() + TRUSTED_S, verified)
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)
         return verified
@@ -75,10 +79,10 @@ class Door:
     def note(self, actor: str, act: Act, agent: str, environment: str, reason: str, why: str = "") -> None:
         """Count a refusal, and put it into the ledger of the control point that it was about."""
         try:
-            with self.store.transaction() as txn:
+            with self.store.transaction(at=(agent, environment)) as txn:
                 point = points.find(txn, agent, environment) if agent else None
                 place = {"agent": agent, "environment": environment} if point else _NOWHERE
-                txn.run(sql.COUNT_REFUSAL, **place, reason=reason, now_us=txn.now_us)
+                txn.run(sql.COUNT_REFUSAL, **place, reason=reason, times=1, now_us=txn.now_us)
                 if point is not None and self._is_news(actor, act, agent, environment):
                     ledger.append(txn, point, Entry("refused", actor, f"{act}: {why}", point.release_id))
         except (StoreError, LastgoodError):
@@ -95,6 +99,10 @@ class Door:
             while len(self._said) > _MOST:
                 self._said.popitem(last=False)
             return True
+
+
+def _digest(text: str | None) -> bytes:
+    return hashlib.sha256((text or "").encode("utf-8", "replace")).digest()
 
 
 _NOWHERE = {"agent": "", "environment": ""}

@@ -13,14 +13,14 @@ from lastgood.assigning import Assigned
 from lastgood.decision import Decision, risk_of
 from lastgood.errors import InvalidInput
 from lastgood.evaluation import ID, Context, Unfit, content, metadata_of, reason_of
-from lastgood.roles import Role
+from lastgood.roles import Principal, Role
 from lastgood.service.desk import Desk, Visit
 from lastgood.snapshot import Serving
 
 
 def evaluate(visit: Visit, key: str, context: Context) -> bytes:
     """Answer one evaluation; the JSON of the protocol's success. Raises `NotFound`, `Unfit`, `StoreError`."""
-    if not (context.records and visit.principal.role is Role.AGENT):
+    if not enters(visit.principal, context):
         return look(visit, key, context)
     serving = visit.desk.serving(visit.agent, visit.environment)
     _known_risk(serving, context.risk)
@@ -28,11 +28,22 @@ def evaluate(visit: Visit, key: str, context: Context) -> bytes:
     return _success(visit.desk, serving, key, assigned.decision, assigned)
 
 
+def enters(principal: Principal, context: Context) -> bool:
+    """Whether an evaluation enters a run."""
+    return context.records and principal.role is Role.AGENT
+
+
 def look(visit: Visit, key: str, context: Context) -> bytes:
     """The same without entering a run."""
     serving = visit.desk.serving(visit.agent, visit.environment)
+    visit.desk.learn(serving)
+    return look_at(visit.desk, serving, key, context)
+
+
+def look_at(desk: Desk, serving: Serving, key: str, context: Context) -> bytes:
+    """The same, by how this process serves the agent."""
     decision = serving.router.route(context.unit, _known_risk(serving, context.risk))
-    return _success(visit.desk, serving, key, decision)
+    return _success(desk, serving, key, decision)
 
 
 def _known_risk(serving: Serving, risk: str | None) -> str | None:

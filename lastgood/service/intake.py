@@ -6,31 +6,39 @@ of which no line can be read is refused whole.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
-from lastgood import acting, assigning, identity, recorder
+from lastgood import acting, assigning, failures, identity, late, recorder
 from lastgood.acting import Effect
 from lastgood.errors import BadToken, InvalidInput, LastgoodError
 from lastgood.identity import Wrong
-from lastgood.outcome import Outcome
+from lastgood.late import LateReport
+from lastgood.outcome import Outcome, checked, noted
 from lastgood.recorder import Batch, Report
+from lastgood.records import storable
+from lastgood.redaction import clean
 from lastgood.roles import Act
-from lastgood.service import evaluating
+from lastgood.service import evaluating, lines
 from lastgood.service.desk import Visit, allowed
-from lastgood.service.problems import TooMuch
+from lastgood.service.lines import Lines
+from lastgood.service.problems import TooOften
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row
+from lastgood.vetting import Told
 
 router = APIRouter(prefix="/v1/agents/{agent}", tags=["intake"])
 Recording = Annotated[Visit, Depends(allowed(Act.RECORD))]
-#: lines of a batch
-MOST_LINES = 10_000
+#: characters of a late report's key, and of a run's name that is said back
+_LONGEST = 500
 #: outcomes that share a transaction
 _TOGETHER = 1_000
+#: late reports that do: each asks what was known before
+_LATE_TOGETHER = 100
 _Text = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -85,7 +93,10 @@ class ReserveBody(_Body):
     token: _Text
     kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     target: Annotated[str, Field(max_length=500)] = ""
-    undo: dict[str, Any] = Field(default_factory=dict, description="What undoes it.")
+    undo: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What undoes it; a secret in it is not kept: name env:NAME.",
+    )
     tool: _Text | None = None
     key: _Text | None = Field(None, description="The same key again in one run is the same effect.")
     idempotent: bool = Field(False, description="Whether a call whose end is not known may be made again.")
@@ -156,92 +167,80 @@ async def _body(request: Request) -> bytes:
 Sent = Annotated[bytes, Depends(_body)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    number: int
-    run: str
-    token: str
-    fields: dict[str, Any]
-
-
-def _lines(sent: bytes) -> tuple[list[_Line], list[LineError]]:
-    """Read JSON lines; raises `InvalidInput` and `TooMuch` where nothing of it can be used."""
-    pieces = [(number, piece) for number, piece in enumerate(sent.split(b"\n"), start=1) if piece.strip()]
-    if len(pieces) > MOST_LINES:
-        msg = f"a batch of {len(pieces):,} lines; send at most {MOST_LINES:,} at once"
-        raise TooMuch(msg)
-    read: list[_Line] = []
-    unread: list[LineError] = []
-    for number, piece in pieces:
-        try:
-            read.append(_line(number, piece))
-        except InvalidInput as error:
-            unread.append(LineError(line=number, run=None, error="InvalidInput", message=str(error)))
-    if not read:
-        why = unread[0].message if unread else "it is empty"
-        msg = f"no line of the batch can be read: {why}; send one JSON object a line with run and token"
-        raise InvalidInput(msg)
-    return read, unread
-
-
-def _line(number: int, piece: bytes) -> _Line:
-    try:
-        found = json.loads(piece)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"line {number} is no JSON: {str(error)[:100]}") from None
-    if not isinstance(found, dict):
-        raise InvalidInput(f"line {number} is no JSON object")
-    run, token = found.pop("run", None), found.pop("token", None)
-    if not isinstance(run, str) or not isinstance(token, str):
-        raise InvalidInput(f"line {number} has no run or no token, as texts")
-    return _Line(number, run, token, found)
-
-
-@router.post("/outcomes", summary="Record how runs ended, as JSON lines")
-def outcomes(visit: Recording, sent: Sent) -> BatchAnswer:
+@router.post(
+    "/outcomes",
+    summary="Record how runs ended, as JSON lines",
+    openapi_extra=lines.body(**lines.OUTCOME),
+)
+async def outcomes(visit: Recording, sent: Sent) -> BatchAnswer:
     """Record one outcome a line: run, token, and what is known of the run.
 
     That is any of completed, validated, escalated, incidents, cost_usd, operator_edits, latency_s,
     infra_failure, status, error, input, output, usage; a number of another name is a metric.
     """
-    lines, refused = _lines(sent)
-    reports: list[tuple[_Line, Report]] = []
-    for line in lines:
-        try:
-            reports.append((line, _report(line)))
-        except InvalidInput as error:
-            refused.append(
-                LineError(line=line.number, run=line.run, error="InvalidInput", message=str(error))
-            )
-    keys, answer = identity.keys(visit.store), BatchAnswer(new=0, duplicates=0, refused=refused)
-    for start in range(0, len(reports), _TOGETHER):
-        some = reports[start : start + _TOGETHER]
-        mine, others = _own(visit, some)
-        answer.refused += others
-        batch = recorder.record_batch(visit.store, [report for _, report in mine], keys=keys)
-        _count(answer, batch, {line.run: line for line, _ in mine})
+    return await _in_turn(visit, sent, record_outcomes)
+
+
+async def _in_turn(visit: Visit, sent: bytes, record: Callable[[Visit, bytes], BatchAnswer]) -> BatchAnswer:
+    """Work on a batch beside those of other tokens; lines that are of no use slow their token down."""
+    async with visit.desk.lanes.enter(visit.principal.token_id) as may:
+        if not may:
+            raise TooOften(f"{visit.principal.name} has too many batches under way: wait for their answers")
+        answer = await run_in_threadpool(record, visit, sent)
+    visit.desk.pace.charge(visit.principal.token_id, len(answer.refused))
     return answer
 
 
-def _own(
-    visit: Visit, reports: list[tuple[_Line, Report]]
-) -> tuple[list[tuple[_Line, Report]], list[LineError]]:
-    """Tell the reports of this agent's runs from those of others, which its token does not reach."""
-    statement, values = sql.among(sql.PLACES_AMONG, [line.run for line, _ in reports])
-    with visit.store.reading() as txn:
-        runs = {row["id"]: row for row in txn.all(statement, **values)}
-    mine, others = [], []
-    for line, report in reports:
-        row = runs.get(line.run)
-        if row is None or _is_of(visit, row):
-            mine.append((line, report))
-        else:
-            others.append(
-                LineError(
-                    line=line.number, run=line.run, error="Forbidden", message=_not_ours(visit, line.run)
-                )
-            )
-    return mine, others
+def record_outcomes(visit: Visit, sent: bytes) -> BatchAnswer:
+    """Record a batch of outcomes."""
+    found = lines.read(sent)
+    answer = BatchAnswer(new=0, duplicates=0, refused=_unread(found))
+    reports: list[Report] = []
+    numbers: list[int] = []
+    for number, fields in found.read:
+        run = fields.get("run")
+        try:
+            reports.append(_report(number, fields))
+            numbers.append(number)
+        except InvalidInput as error:
+            answer.refused.append(_refusal(number, run, error))
+    keys, place = identity.keys(visit.store), (visit.agent, visit.environment)
+    for start in range(0, len(reports), _TOGETHER):
+        some = reports[start : start + _TOGETHER]
+        _add(
+            answer,
+            visit,
+            recorder.record_batch(visit.store, some, keys=keys, place=place),
+            some,
+            numbers[start:],
+        )
+    return answer
+
+
+def _add(answer: BatchAnswer, visit: Visit, batch: Batch, told: Sequence[Told], numbers: list[int]) -> None:
+    """Add what became of some reports, whose lines have these numbers."""
+    answer.new += batch.new
+    answer.duplicates += len(batch.duplicates)
+    if batch.refused_at or batch.foreign_at:
+        answer.refused += _refusals(visit, batch, told, numbers)
+
+
+def _unread(found: Lines) -> list[LineError]:
+    return [LineError(line=n, run=None, error="InvalidInput", message=why) for n, why in found.unread]
+
+
+def _refusal(number: int, run: object, error: LastgoodError) -> LineError:
+    named = storable(run[:_LONGEST]) if isinstance(run, str) else None
+    return LineError(line=number, run=named, error=type(error).__name__, message=storable(str(error)))
+
+
+def _refusals(visit: Visit, batch: Batch, told: Sequence[Told], numbers: list[int]) -> Iterator[LineError]:
+    """Name the lines that a batch left out."""
+    for at, (run, why) in zip(batch.refused_at, batch.refused, strict=True):
+        yield LineError(line=numbers[at], run=run, error="BadToken", message=why)
+    for at in batch.foreign_at:
+        run = told[at].run_id
+        yield LineError(line=numbers[at], run=run, error="Forbidden", message=_not_ours(visit, run))
 
 
 def _is_of(visit: Visit, row: Row) -> bool:
@@ -252,57 +251,102 @@ def _not_ours(visit: Visit, run: str) -> str:
     return f"run {run} is none of {visit.agent} in {visit.environment}"
 
 
-def _count(answer: BatchAnswer, batch: Batch, lines: dict[str, _Line]) -> None:
-    answer.new += batch.new
-    answer.duplicates += len(batch.duplicates)
-    for run, why in batch.refused:
-        number = lines[run].number if run in lines else 0
-        answer.refused.append(LineError(line=number, run=run, error="BadToken", message=why))
-
-
 _STATES = {"ended", "failed", "disconnected"}
+#: what a line holds beside outcomes and metrics
+_BESIDE = frozenset({"input", "output", "status", "error", "error_text", "parts_read", "usage"})
 
 
-def _report(line: _Line) -> Report:
+def _identity(number: int, fields: dict[str, Any]) -> tuple[str, str]:
+    """Take a line's run and token out; raises `InvalidInput`."""
+    run, token = fields.get("run"), fields.get("token")
+    if not (isinstance(run, str) and isinstance(token, str)):
+        raise InvalidInput(f"line {number} has no run or no token, as texts")
+    if not (run.isascii() and run.isprintable()):
+        raise InvalidInput(f"line {number}: {run[:60]!a} is no run's id; send run as you were given it")
+    del fields["run"], fields["token"]
+    return run, token
+
+
+def _report(number: int, fields: dict[str, Any]) -> Report:
     """Read an outcome; raises `InvalidInput`."""
-    fields = dict(line.fields)
-    given, made, usage = fields.pop("input", None), fields.pop("output", None), fields.pop("usage", [])
-    status, error = fields.pop("status", "ended"), fields.pop("error", None)
-    if status not in _STATES or not (error is None or isinstance(error, str)):
-        raise InvalidInput(
-            f"status={status!r} has to be one of {', '.join(sorted(_STATES))}, and error a text"
-        )
+    run, token = _identity(number, fields)
+    if _BESIDE.isdisjoint(fields):
+        outcome = Outcome.of(fields)
+        given = made = None
+    else:
+        given, made = fields.pop("input", None), fields.pop("output", None)
+        how = _how(fields)
+        outcome = Outcome.of(fields, **how)
+    if outcome.completed is None and outcome.status != "disconnected":
+        outcome.completed = outcome.status == "ended"
+    return Report(run, outcome, given, made, token=token)
+
+
+def _how(fields: dict[str, Any]) -> dict[str, Any]:
+    """Take out how a run ended; raises `InvalidInput`."""
+    status, error, usage = fields.pop("status", "ended"), fields.pop("error", None), fields.pop("usage", [])
+    if not (isinstance(status, str) and status in _STATES and (error is None or isinstance(error, str))):
+        states = ", ".join(sorted(_STATES))
+        raise InvalidInput(f"status={status!r:.60} has to be one of {states}, and error a text")
     if not isinstance(usage, list) or not all(isinstance(call, dict) for call in usage):
         raise InvalidInput("usage has to be a list of objects, one a model call")
-    outcome = Outcome(status=status, error=None if error is None else error[:200], usage=usage)
-    outcome.take(fields)
-    if outcome.completed is None:
-        outcome.completed = False if status == "failed" else True if status == "ended" else None
-    return Report(line.run, outcome, given, made, token=line.token)
+    said = fields.pop("error_text", None)
+    said = failures.normalised(clean(storable(said))) if isinstance(said, str) else said
+    return noted(said, fields.pop("parts_read", None)) | {
+        "status": status,
+        "error": None if error is None else clean(storable(error))[:200],
+        "usage": usage,
+    }
 
 
-@router.post("/reports", summary="Record what became known later, as JSON lines")
-def reports(visit: Recording, sent: Sent) -> BatchAnswer:
+@router.post(
+    "/reports",
+    summary="Record what became known later, as JSON lines",
+    openapi_extra=lines.body(key="string", **lines.KNOWN),
+)
+async def reports(visit: Recording, sent: Sent) -> BatchAnswer:
     """Record one late report a line: run, token, what came later, and a `key` so that it counts once."""
-    lines, refused = _lines(sent)
-    answer = BatchAnswer(new=0, duplicates=0, refused=refused)
-    for line in lines:
+    return await _in_turn(visit, sent, record_reports)
+
+
+def record_reports(visit: Visit, sent: bytes) -> BatchAnswer:
+    """Record a batch of late reports."""
+    found = lines.read(sent)
+    answer = BatchAnswer(new=0, duplicates=0, refused=_unread(found))
+    lates: list[LateReport] = []
+    numbers: list[int] = []
+    for number, fields in found.read:
+        run = fields.get("run")
         try:
-            _check_own(visit, line.run)
-            fields = dict(line.fields)
-            key = fields.pop("key", None)
-            if not (key is None or isinstance(key, str)):
-                raise InvalidInput(f"key={key!r} is no text")
-            new = recorder.record_late(visit.store, line.run, fields, key=key, token=line.token)
-            answer.new += new
-            answer.duplicates += not new
-        except (InvalidInput, BadToken) as error:
-            kind = type(error).__name__
-            answer.refused.append(LineError(line=line.number, run=line.run, error=kind, message=str(error)))
+            lates.append(_late(number, fields))
+            numbers.append(number)
+        except InvalidInput as error:
+            answer.refused.append(_refusal(number, run, error))
+    keys, place = identity.keys(visit.store), (visit.agent, visit.environment)
+    for start in range(0, len(lates), _LATE_TOGETHER):
+        some = lates[start : start + _LATE_TOGETHER]
+        _add(
+            answer,
+            visit,
+            late.record_late_batch(visit.store, some, keys=keys, place=place),
+            some,
+            numbers[start:],
+        )
     return answer
 
 
-def _check_own(visit: Visit, run: str, token: str | None = None) -> None:
+def _late(number: int, fields: dict[str, Any]) -> LateReport:
+    """Read a late report; raises `InvalidInput`."""
+    run, token = _identity(number, fields)
+    key = fields.pop("key", None)
+    if not (key is None or (isinstance(key, str) and len(key) <= _LONGEST)):
+        raise InvalidInput(f"key={key!r:.60} is no text of at most {_LONGEST} characters")
+    if not fields:
+        raise InvalidInput(f"report of run {run}: nothing to report; name at least one outcome")
+    return LateReport(run, checked(fields), None if key is None else storable(key), token)
+
+
+def check_own(visit: Visit, run: str, token: str | None = None) -> None:
     """Raise `BadToken` for a run that is none of this agent's, or does not come with its token."""
     keys = identity.keys(visit.store) if token is not None else None
     with visit.store.reading() as txn:
@@ -313,7 +357,7 @@ def _check_own(visit: Visit, run: str, token: str | None = None) -> None:
     if not _is_of(visit, row):
         raise BadToken(_not_ours(visit, run))
     if wrong is not None:
-        with visit.store.transaction() as txn:
+        with visit.store.transaction(at=(visit.agent, visit.environment)) as txn:
             identity.count(txn, row, wrong)
         raise BadToken(wrong.say(run))
 
@@ -321,14 +365,14 @@ def _check_own(visit: Visit, run: str, token: str | None = None) -> None:
 @router.post("/events", summary="Record an event at once", status_code=204)
 def event(visit: Recording, body: EventBody) -> None:
     """Record a named event; one that the policy does not tolerate reverts the release in this request."""
-    _check_own(visit, body.run)
+    check_own(visit, body.run)
     recorder.record_event(visit.store, body.run, body.name, body.detail, token=body.token)
 
 
 @router.post("/actions", summary="Ask to have an external effect")
 def reserve(visit: Recording, body: ReserveBody) -> ReserveAnswer:
     """Pass the gate before an effect: 409 says that it must not happen, and why."""
-    _check_own(visit, body.run, body.token)
+    check_own(visit, body.run, body.token)
     effect = Effect(body.kind, body.target, body.undo, body.tool, body.key, body.idempotent)
     gated = acting.reserve(visit.store, body.run, effect)
     result = None if gated.result is None else json.loads(gated.result)
@@ -340,7 +384,7 @@ def reserve(visit: Recording, body: ReserveBody) -> ReserveAnswer:
 @router.post("/actions/{action}", summary="Say how the effect ended", status_code=204)
 def settle(visit: Recording, action: str, body: SettleBody) -> None:
     """Settle an effect: a failed one gives its place under a ceiling back."""
-    _check_own(visit, body.run, body.token)
+    check_own(visit, body.run, body.token)
     with visit.store.reading() as txn:
         row = txn.one(sql.ACTION, id=action)
     if row is None or row["run_id"] != body.run:
@@ -349,4 +393,4 @@ def settle(visit: Recording, action: str, body: SettleBody) -> None:
     acting.settle(visit.store, action, body.state, json.dumps(body.result) if known else None)
 
 
-__all__ = ["MOST_LINES", "LastgoodError", "router"]
+__all__ = ["router"]

@@ -4,6 +4,8 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from starlette.responses import JSONResponse
@@ -106,11 +108,53 @@ class Pace:
         """Take one; return 0, or the seconds after which to come again."""
         now_s = time.monotonic() if now_s is None else now_s
         with self._lock:
-            level, at_s = self._buckets.get(token_id, (self.burst, now_s))
-            level = min(self.burst, level + (now_s - at_s) * self.per_s)
+            level = self._level(token_id, now_s)
             left = level - 1
-            self._buckets[token_id] = (max(left, level) if left < 0 else left, now_s)
-            self._buckets.move_to_end(token_id)
-            while len(self._buckets) > _PIECES:
-                self._buckets.popitem(last=False)
+            self._keep(token_id, level if left < 0 else left, now_s)
         return 0.0 if left >= 0 else -left / self.per_s
+
+    def charge(self, token_id: str, count: int, now_s: float | None = None) -> None:
+        """Take so many more for what was found of no use; at most a burst is owed."""
+        now_s = time.monotonic() if now_s is None else now_s
+        with self._lock:
+            self._keep(token_id, max(-self.burst, self._level(token_id, now_s) - count), now_s)
+
+    def _level(self, token_id: str, now_s: float) -> float:
+        level, at_s = self._buckets.get(token_id, (self.burst, now_s))
+        return min(self.burst, level + (now_s - at_s) * self.per_s)
+
+    def _keep(self, token_id: str, level: float, now_s: float) -> None:
+        self._buckets[token_id] = (level, now_s)
+        self._buckets.move_to_end(token_id)
+        while len(self._buckets) > _PIECES:
+            self._buckets.popitem(last=False)
+
+
+@dataclass(slots=True)
+class Lanes:
+    """How many batches of one token are worked on at once; whoever floods waits for himself.
+
+    A batch keeps a thread busy; without this one client's would leave none to the others.
+    """
+
+    wide: int = 2
+    #: batches that may wait
+    most: int = 32
+    #: by token: its turns, and how many batches are there
+    _held: dict[str, tuple[asyncio.Semaphore, list[None]]] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def enter(self, token_id: str) -> AsyncIterator[bool]:
+        """Wait for a turn; yield False at once where too many wait already."""
+        turns, there = self._held.setdefault(token_id, (asyncio.Semaphore(self.wide), []))
+        if len(there) >= self.wide + self.most:
+            yield False
+            return
+        there.append(None)
+        try:
+            async with turns:
+                yield True
+        finally:
+            there.pop()
+            if not there:
+                self._held.pop(token_id, None)

@@ -5,11 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from lastgood import control, registry
+from lastgood import control, registry, vouching
+from lastgood.errors import InvalidInput
 from lastgood.moves import ControlPoint
 from lastgood.redaction import clean
 from lastgood.roles import Act
 from lastgood.service.desk import Visit, allowed
+from lastgood.vouching import Vouched
 
 router = APIRouter(prefix="/v1/agents/{agent}", tags=["control"])
 Reverting = Annotated[Visit, Depends(allowed(Act.REVERT))]
@@ -43,6 +45,22 @@ class To(_Body):
     reason: _Reason = ""
     to: str | None = Field(
         None, max_length=100, description="A bundle that served as good; default: the newest."
+    )
+    vouch: bool = Field(
+        False,
+        description="You answer for a bundle that never served here as good: takes `to`, a reason, and a "
+        "token that may promote.",
+    )
+
+
+class Promoted(Needed):
+    """What somebody answers for."""
+
+    candidate: Annotated[str, Field(min_length=8, max_length=100, pattern="^(b-)?[0-9a-fA-F]+$")] = Field(
+        description="The live candidate's id as it was seen, 8 letters at least: another one is not promoted."
+    )
+    code: Annotated[str, Field(max_length=40)] = Field(
+        "", description="A one-time code of `lastgood approve-code`, where the policy wants one."
     )
 
 
@@ -89,6 +107,10 @@ def _who(visit: Visit, reason: str, default: str) -> dict[str, str]:
 def rollback(visit: Reverting, body: To) -> Served:
     """Revert the live release, else go back to the newest other last known good."""
     target = None
+    if body.vouch:
+        visit.desk.door.admit(visit.principal, Act.PROMOTE, visit.agent, visit.environment)
+        if not (body.to and body.reason):
+            raise InvalidInput("vouch goes with to and a reason: it is recorded who answers for which bundle")
     if body.to:
         with visit.store.reading() as txn:
             target = registry.resolve(txn, body.to)
@@ -99,8 +121,20 @@ def rollback(visit: Reverting, body: To) -> Served:
         actor=visit.actor,
         reason=body.reason or "rolled back over HTTP",
         to=target,
+        vouched=body.vouch,
     )
     return Served.of(point)
+
+
+@router.post("/promote", summary="Promote the live candidate as vouched for")
+def promote(visit: Promoting, body: Promoted) -> Served:
+    """Make the live candidate the last known good by a person's word; it stands as vouched, never as proven.
+
+    409 where the policy wants an approval first, a one-time code, or somebody else; evidence promotes by
+    itself.
+    """
+    vouched = Vouched(visit.principal.name, body.reason, body.candidate, body.code, by=visit.actor)
+    return Served.of(vouching.promote(visit.store, visit.agent, visit.environment, vouched))
 
 
 @router.post("/kill", summary="Start no candidate run any more")

@@ -43,6 +43,13 @@ def _unzipped(body: bytes) -> bytes:
     return b"\0" if reader.unconsumed_tail else found
 
 
+#: the body in OpenAPI: the messages are OpenTelemetry's own
+_TAKES = {
+    "requestBody": {
+        "required": True,
+        "content": {_JSON: {"schema": {"type": "object"}}, _PROTOBUF: {"schema": {"type": "string"}}},
+    }
+}
 Sent = Annotated[tuple[str, bytes], Depends(_sent)]
 
 
@@ -51,7 +58,7 @@ def _may_record(principal: Caller) -> None:
         raise Forbidden(f"{principal.name} is {principal.role}: telemetry takes a token of an agent")
 
 
-@router.post("/traces", summary="Take OpenTelemetry spans", response_class=Response)
+@router.post("/traces", summary="Take OpenTelemetry spans", response_class=Response, openapi_extra=_TAKES)
 def spans(
     desk: DeskOf, principal: Caller, sent: Sent, _records: Annotated[None, Depends(_may_record)]
 ) -> Response:
@@ -59,7 +66,7 @@ def spans(
     return _take(desk, principal, sent, ("traces", "rejectedSpans"), telemetry.spans)
 
 
-@router.post("/logs", summary="Take OpenTelemetry events", response_class=Response)
+@router.post("/logs", summary="Take OpenTelemetry events", response_class=Response, openapi_extra=_TAKES)
 def events(
     desk: DeskOf, principal: Caller, sent: Sent, _records: Annotated[None, Depends(_may_record)]
 ) -> Response:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -22,6 +23,7 @@ from lastgood.errors import (
     StoreError,
     Unauthenticated,
 )
+from lastgood.records import storable
 
 log = logging.getLogger("lastgood")
 
@@ -71,14 +73,16 @@ def headers_of(status: int) -> Mapping[str, str]:
 
 def body_of(error: LastgoodError) -> dict[str, Any]:
     """Return the object that says what happened; a ceiling's fields stand in it by name."""
-    said: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
+    said: dict[str, Any] = {"error": type(error).__name__, "message": storable(str(error))}
     if isinstance(error, CapReached):
         said |= {"cap": error.cap, "level": error.level, "used": error.used, "frees_us": error.frees_us}
     return said
 
 
-async def _ours(_request: Request, error: Exception) -> JSONResponse:
+async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, LastgoodError)  # noqa: S101  registered for these alone
+    if (noting := getattr(request.state, "refused", None)) is not None:
+        await run_in_threadpool(noting, error)
     status = status_of(error)
     return JSONResponse(body_of(error), status, dict(headers_of(status)))
 
@@ -96,6 +100,11 @@ async def _plain(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(body, error.status_code, error.headers)
 
 
+async def _deep(_request: Request, _error: Exception) -> JSONResponse:
+    """A value that can be read but not written again; nothing of it was."""
+    return JSONResponse({"error": "InvalidInput", "message": "the body is nested too deeply"}, 400)
+
+
 async def _unforeseen(_request: Request, error: Exception) -> JSONResponse:
     """A defect of ours: it is in the log, and nothing of it goes out."""
     log.error("the service failed: %r", error, exc_info=error)
@@ -107,4 +116,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(LastgoodError, _ours)
     app.add_exception_handler(RequestValidationError, _unfit)
     app.add_exception_handler(HTTPException, _plain)
+    app.add_exception_handler(RecursionError, _deep)
     app.add_exception_handler(Exception, _unforeseen)

@@ -5,13 +5,14 @@ from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from lastgood.roles import Act
-from lastgood.service.desk import Visit, allowed
+from lastgood.redaction import clean
+from lastgood.roles import EVERY, Act
+from lastgood.service.desk import Caller, DeskOf, Visit, allowed
 from lastgood.service.problems import NotHere
 
-router = APIRouter(prefix="/v1/agents/{agent}", tags=["releases"])
+router = APIRouter(prefix="/v1", tags=["releases"])
 Starting = Annotated[Visit, Depends(allowed(Act.START))]
 #: what the pipeline's folders give to the service
 GROUP = "lastgood.service"
@@ -34,7 +35,7 @@ class Started(BaseModel):
     release: str
 
 
-@router.post("/releases", summary="Start a release", status_code=201)
+@router.post("/agents/{agent}/releases", summary="Start a release", status_code=201)
 def start(visit: Starting, body: StartBody) -> Started:
     """Check everything that can refuse a release, then record it; nothing is served differently yet."""
     begin = _pipeline("start")
@@ -48,6 +49,41 @@ def start(visit: Starting, body: StartBody) -> Started:
         note=body.note,
     )
     return Started(release=release)
+
+
+class WaiverBody(BaseModel):
+    """A known trade: one guardrail may get worse in one slice. Who accepts it is the name of the token."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    guardrail: Annotated[str, Field(min_length=1, max_length=64)]
+    slice: Annotated[str, Field(min_length=1, max_length=64)]
+    reason: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(clean)]
+
+
+class Waived(BaseModel):
+    """The version of the policy that has it; live releases keep theirs."""
+
+    policy: str
+    digest: str
+
+
+@router.post("/policies/{policy}/waivers", summary="Accept a known trade beforehand", status_code=201)
+def waive(desk: DeskOf, principal: Caller, policy: str, body: WaiverBody) -> Waived:
+    """Store a version of a policy in which a guardrail may get worse in one slice.
+
+    A policy is every agent's, so it takes a token that may approve and reaches all of them.
+    """
+    desk.door.admit(principal, Act.APPROVE, EVERY, EVERY)
+    name, digest = _pipeline("waive")(
+        desk.store,
+        policy=policy,
+        guardrail=body.guardrail,
+        stratum=body.slice,
+        reason=body.reason,
+        approver=principal.name,
+        actor=principal.actor,
+    )
+    return Waived(policy=name, digest=digest)
 
 
 def _pipeline(name: str) -> Any:

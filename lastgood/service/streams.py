@@ -1,7 +1,8 @@
 """Server-sent events: whoever listens is told to ask again when a control point was moved.
 
-One watcher serves every stream of the process: it asks the routers, which see a move of this host at once
-and hear of those elsewhere (`lastgood.hearing`), and wakes the streams. It rests while nobody listens.
+One watcher serves every stream of the process: it looks at the words that tell of moves, those of this host
+and those that are heard of (`lastgood.hearing`), every few milliseconds, asks the routers when one changed
+and at intervals, and wakes the streams. It rests while nobody listens.
 """
 
 import asyncio
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lastgood.service.desk import Desk
+    from lastgood.snapshot import Serving
 
 log = logging.getLogger("lastgood")
-#: seconds between two looks at the routers
-EVERY_S = 0.1
+#: seconds between two looks at the words, which cost nothing, and at the routers
+TICK_S, EVERY_S = 0.005, 0.1
 #: seconds after which a comment keeps the connection open, and the token is asked for again
 ALIVE_S = 15.0
 #: streams at most: each holds a connection
@@ -46,6 +48,8 @@ class Watcher:
     #: streams in all
     streams: int = 0
     _seen: dict[Place, str] = field(default_factory=dict)
+    #: the words when the routers were asked last
+    _words: "list[tuple[Serving, int]]" = field(default_factory=list)
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
@@ -72,7 +76,7 @@ class Watcher:
 
     async def look(self) -> None:
         """Ask the routers of every place that somebody listens to; wake the streams if any was moved."""
-        now = await run_in_threadpool(_asked, self.desk, list(self.listening))
+        now, self._words = await run_in_threadpool(_asked, self.desk, list(self.listening))
         changed = {place for place, said in now.items() if self._seen.get(place) != said}
         self._seen.update(now)
         if changed:
@@ -86,11 +90,19 @@ class Watcher:
 
     async def _watch(self) -> None:
         while self.streams:
-            await asyncio.sleep(EVERY_S)
+            await self._rest()
             try:
                 await self.look()
             except Exception:
                 log.exception("the routers could not be asked; streams go on")
+
+    async def _rest(self) -> None:
+        """Wait until the next look at the routers, or until a word has changed."""
+        until_s = time.monotonic() + EVERY_S
+        while time.monotonic() < until_s:
+            await asyncio.sleep(TICK_S)
+            if any(serving.word != word for serving, word in self._words):
+                return
 
     def end(self) -> None:
         """Watch nothing more: the service ends."""
@@ -98,17 +110,23 @@ class Watcher:
             self._task.cancel()
 
 
-def _asked(desk: "Desk", places: list[Place]) -> dict[Place, str]:
-    """What each router serves by now: its epoch, and whether the baseline stands in for what it will read."""
-    found = {}
+def _asked(desk: "Desk", places: list[Place]) -> "tuple[dict[Place, str], list[tuple[Serving, int]]]":
+    """What each router serves by now: its epoch, and whether the baseline stands in for what it will read.
+
+    The word stands before it: a move that nobody has read yet is told, and told again when it is committed.
+    """
+    found, words = {}, []
     for place in places:
         try:
-            decision = desk.serving(*place).router.route("")
+            serving = desk.serving(*place)
+            router, word = serving.router, serving.word
+            words.append((serving, word))
+            decision = router.route("")
         except LastgoodError as error:  # a place that can't be read hides none of the others
             found[place] = type(error).__name__
         else:
-            found[place] = f"{decision.epoch} {decision.reason}"
-    return found
+            found[place] = f"{word} {decision.epoch} {decision.reason}"
+    return found, words
 
 
 async def refetches(

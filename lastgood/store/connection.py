@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lastgood.clock import AnchoredClock, Clock
-from lastgood.errors import SchemaMismatch, StoreUnavailable
+from lastgood.errors import InvalidInput, SchemaMismatch, StoreUnavailable
 from lastgood.store import statements as sql
 from lastgood.store.link import Columns, Database, Link, Mode, Opened, Place, Row, Values
 from lastgood.store.slots import Slot
@@ -73,6 +73,10 @@ class Transaction:
         """Return all rows of a query."""
         rows: list[Row] = self._link.execute(statement, values).fetchall()
         return rows
+
+    def among(self, statement: str, values: Sequence[str]) -> list[Row]:
+        """Return all rows of a query with `IN (:among)` for these values; none for none."""
+        return self._link.among(statement, values) if values else []
 
     def insert(self, table: str, values: Values) -> None:
         """Insert one row into one of our own tables."""
@@ -270,6 +274,10 @@ class Store:
             if self._database.is_ours(error):
                 raise
             raise self._database.unavailable(error) from error
+        except UnicodeEncodeError as error:
+            piece = ascii(error.object[max(0, error.start - 20) : error.end])
+            msg = f"a text holds half a character (a lone surrogate), which no store can hold: {piece}"
+            raise InvalidInput(msg) from error
         finally:
             self._roll_back(slot)
 

@@ -1,6 +1,8 @@
 """The SQLModel side of the store: the engine for reading, and the migrations."""
 
 import re
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,10 @@ from lastgood.store.sqlite import refuse_network, sqlite_path
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 _POSTGRES = re.compile(r"^postgres(ql)?://")
+#: seconds that a migration waits for another process that writes or migrates
+_PATIENCE_S = 60.0
+#: seconds between two attempts at what SQLite does not wait for by itself
+_PAUSE_S = 0.05
 
 
 def _on_connect(connection: Any, _record: Any) -> None:
@@ -33,6 +39,14 @@ def _on_begin(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
+def _on_writing(connection: Any, _record: Any) -> None:
+    connection.execute(f"PRAGMA busy_timeout={_PATIENCE_S * 1_000:.0f}")
+
+
+def _on_begin_writing(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
 def engine_for(url: str) -> Engine:
     """Return an engine over the store at `url`; its transactions hold DDL too."""
     if _POSTGRES.match(url):
@@ -40,6 +54,19 @@ def engine_for(url: str) -> Engine:
     engine = create_engine(URL.create("sqlite", database=str(sqlite_path(url))))
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _on_begin)
+    return engine
+
+
+def migrating_engine(url: str) -> Engine:
+    """Return an engine whose transaction keeps other writers out from its beginning, and waits for them.
+
+    One that only reads at first could not write any more once another process has migrated meanwhile.
+    """
+    engine = engine_for(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _on_writing)
+        event.remove(engine, "begin", _on_begin)
+        event.listen(engine, "begin", _on_begin_writing)
     return engine
 
 
@@ -87,8 +114,8 @@ def upgrade(url: str) -> None:
             path = sqlite_path(url)
             path.parent.mkdir(parents=True, exist_ok=True)
             refuse_network(path.parent)
-        _prepare(url)
-        command.upgrade(alembic_config(url), "head")
+        if _prepare(url) != SCHEMA or store.path is None:
+            command.upgrade(alembic_config(url), "head")
     except (DatabaseError, OSError) as error:
         raise _not_written(url, error) from error
 
@@ -104,8 +131,11 @@ def _not_written(url: str, error: Exception) -> StoreError:
     )
 
 
-def _prepare(url: str) -> None:
-    """Refuse a store that a newer version wrote, and on SQLite turn write-ahead logging on."""
+def _prepare(url: str) -> str | None:
+    """Turn write-ahead logging on, on SQLite; return the migration that the store is at.
+
+    Raises `SchemaMismatch` where a newer version wrote it.
+    """
     engine = engine_for(url)
     try:
         with engine.connect() as connection:
@@ -119,9 +149,22 @@ def _prepare(url: str) -> None:
                 raise SchemaMismatch(msg)
             connection.rollback()
             if engine.dialect.name == "sqlite":
-                connection.connection.execute("PRAGMA journal_mode=WAL")  # not possible inside a transaction
+                _log_ahead(connection.connection)
+            return found
     finally:
         engine.dispose()
+
+
+def _log_ahead(connection: Any) -> None:
+    """Turn write-ahead logging on, outside a transaction; another process that does it too is waited for."""
+    until = time.monotonic() + _PATIENCE_S
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE_S)
 
 
 def lock_out_writers(connection: Connection) -> None:

@@ -97,6 +97,9 @@ class Link(Protocol):
     def execute(self, statement: str, values: Values, /) -> Cursor:
         """Run one named statement with its `:name` parameters."""
 
+    def among(self, statement: str, values: Sequence[str]) -> list[Row]:
+        """Return the rows of a query with `IN (:among)`, and no other parameter, for values, at least one."""
+
     def many(self, statement: str, rows: Sequence[Values]) -> int:
         """Run one named statement for each of `rows`; return how many rows changed."""
 

@@ -30,7 +30,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from lastgood.clock import AnchoredClock
 from lastgood.errors import InvalidInput, StoreUnavailable
 from lastgood.store import statements as sql
-from lastgood.store.link import Columns, Cursor, Mode, Opened, Values
+from lastgood.store.link import Columns, Cursor, Mode, Opened, Row, Values
 
 try:
     import psycopg
@@ -43,8 +43,9 @@ except ImportError as missing:
 CHANNEL = "lastgood"
 #: seconds after which the server ends a statement, and a transaction whose client says nothing
 _STATEMENT_S, _IDLE_S = 30, 60
-#: the same for one that holds a control point: a frozen agent must not hold a revert up for longer
-_HOLD_S = 5
+#: the same for one that writes: a frozen process must not hold a revert up for longer, nor for as long as a
+#: revert waits (`lastgood.store.connection.BUSY_S`)
+_HOLD_S = 4
 #: seconds that a lock's timeout, which the server keeps, has before the client gives the server up
 _GRACE_S = 1.0
 #: settings that make a commit wait for less than this server's disk
@@ -80,9 +81,10 @@ def _begin(mode: Mode, synchronous: str) -> str:
         if not mode.first:
             locks.append(f"SELECT pg_advisory_xact_lock({lock_key(_TURN, *mode.at)})")
         locks.append(f"SELECT pg_advisory_xact_lock({lock_key(*mode.at)})")
-    settings = [f"SET LOCAL synchronous_commit TO {synchronous if mode.durable else 'off'}"]
-    if mode.at is not None:
-        settings.append(f"SET LOCAL idle_in_transaction_session_timeout = {round(_HOLD_S * 1000)}")
+    settings = [
+        f"SET LOCAL synchronous_commit TO {synchronous if mode.durable else 'off'}",
+        f"SET LOCAL idle_in_transaction_session_timeout = {round(_HOLD_S * 1000)}",
+    ]
     return "; ".join(["BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", *settings, *locks, _NOW])
 
 
@@ -218,6 +220,13 @@ class PostgresLink:
         for name, value in values.items():
             _refuse_nul(name, value)
         return self._connection.execute(text, [values[name] for name in names])
+
+    def among(self, statement: str, values: Sequence[str]) -> list[Row]:
+        """Send them as one array."""
+        for value in values:
+            _refuse_nul("a name", value)
+        text, _ = translated(statement.replace("IN (:among)", "= ANY(:among)"))
+        return list(self._connection.execute(text, [list(values)]).fetchall())
 
     def many(self, statement: str, rows: Sequence[Values]) -> int:
         """Run a named statement for each of `rows`, sent in one go."""

@@ -15,7 +15,7 @@ from lastgood.clock import Clock, SystemClock
 from lastgood.errors import StoreUnavailable
 from lastgood.store import reserve
 from lastgood.store import statements as sql
-from lastgood.store.link import Columns, Mode, Opened, Values
+from lastgood.store.link import Columns, Mode, Opened, Row, Values
 from lastgood.store.turn import YIELD_S, Turn
 
 PREFIX = "sqlite:///"
@@ -152,6 +152,12 @@ class SqliteLink:
                 self._connection.execute("ROLLBACK")
         finally:
             self._turn.done()
+
+    def among(self, statement: str, values: Sequence[str]) -> list[Row]:
+        """Bind by place: names cost more than the look-up itself."""
+        filled = sql.padded(values)
+        rows: list[Row] = self.execute(sql.among_places(statement, len(filled)), filled).fetchall()
+        return rows
 
     def many(self, statement: str, rows: Sequence[Values]) -> int:
         """Run a statement for each of `rows`."""

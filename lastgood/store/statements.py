@@ -359,10 +359,22 @@ VALUES (:agent, :environment, :since_us, :actor, :reason) ON CONFLICT (agent, en
 CLEAR_STOP = "DELETE FROM stop WHERE agent = :agent AND environment = :environment"
 COUNT_REFUSAL = """
 INSERT INTO refusal (agent, environment, reason, n, last_us)
-VALUES (:agent, :environment, :reason, 1, :now_us)
-ON CONFLICT (agent, environment, reason) DO UPDATE SET n = refusal.n + 1, last_us = excluded.last_us
+VALUES (:agent, :environment, :reason, :times, :now_us)
+ON CONFLICT (agent, environment, reason) DO UPDATE SET n = refusal.n + :times, last_us = excluded.last_us
 """
 REFUSALS = "SELECT * FROM refusal WHERE agent = :agent AND environment = :environment ORDER BY reason"
+
+
+def padded(values: Sequence[str]) -> list[str]:
+    """Return values, at least one, filled up to a power of two with the last, so that texts are few."""
+    size = 1 << (len(values) - 1).bit_length()
+    return [*values, *[values[-1]] * (size - len(values))]
+
+
+@cache
+def among_places(statement: str, size: int) -> str:
+    """Return a statement with `IN (:among)` spelled out for so many values by their places, for sqlite3."""
+    return statement.replace(":among", ", ".join("?" * size))
 
 
 @cache
@@ -371,18 +383,17 @@ def _among(statement: str, size: int) -> str:
 
 
 def among(statement: str, values: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """Return a statement with `IN (:among)` spelled out for these values, at least one, and its parameters.
-
-    Lists are filled up to a power of two with their last value, so that few texts have to be prepared.
-    """
-    size = 1 << (len(values) - 1).bit_length()
-    filled = [*values, *[values[-1]] * (size - len(values))]
-    return _among(statement, size), {f"among{place}": value for place, value in enumerate(filled)}
+    """Return a statement with `IN (:among)` spelled out for values, at least one, and its parameters."""
+    filled = padded(values)
+    return _among(statement, len(filled)), {f"among{place}": value for place, value in enumerate(filled)}
 
 
-RUNS_AMONG = "SELECT * FROM run WHERE id IN (:among)"
-PLACES_AMONG = "SELECT id, agent, environment FROM run WHERE id IN (:among)"
-OUTCOMES_AMONG = "SELECT run_id FROM outcome WHERE run_id IN (:among)"
+#: what the recording of an outcome needs of its run, and whether it has one already
+RUNS_AMONG = """
+SELECT run.id, run.agent, run.environment, run.release_id, run.task_type, run.block, run.arm, run.bundle_id,
+  run.epoch, run.assigned_us, outcome.run_id AS ended
+FROM run LEFT JOIN outcome ON outcome.run_id = run.id WHERE run.id IN (:among)
+"""
 LATE_AMONG = "SELECT run_id, fields FROM late_report WHERE run_id IN (:among) ORDER BY seq"
 RESERVATIONS_AMONG = "SELECT * FROM reservation WHERE run_id IN (:among) ORDER BY run_id"
 

@@ -1,38 +1,46 @@
-"""What the HTTP service is measured beside: the same server with nothing in it, and without validation.
+"""What the HTTP service is measured beside: an answer with nothing behind it, and intake without validation.
 
-`BARE_DATABASE` names the store that the second writes to. Run by `over_http.py`.
+The second is the service itself, with its limits, figures and framework, and one route more: it reads the
+lines of a body, takes their fields as they are and writes the same rows with the same sums. It asks for no
+access token, no run's token, nor whose runs they are, and checks no field. `BARE_DATABASE` names the store
+that it writes to. Run by `over_http.py`.
 """
 
-import json
 import os
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
 from lastgood import recorder
 from lastgood.outcome import Outcome
 from lastgood.recorder import Report
+from lastgood.service import lines
+from lastgood.service.app import create
+from lastgood.service.intake import BatchAnswer
 from lastgood.store.connection import Store
 
 #: about the size of an answer of the service
 ANSWER = b'{"key": "support", "value": "' + b"x" * 500 + b'"}'
 store = Store(os.environ["BARE_DATABASE"])
-trusting = FastAPI()
+trusting = create(store)
 
 
 @trusting.post("/outcomes")
-async def outcomes(request: Request) -> dict[str, int]:
-    """Write outcomes as they come: no token, no run looked up, no field checked."""
-    rows = [json.loads(line) for line in (await request.body()).split(b"\n")]
-    return {"new": await run_in_threadpool(_write, rows)}
+async def outcomes(request: Request) -> BatchAnswer:
+    """Write outcomes as they come."""
+    return await run_in_threadpool(_write, await request.body())
 
 
-def _write(rows: list[dict[str, Any]]) -> int:
-    reports = [
-        Report(row["run"], Outcome(completed=row["completed"], cost_usd=row["cost_usd"])) for row in rows
-    ]
-    return recorder.record_batch(store, reports).new
+def _write(sent: bytes) -> BatchAnswer:
+    reports = [_report(fields) for _, fields in lines.read(sent).read]
+    batch = recorder.record_batch(store, reports)
+    return BatchAnswer(new=batch.new, duplicates=len(batch.duplicates), refused=[])
+
+
+def _report(fields: dict[str, Any]) -> Report:
+    run, token = fields.pop("run"), fields.pop("token")
+    return Report(run, Outcome(**fields), token=token)
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:

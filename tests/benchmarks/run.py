@@ -26,6 +26,7 @@ PROGRAMS = {
     "reverting": "Reverting",
     "starting": "Starting",
     "over_http": "Over HTTP",
+    "steady": "Memory of the service",
 }
 _HEAD = """# Benchmarks
 

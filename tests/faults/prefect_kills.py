@@ -5,14 +5,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from common import ENVIRONMENT, Line, Place, main, rows, servers
@@ -41,12 +40,12 @@ readiness: {fewer: null, three_or_four: null, five_or_six: null}
 """
 #: the same, with a first step of most of a minute
 LONG = POLICY.replace("name: fast", "name: long").replace("min_runs: 10, rule", "min_runs: 150, rule")
+#: the same, with time for a heartbeat
+LONGER = LONG.replace("name: long", "name: longer").replace("min_runs: 150", "min_runs: 450")
 #: the same, without an end
 ENDLESS = POLICY.replace("name: fast", "name: endless\nhorizon: {runs: 1000000}").replace(
     "10, rule", "900000, rule"
 )
-#: starts at once, by each way
-API, CLI, SCHEDULED = 7, 7, 6
 STAGES = ("canary", "cap", "compare", "promote", "revert")
 _NOW = """
 SELECT p.baseline, p.share_bp, r.state, r.ended_us FROM control_point p
@@ -66,9 +65,13 @@ class Fate:
     moment: str
     good: bool
     candidate: str = ""
+    #: what forms call it
+    label: str = ""
     killed: float = 0.0
     taken: float = 0.0
     ended: float = 0.0
+    #: times that nobody renewed the lease, and the baseline served everybody until the next look
+    lapses: int = 0
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -121,14 +124,12 @@ def prepared(store: Store, found: list[Fate]) -> None:
     """Adopted agents with a history, candidates, and the policies."""
     for fate in found:
         old, new = (
-            registry.register(store, fate.agent, make_bundle(f"{fate.agent} {text}"), author="ann")[
-                0
-            ].bundle.id
+            registry.register(store, fate.agent, make_bundle(f"{fate.agent} {text}"), author="ann")[0]
             for text in ("old", "new")
         )
-        control.adopt(store, fate.agent, ENVIRONMENT, old, actor="ann", reason="it serves today")
-        fate.candidate = new
-    for text in (POLICY, LONG, ENDLESS):
+        control.adopt(store, fate.agent, ENVIRONMENT, old.bundle.id, actor="ann", reason="it serves today")
+        fate.candidate, fate.label = new.bundle.id, f"{new.bundle.short} {new.name}"
+    for text in (POLICY, LONG, LONGER, ENDLESS):
         policies.keep(store, Policy.load(text), "ann")
 
 
@@ -163,13 +164,27 @@ def watch(place: served.Place, store: Store, found: list[Fate], seconds: float) 
         time.sleep(0.1)
 
 
+def moved(done: Iterable[str]) -> tuple[Counter[str], int]:
+    """How often each move was made, and how often the lease lapsed; what a lapse took is given back once."""
+    counts: Counter[str] = Counter()
+    owed: set[str] = set()
+    for name in done:
+        if name == "lapse":
+            owed = {"share", "arm"}
+        elif name in owed:
+            owed.discard(name)
+            continue
+        counts[name] += 1
+    return counts, counts["lapse"]
+
+
 def judged(store: Store, fate: Fate) -> None:
     """What the ledger says once all is over."""
     if not release(store, fate.agent):
         fate.wrong.append("its release never began")
         return
     done = actions(store, fate.agent)
-    counts = Counter(row["action"] for row in done)
+    counts, fate.lapses = moved(row["action"] for row in done)
     steps = 2 if fate.good else 1
     for name, most in {"start": 1, "share": 2, "arm": 2, "promote": 1, "revert": 1}.items():
         if counts[name] > most:
@@ -192,7 +207,13 @@ def told(fate: Fate) -> str:
         return f"{fate.agent}: **was not killed**"
     over = fate.taken - fate.killed if fate.taken else 0.0
     took = f"taken over after {over:.1f} s" if fate.taken else "it had ended"
-    return f"{fate.agent}: {took}, {fate.ends_as} {max(0.0, fate.ended - fate.killed):.1f} s after the kill"
+    ends = f"{fate.ends_as} {max(0.0, fate.ended - fate.killed):.1f} s after the kill"
+    return f"{fate.agent}: {took}, {lapsed(fate)}{ends}"
+
+
+def lapsed(fate: Fate) -> str:
+    """How often the lease lapsed meanwhile."""
+    return f"lapsed {fate.lapses} times meanwhile, " if fate.lapses else ""
 
 
 def children(place: served.Place, word: bytes) -> list[int]:
@@ -212,10 +233,17 @@ def strike(place: served.Place, store: Store, fate: Fate, word: bytes, *, wipe: 
     fate.killed = began
     watch(place, store, [fate], 600)
     judged(store, fate)
+    return ended(store, fate)
+
+
+def ended(store: Store, fate: Fate) -> str:
+    """How the release of a strike ended, and who ended it."""
     if not fate.ended:
-        return f"{fate.agent}: **it did not end**"
+        return "**it did not end**"
     by = actions(store, fate.agent)[-1]["actor"].partition(" (")[0]
-    return f"{fate.agent}: {release(store, fate.agent)['state']} {fate.ended - began:.1f} s later by {by}"
+    return (
+        f"{lapsed(fate)}{release(store, fate.agent)['state']} {fate.ended - fate.killed:.1f} s later by {by}"
+    )
 
 
 def run(place: Place, quick: bool) -> Iterator[Line]:
@@ -226,84 +254,47 @@ def run(place: Place, quick: bool) -> Iterator[Line]:
         Fate("server-killed", "", good=True),
         Fate("database-wiped", "", good=True),
     ]
+    alone = Fate("both-killed", "", good=True)
     if quick:
         strikes = strikes[1:2]
+    with under_up(place, [*found, *strikes, alone]) as (up, store):
+        yield at_each_stage(up, store, found)
+        words = (b"flows", b"prefect", b"prefect")[-len(strikes) :]
+        for fate, word in zip(strikes, words, strict=True):
+            yield around(up, store, fate, word, wipe=fate.agent == "database-wiped")
+        if not quick:
+            yield both(up, store, alone)
+
+
+@contextlib.contextmanager
+def under_up(place: Place, everything: list[Fate]) -> Iterator[tuple[served.Place, Store]]:
+    """`lastgood up` over a store of all these agents, which serve."""
     url = place.migrated()
-    clean = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "LASTGOOD_"))
-    }
+    theirs = ("PREFECT_", "LASTGOOD_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
     with tempfile.TemporaryDirectory(prefix="lastgood-kills-") as name:
         folder = Path(name)
         shutil.copy(Path(__file__).with_name("planted_kill.py"), folder / "sitecustomize.py")
         store = Store(url)
-        raced = Fate("raced", "", good=True)
-        prepared(store, [*found, *strikes, raced])
+        prepared(store, everything)
         lastgood.configure(database=url, environment=ENVIRONMENT)
         settings = {"LASTGOOD_DATABASE": url, "LASTGOOD_LOOK_EVERY": "5 s"}
         with (
             served.up(folder, clean, servers._running, **settings) as up,
-            serving({f.agent: f.good for f in [*found, *strikes, raced]}),
+            serving({fate.agent: fate.good for fate in everything}),
         ):
             assert up.is_up(), up.logs()
-            served.wait_for(
-                lambda: rows(store, "SELECT count(*) AS n FROM run")[0]["n"] > 200 * len(found), 60
-            )
-            yield at_each_stage(up, store, found)
-            for fate, word, wipe in zip(
-                strikes,
-                (b"flows", b"prefect", b"prefect")[-len(strikes) :],
-                (False, False, True),
-                strict=False,
-            ):
-                yield around(up, store, fate, word, wipe=wipe)
-            yield at_once(up, store, raced)
+            enough = 200 * len(everything)
+            served.wait_for(lambda: rows(store, "SELECT count(*) AS n FROM run")[0]["n"] > enough, 120)
+            yield up, store
         store.close()
-
-
-def at_once(up: served.Place, store: Store, fate: Fate) -> Line:
-    """Twenty starts of one release; one is live, and the others are told of it."""
-    given = {"agent": fate.agent, "candidate": f"b-{fate.candidate[:8]}", "policy": "endless"}
-    later = (datetime.now(UTC) + timedelta(seconds=12)).isoformat()
-    planned = {"type": "SCHEDULED", "state_details": {"scheduled_time": later}}
-    runs = [up.start("release/release", state=planned, **given) for _ in range(SCHEDULED)]
-    runs += [up.start("release/release", **given) for _ in range(API)]
-    line = "lastgood release start {agent} {candidate} --policy {policy} --detach".format(**given)
-    processes = [
-        subprocess.Popen(
-            ["bash", "-c", line], cwd=up.folder, env=up.environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )
-        for _ in range(CLI)
-    ]  # fmt: skip
-    said = [process.communicate()[0] for process in processes]
-    refused = [text for text in said if "has a live release" in text]
-    states = [ended_or_live(up, store, run) for run in runs]
-    refused += [state["message"] for state in states if "has a live release" in (state["message"] or "")]
-    live = rows(store, "SELECT count(*) AS n FROM release WHERE agent = :agent", agent=fate.agent)[0]["n"]
-    control.rollback(store, fate.agent, ENVIRONMENT, actor="ann", reason="the race is over")
-    figure = f"releases {live}; told of the live one {len(refused)} of {API + CLI + SCHEDULED - 1}"
-    what = f"{API} starts by the API, {CLI} by the command line and {SCHEDULED} by a schedule, at once"
-    return Line(
-        "F3", f"{what}, under `lastgood up`", figure, live == 1 and len(refused) == API + CLI + SCHEDULED - 1
-    )
-
-
-def ended_or_live(up: served.Place, store: Store, flow_run: str) -> dict:
-    """The state in which a flow run ended; that of the one that drives the live release."""
-
-    def look() -> dict | None:
-        state = up.ask("GET", f"/flow_runs/{flow_run}")["state"]
-        driving = rows(store, "SELECT 1 FROM release WHERE started_by LIKE :run", run=f"%{flow_run}%")
-        return state if state["type"] in {"COMPLETED", "FAILED", "CRASHED"} or driving else None
-
-    return served.wait_for(look, 240) or {"message": "it never ended"}
 
 
 def at_each_stage(up: served.Place, store: Store, found: list[Fate]) -> Line:
     """All releases at once, each killed at its own moment."""
     for fate in found:
         (up.folder / f"kill-{fate.agent}").write_text(fate.moment)
-        up.start("release/release", agent=fate.agent, candidate=f"b-{fate.candidate[:8]}", policy="fast")
+        up.start("release/release", agent=fate.agent, candidate=fate.label, policy="fast")
     watch(up, store, found, 900)
     for fate in found:
         judged(store, fate)
@@ -322,9 +313,8 @@ def at_each_stage(up: served.Place, store: Store, found: list[Fate]) -> Line:
 
 def around(up: served.Place, store: Store, fate: Fate, word: bytes, *, wipe: bool) -> Line:
     """Kill what runs the flows, in the middle of a canary."""
-    up.start("release/release", agent=fate.agent, candidate=f"b-{fate.candidate[:8]}", policy="long")
-    begun = served.wait_for(lambda: release(store, fate.agent).get("state") == "compare", 120)
-    said = strike(up, store, fate, word, wipe=wipe) if begun else "it did not begin"
+    flow_run = mid_canary(up, store, fate)
+    said = strike(up, store, fate, word, wipe=wipe) if flow_run else "it did not begin"
     wrong = sorted(set(fate.wrong))
     what = {
         "serving-killed": "kill -9 of the serving process",
@@ -335,8 +325,52 @@ def around(up: served.Place, store: Store, fate: Fate, word: bytes, *, wipe: boo
         "F19",
         f"{name}, mid-canary under `lastgood up`",
         f"{said}; wrong {wrong or 0}",
-        bool(begun and not wrong and fate.ended),
+        bool(flow_run and not wrong and fate.ended),
     )
+
+
+def mid_canary(up: served.Place, store: Store, fate: Fate, policy: str = "long") -> str:
+    """Start a release of a minute and wait until it compares; its flow run, empty where it did not."""
+    found = up.start("release/release", agent=fate.agent, candidate=fate.label, policy=policy)
+    return found if served.wait_for(lambda: release(store, fate.agent).get("state") == "compare", 120) else ""
+
+
+def both(up: served.Place, store: Store, fate: Fate) -> Line:
+    """Kill a flow's process together with what would have told of its death: Prefect shows it as running."""
+    flow_run, said = mid_canary(up, store, fate, "longer"), "it did not begin"
+    if flow_run:
+        # one heartbeat has to come before: it is its absence that tells
+        served.wait_for(lambda: heartbeats(up, flow_run), 120)
+        fate.killed = time.time()
+        os.kill(children(up, b"flows")[0], signal.SIGKILL)
+        assert served.kill_flow_process(flow_run)
+        watch(up, store, [fate], 600)
+        judged(store, fate)
+        crashed = served.wait_for(lambda: crash(up, flow_run), 300)
+        told = f"{crashed - fate.killed:.0f} s" if crashed else "**never**"
+        said = f"marked as crashed by the automation after {told}; {ended(store, fate)}"
+    wrong = sorted(set(fate.wrong))
+    what = "kill -9 of the serving process and of the flow's process at once, mid-canary under `lastgood up`"
+    holds = bool(flow_run and not wrong and fate.ended and crashed)
+    return Line("F19", what, f"{said}; wrong {wrong or 0}", holds)
+
+
+def heartbeats(up: served.Place, flow_run: str) -> int:
+    """How many signs of life the server has of a flow run."""
+    resource = {"id": [f"prefect.flow-run.{flow_run}"]}
+    wanted = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": resource}
+    return up.ask("POST", "/events/filter", {"filter": wanted})["total"]
+
+
+def crash(up: served.Place, flow_run: str) -> float:
+    """When a flow run was marked as crashed for its silence, seconds since the epoch; 0 where it never was.
+
+    Its states are asked for: once the release has ended its run shows that.
+    """
+    for state in up.ask("GET", f"/flow_run_states/?flow_run_id={flow_run}"):
+        if state["type"] == "CRASHED" and "no sign of life" in (state["message"] or ""):
+            return datetime.fromisoformat(state["timestamp"]).timestamp()
+    return 0.0
 
 
 if __name__ == "__main__":

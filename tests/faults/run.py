@@ -18,8 +18,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 #: the scripts, quickest first
 PROGRAMS = (
-    "schemas", "clocks", "tampered", "full_disk", "forged", "hung", "no_prefect", "cut_off", "racing",
-    "served", "burst", "compensations", "planted_recovery", "prefect_kills", "crash_points",
+    "schemas", "clocks", "tampered", "full_disk", "forged", "poisoned", "hung", "no_prefect", "cut_off",
+    "racing", "served", "burst", "compensations", "planted_recovery", "starts", "prefect_kills",
+    "crash_points",
 )  # fmt: skip
 #: those that pytest runs: what each is about
 TESTED = {

@@ -3,15 +3,20 @@
 import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
 import uuid
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import httpx
+
+from lastgood.store import statements as sql
+from lastgood.store.connection import Store
 
 #: seconds that a loaded machine may take; what is waited for comes within a few
 PATIENCE = 300
@@ -29,6 +34,21 @@ def wait_for(what, seconds):
     return None
 
 
+def kill_flow_process(flow_run):
+    """SIGKILL the process that runs a flow run, found by the id in its environment."""
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            variables = (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"PREFECT__FLOW_RUN_ID={flow_run}".encode() in variables:
+            os.kill(int(folder.name), signal.SIGKILL)
+            return True
+    return False
+
+
 @contextlib.contextmanager
 def up(folder, clean_environment, background, **settings):
     """`with up(...) as place`: `lastgood up` on a free port, with all it keeps in the folder."""
@@ -44,11 +64,33 @@ def up(folder, clean_environment, background, **settings):
     place.run("lastgood db upgrade")
     command = ["bash", "-c", f"cd {folder} && exec lastgood up --port {port}"]
     with background(command, folder / "up.log", environment) as place.up:
-        yield place
+        try:
+            yield place
+        finally:
+            place.store.close()
+
+
+@contextlib.contextmanager
+def at_work(folder, clean_environment, background, **settings):
+    """`up` with an adopted agent that serves; `place.good` is what it serves."""
+    with up(folder, clean_environment, background, **settings) as place:
+        place.run("lastgood init support")
+        place.good = place.register()
+        place.run(f"lastgood adopt support {place.good}")
+        place.run("lastgood policy add policy.yaml")
+        place.run("python agent_example.py 1200")
+        # 40 runs a second are enough from here on, and leave the machine to what is tested
+        text = (folder / "agent_example.py").read_text()
+        assert "sleep(0.005)" in text
+        (folder / "calm.py").write_text(text.replace("sleep(0.005)", "sleep(0.025)"))
+        agent = ["bash", "-c", f"cd {folder} && exec python calm.py 100000"]
+        with background(agent, folder / "agent.log", place.environment):
+            assert place.is_up(), place.logs()
+            yield place
 
 
 class Place:
-    """The folder, its shell and its Prefect API."""
+    """The folder, its shell, its store and its Prefect API."""
 
     def __init__(self, folder, environment, url):
         self.folder, self.environment, self.url = folder, environment, url
@@ -66,6 +108,33 @@ class Place:
         )
         assert made.returncode == 0, f"{line}\n{made.stdout}{made.stderr}"
         return made.stdout
+
+    def register_with(self, old, new):
+        """Register the bundle with a sentence of its prompt changed; return its short id."""
+        prompt = self.folder / "prompt.md"
+        text = prompt.read_text()
+        assert old in text
+        prompt.write_text(text.replace(old, new))
+        try:
+            return self.register()
+        finally:
+            prompt.write_text(text)
+
+    @cached_property
+    def store(self):
+        """The store, read in this process: a start of the command costs a second of CPU."""
+        own = f"sqlite:///{self.folder}/.lastgood/lastgood.db"
+        return Store(self.environment.get("LASTGOOD_DATABASE", own))
+
+    def release(self, agent="support"):
+        """The newest release of an agent, as the store has it."""
+        with self.store.reading() as txn:
+            found = txn.all(sql.RELEASES, agent=agent, environment="production", most=1)
+        return dict(found[0]) if found else {}
+
+    def reaches(self, state):
+        """Wait until the newest release is in a state."""
+        return wait_for(lambda: self.release().get("state") == state, PATIENCE)
 
     def is_up(self):
         """Wait until everything is served."""
@@ -115,6 +184,14 @@ class Place:
         body = {"flow_runs": {"id": {"any_": [flow_run]}}, "sort": "EXPECTED_START_TIME_ASC"}
         return [run["name"] for run in self.ask("POST", "/task_runs/filter", body)]
 
+    def told(self, flow_run, text):
+        """Wait until the log that the page of a flow run shows has a text; return the log."""
+        body = {"logs": {"flow_run_id": {"any_": [flow_run]}}, "sort": "TIMESTAMP_ASC"}
+        lines = lambda: "\n".join(each["message"] for each in self.ask("POST", "/logs/filter", body))  # noqa: E731
+        found = wait_for(lambda: text in (shown := lines()) and shown, PATIENCE)
+        assert found, lines()
+        return found
+
     def logs(self, name="*"):
         """What the processes said last."""
         found = [*self.folder.glob(f"{name}.log"), *self.folder.glob(f".lastgood/{name}.log")]
@@ -124,6 +201,19 @@ class Place:
         """The bundles that the release form offers."""
         found = self.ask("GET", "/deployments/name/release/release")
         return found["parameter_openapi_schema"]["properties"]["candidate"].get("enum", [])
+
+    def artifact(self, key):
+        """What an artifact shows."""
+        found = self.ask("POST", "/artifacts/latest/filter", {"artifacts": {"key": {"any_": [key]}}})
+        return found[0]["data"]
+
+    def label(self, bundle):
+        """What the form calls a bundle, once it offers it: registering one is enough, within seconds."""
+        label = wait_for(
+            lambda: next((each for each in self.offered() if each.startswith(f"{bundle} ")), None), PATIENCE
+        )
+        assert label, self.offered()
+        return label
 
     def runs(self, deployment):
         """The flow runs of a deployment, the newest first."""

@@ -10,6 +10,22 @@ import random
 from collections.abc import Callable
 
 AGENT = "/v1/agents/support"
+_ATTRIBUTES = [
+    {"key": "gen_ai.agent.name", "value": {"stringValue": "support"}},
+    {"key": "lastgood.bundle", "value": {"stringValue": "b-00000000"}},
+    {"key": "gen_ai.usage.input_tokens", "value": {"intValue": "12"}},
+]
+_SPAN = {
+    "traceId": "0" * 31 + "1", "spanId": "0" * 15 + "1", "parentSpanId": "", "name": "invoke_agent support",
+    "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000001000000000",
+    "attributes": [{"key": "gen_ai.operation.name", "value": {"stringValue": "invoke_agent"}}, *_ATTRIBUTES],
+    "events": [{"name": "gen_ai.evaluation.result", "attributes": _ATTRIBUTES}], "status": {"code": 1},
+}  # fmt: skip
+_SPANS = {"scopeSpans": [{"spans": [_SPAN]}]}
+_RECORD = {
+    "timeUnixNano": "1700000000000000000", "eventName": "gen_ai.evaluation.result", "attributes": _ATTRIBUTES,
+    "traceId": "0" * 31 + "1", "spanId": "0" * 15 + "1", "body": {"stringValue": "text"},
+}  # fmt: skip
 #: what a good body of each route looks like; RUN and TOKEN stand for those of a real run
 BODIES: dict[str, dict[str, object]] = {
     "/ofrep/v1/evaluate/flags/support": {"context": {"targetingKey": "u", "risk": "low", "task_type": "faq"}},
@@ -19,6 +35,15 @@ BODIES: dict[str, dict[str, object]] = {
         "run": "RUN", "token": "TOKEN", "completed": True, "cost_usd": 0.1, "usage": [{"model": "small"}],
         "latency_s": 1.5, "edits": 2, "status": "ended", "input": {"q": 1}, "output": "text",
     },
+    f"{AGENT}/runs/batch": {"unit": "u", "task_type": "faq"},
+    f"{AGENT}/actions/batch": {"run": "RUN", "token": "TOKEN", "kind": "message", "undo": {}},
+    "/v1/runs/RUN/suspend": {
+        "token": "TOKEN", "fields": {"validated": True, "mood": 3}, "usage": [{"model": "small"}],
+        "parts_read": 3, "worked_s": 1.5, "input": {"q": 1}, "output": {"ref": "s3://x"},
+    },
+    "/v1/runs/RUN/resume": {"token": "TOKEN"},
+    f"{AGENT}/promote": {"candidate": "b-00000000", "reason": "r", "code": ""},
+    "/v1/policies/default/waivers": {"guardrail": "completion", "slice": "faq", "reason": "r"},
     f"{AGENT}/reports": {"run": "RUN", "token": "TOKEN", "key": "k", "edits": 3},
     f"{AGENT}/events": {"run": "RUN", "token": "TOKEN", "name": "note", "detail": {"a": 1}},
     f"{AGENT}/actions": {"run": "RUN", "token": "TOKEN", "kind": "message", "target": "c", "undo": {}},
@@ -30,14 +55,28 @@ BODIES: dict[str, dict[str, object]] = {
     f"{AGENT}/kill": {"reason": "r"},
     f"{AGENT}/incidents/inc_1/close": {"reason": "r"},
     "/r/lgl1.k.e30.x/revert": {"nonce": "1.x"},
+    "/v1/traces": {"resourceSpans": [{"resource": {"attributes": _ATTRIBUTES}, **_SPANS}]},
+    "/v1/logs": {"resourceLogs": [{"scopeLogs": [{"logRecords": [_RECORD]}]}]},
 }  # fmt: skip
+
+
+def _deep(depth: int) -> list[object]:
+    """So many lists, one in the other."""
+    found: list[object] = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
 #: values that are of another type, or hardly of the right one
 ODD: tuple[object, ...] = (
     None, True, -1, 0, 10**30, -(10**400),
     1e308, math.nan, math.inf, "", "\x00", "\ud800", "\u202e", "a" * 10_000,
     "run_" + "9" * 26,
     "'; DROP TABLE run; --", "../../etc/passwd", "{{7*7}}", "<script>", [], [[]], {}, {"": None},
-    [1] * 1_000, {"$ref": "#"}, "1970-01-01", -62135596800, 2**63, 2**64, "\uff19", "\u0130",
+    [1] * 1_000, {"$ref": "#"}, *(_deep(depth) for depth in (90, 300, 600, 850)), "\udc00", "a\x00b",
+    [{"model": "x", "input_tokens": -1}], [{}] * 500, {"a" * 5_000: 1}, "9" * 5_000,
+    "1970-01-01", -62135596800, 2**63, 2**64, "\uff19", "\u0130",
 )  # fmt: skip
 
 
@@ -54,6 +93,9 @@ def _spoilt(draw: random.Random, value: object, depth: int = 0) -> object:
         else:
             changed[name] = _spoilt(draw, value[name], depth + 1)
         return changed
+    if isinstance(value, list) and value and draw.random() < 0.8:
+        place = draw.randrange(len(value))
+        return [*value[:place], _spoilt(draw, value[place], depth + 1), *value[place + 1 :]]
     if isinstance(value, str) and value and draw.random() < 0.3:
         place = draw.randrange(len(value))
         return value[:place] + chr(draw.randrange(0xD7FF)) + value[place + 1 :]
@@ -126,4 +168,4 @@ def every(draw: random.Random, number: int, run: Callable[[], tuple[str, str]]) 
         if turn % 50 == 49:
             held = run()
         path = draw.choice(list(BODIES))
-        yield path, body(draw, filled(BODIES[path], *held))
+        yield path.replace("RUN", held[0]), body(draw, filled(BODIES[path], *held))

@@ -7,6 +7,7 @@ Each test that asks for `store`, `desk` or `lab` runs on SQLite and on Postgres,
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from lastgood import assignment, control, incidents, points, registry, releasing
 from lastgood.bundle import Bundle, Part
 from lastgood.caps import Caps
 from lastgood.clock import ManualClock
+from lastgood.errors import StoreUnavailable
 from lastgood.ledger import Entry
 from lastgood.points import Expect
 from lastgood.release import ReleaseState, Terms
@@ -56,6 +58,8 @@ class Desk:
 
     def __init__(self, store: Store, clock: ManualClock) -> None:
         self.store, self.clock = store, clock
+        #: writes what waits to be written before a test looks
+        self.flush: Callable[[], object] = int
         self.baseline, self.candidate = self.register("first"), self.register("second")
 
     def register(self, prompt: str, runtime: str | None = None, store: Store | None = None) -> str:
@@ -114,10 +118,12 @@ class Desk:
         engine.upgrade(self.store.url)
 
     def one(self, query: str, **values):
+        self.flush()
         with self.store.reading() as txn:
             return txn.one(query, **values)
 
     def all(self, query: str, **values):
+        self.flush()
         with self.store.reading() as txn:
             return [dict(row) for row in txn.all(query, **values)]
 
@@ -175,9 +181,18 @@ class Desk:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what needs a store on both kinds."""
-    if "store_kind" in metafunc.fixturenames:
-        only = metafunc.definition.get_closest_marker("only")
-        metafunc.parametrize("store_kind", only.args if only else ("sqlite", "postgres"))
+    if "store_kind" not in metafunc.fixturenames:
+        return
+    only = metafunc.definition.get_closest_marker("only")
+    kinds = only.args if only else ("sqlite", "postgres")
+    ways = metafunc.definition.get_closest_marker("ways")
+    if ways is None:
+        metafunc.parametrize("store_kind", kinds)
+        return
+    every = [(kind, "store") for kind in kinds if "store" in ways.args]
+    # how a service speaks to its store is tried beneath it
+    every += [("sqlite", "service")] if "service" in ways.args and "sqlite" in kinds else []
+    metafunc.parametrize(("store_kind", "way"), every, indirect=["way"])
 
 
 @pytest.fixture(scope="session")
@@ -305,13 +320,38 @@ def hand() -> Callable[..., list[tuple]]:
     return _hand
 
 
+def _flush() -> None:
+    for each in agents._remotes.values():
+        with suppress(StoreUnavailable):
+            each.recorder.flush()
+
+
 @pytest.fixture
-def lab(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """The same, with `lastgood.run` pointed at its store."""
+def way(request: pytest.FixtureRequest) -> str:
+    """How `lab` comes to its store: `store`, or `service` for LASTGOOD_URL; a marker `ways` says it."""
+    return getattr(request, "param", "store")
+
+
+@pytest.fixture
+def lab(desk: Desk, way: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """The same, with `lastgood.run` pointed at its store, or at a service over it."""
     monkeypatch.setattr(agents, "_stores", {desk.store.url: desk.store})
     monkeypatch.setattr(agents, "_serving", {})
+    monkeypatch.setattr(agents, "_remotes", {})
     monkeypatch.setattr(agents, "_configured", {"database": desk.store.url})
-    return desk
+    if way == "store":
+        yield desk
+        return
+    from tests.lastgood.service.conftest import served
+
+    monkeypatch.setenv("LASTGOOD_RUN_KEY", "k:" + "k" * 32)
+    with served(desk) as service:
+        desk.service, desk.flush = service, _flush
+        agents._configured = {"url": service.url, "token": service.token("agent")}
+        yield desk
+        for each in agents._remotes.values():
+            each.recorder._waiting.clear()
+            each.end()
 
 
 @pytest.fixture

@@ -9,10 +9,15 @@ import pytest
 
 import lastgood
 from lastgood import agent as agents
+from lastgood.caps import Caps
 from lastgood.errors import InvalidInput, InvalidMove, NotFound, Refused, StoreUnavailable
+from lastgood.release import Terms
 from lastgood.store import connection as connecting
 from lastgood.store.connection import Store
 
+#: the same tests over a store and over a service
+pytestmark = pytest.mark.ways("store", "service")
+OPEN = Terms(caps=Caps(spend_usd_per_hour=None, spend_usd_per_run=None, runs_per_hour=None))
 fork = multiprocessing.get_context("fork")
 
 
@@ -236,8 +241,40 @@ def test_an_outcome_is_counted_once(lab):
 
     with begin() as run:
         pass
+    lab.flush()
     assert recorder.record(lab.store, run.id, run.arm, Outcome(completed=False), None, None) is False
     assert outcome(lab, run)["completed"] == 1
+
+
+# -- ceilings
+
+
+def test_a_full_hour_leaves_the_baseline_and_no_evidence(lab):
+    lab.live(terms=Terms(caps=Caps(None, None, runs_per_hour=2)))
+    found = []
+    for _ in range(3):
+        with lastgood.run("support") as run:
+            found.append((run.arm, run.reason))
+    assert found == [("candidate", "split")] * 2 + [("baseline", "cap")]
+    assert [row["eligible"] for row in lab.all("SELECT eligible FROM run ORDER BY id")] == [1, 1, 0]
+
+
+def test_a_run_that_spends_above_its_ceiling_reverts(lab):
+    lab.live(terms=Terms(caps=Caps(spend_usd_per_hour=None, spend_usd_per_run=0.5, runs_per_hour=None)))
+    with begin() as run:
+        run.usage("small", tokens_in=1_000_000, tokens_out=0)
+    assert lab.point.release_id is None
+    with begin() as run:
+        assert run.arm == "baseline"
+
+
+def test_a_zero_tolerance_event_reverts_and_fences_its_own_run(lab):
+    lab.live(terms=OPEN)
+    with begin() as run:
+        run.event("data_leak")
+        with pytest.raises(Refused), run.action("message", "c-1"):
+            pytest.fail("the effect must not happen")
+    assert lab.point.release_id is None
 
 
 # -- suspend and resume
@@ -364,6 +401,7 @@ def warm(lab):
 
 
 def lock(lab, monkeypatch):
+    monkeypatch.setattr("lastgood.remote_client.ASSIGN_S", 0.3)
     monkeypatch.setattr(connecting, "BUSY_S", 0.05)
     lab.store.close()
     return lab.lock()
@@ -403,10 +441,13 @@ def test_a_run_without_a_store_is_served_the_baseline_and_is_no_evidence(trouble
 
 
 @pytest.mark.parametrize("trouble", [lock, vanish, replace, tamper, age])
-def test_a_store_that_goes_mid_way_breaks_no_run(trouble, warm, monkeypatch, caplog):
+def test_a_store_that_goes_mid_way_breaks_no_run(trouble, way, warm, monkeypatch, caplog):
+    monkeypatch.setattr("lastgood.remote.ANSWER_S", 1.0)
     with begin() as run:
         release = trouble(warm, monkeypatch)
-    assert f"the outcome of {run.id} could not be recorded and counts as lost" in caplog.text
+    waits = way == "service" and trouble is not replace  # a service over another store says so
+    became = "waits for the service" if waits else "could not be recorded and counts as lost"
+    assert f"the outcome of {run.id} {became}" in caplog.text
     assert release is None or release() is None
 
 
@@ -436,6 +477,7 @@ def test_a_process_that_never_saw_a_bundle_says_so(lab, monkeypatch):
 
 
 def test_the_store_comes_back(warm, monkeypatch):
+    monkeypatch.setattr("lastgood.remote_client.RETRY_S", 0.0)
     release = lock(warm, monkeypatch)
     with begin() as run:
         assert not run.recorded

@@ -16,6 +16,8 @@ from lastgood.isolation import Held
 from lastgood.outcome import Outcome
 from lastgood.snapshot import Serving
 
+both_ways = pytest.mark.ways("store", "service")
+
 
 def run(desk, unit, output=None):
     made = assign(Serving(desk.store, desk.agent, desk.environment), Request(unit, "faq", None, None))
@@ -42,6 +44,7 @@ def states(desk):
         return {row["key"]: row["state"] for row in isolation.listed(txn)}
 
 
+@both_ways
 def test_outputs_and_memory_entries_of_a_bad_window_are_held_back(held):
     assert states(held) == dict.fromkeys([*held.bad, "ana/likes"], "pending_review")
     assert [lastgood.is_quarantined(key) for key in (*held.bad, "ana/likes", held.good, "other")] == [
@@ -49,6 +52,7 @@ def test_outputs_and_memory_entries_of_a_bad_window_are_held_back(held):
     ]  # fmt: skip
 
 
+@both_ways
 def test_a_key_of_memory_is_an_agent_s_own(held):
     assert lastgood.is_quarantined("ana/likes", agent="support")
     assert not lastgood.is_quarantined("ana/likes", agent="sales")
@@ -64,6 +68,7 @@ def test_the_same_again_changes_nothing(held):
     assert states(held)["ana/likes"] == "cleared"
 
 
+@both_ways
 @pytest.mark.parametrize(("state", "still"), [(Held.CLEARED, False), (Held.RECALLED, True)])
 def test_a_person_clears_or_recalls(held, state, still):
     assert isolation.move(held.store, held.bad[0], state, actor="ann", reason="I read it") == 1

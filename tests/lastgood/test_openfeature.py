@@ -134,3 +134,10 @@ def test_a_provider_without_a_store_is_not_ready(monkeypatch, tmp_path):
     assert found.value == PINNED
     assert found.reason == Reason.ERROR
     api.clear_providers()
+
+
+def test_over_a_service_it_names_the_provider_to_take(lab, monkeypatch):
+    monkeypatch.setitem(agents._configured, "url", "http://127.0.0.1:4300")
+    with pytest.raises(Exception, match="take your SDK's OFREP provider"):
+        api.set_provider_and_wait(Provider())
+    api.clear_providers()

@@ -8,8 +8,8 @@ from lastgood.assigning import Request, assign
 from lastgood.errors import InvalidInput, NotFound, StoreUnavailable
 from lastgood.outcome import Outcome, checked
 from lastgood.pricing import price_usd
-from lastgood.recorder import Ref, Report, kept
-from lastgood.records import Records
+from lastgood.recorder import Report
+from lastgood.records import Records, Ref, kept
 from lastgood.release import Terms
 from lastgood.snapshot import Serving
 from lastgood.store.connection import Transaction

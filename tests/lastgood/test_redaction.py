@@ -87,3 +87,8 @@ def test_a_record_with_a_bad_format_is_left_to_logging():
     record = logging.LogRecord("lastgood", logging.INFO, "", 1, "%d", ("x",), None)
     assert redaction.Filter().filter(record)
     assert record.args == ("x",)
+
+
+def test_a_traceback_that_is_asked_for_where_there_is_none_is_left_out(log):
+    logging.getLogger("lastgood").error("it was refused", exc_info=True)  # noqa: LOG014  as Prefect does
+    assert log() == "it was refused\n"

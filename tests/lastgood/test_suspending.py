@@ -5,7 +5,7 @@ import pytest
 from lastgood.assigning import Request, assign
 from lastgood.errors import NotFound
 from lastgood.outcome import Outcome
-from lastgood.recorder import Ref
+from lastgood.records import Ref
 from lastgood.snapshot import Serving
 from lastgood.suspending import Held, suspend, suspended
 

@@ -13,7 +13,7 @@ from lastgood.caps import Caps
 from lastgood.errors import CapReached, InDoubt, InvalidInput, MalformedCall, Refused
 from lastgood.release import Terms
 
-pytestmark = pytest.mark.only("sqlite")
+pytestmark = [pytest.mark.only("sqlite"), pytest.mark.ways("store", "service")]
 TEXT = {"type": "string", "minLength": 1}
 TOOLS = [
     {

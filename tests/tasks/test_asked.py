@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+from tenacity import wait_none
 
 from config.profile import Profile
 from lastgood.errors import InvalidProfile
-from tasks import asked, signals
+from tasks import asked, driving, outside, signals
 from tests.tasks.answering import answering
+from tests.tasks.conftest import POLICY as SMALL
 
 MINUTE = 60_000_000
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -25,7 +27,8 @@ SINCE = NOON_US - 60 * MINUTE
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch):
     """No test waits between tries."""
-    monkeypatch.setattr(asked, "wait_exponential_jitter", lambda **_: lambda _state: 0.0)
+    monkeypatch.setattr(asked, "wait_exponential", lambda **_: wait_none())
+    monkeypatch.setattr(asked, "wait_random", lambda *_: wait_none())
 
 
 @pytest.fixture
@@ -116,7 +119,7 @@ def test_an_answer_of_prometheus_that_is_no_figure_is_an_absence(ask, query, sai
 
 
 def test_a_series_of_prometheus_that_ended_is_not_fresh(ask):
-    assert "stale is not fresh" in ask("sum(up)", ahead_us=20 * MINUTE).absent
+    assert "stale is not fresh" in ask("sum(up)", ahead_us=21 * MINUTE).absent
 
 
 def test_a_range_that_is_longer_than_prometheus_answers_is_asked_in_longer_steps(prometheus, monkeypatch):
@@ -126,6 +129,23 @@ def test_a_range_that_is_longer_than_prometheus_answers_is_asked_in_longer_steps
     read = found.read(now_us - 1_440 * MINUTE, now_us)
     assert read.absent == ""
     assert 9_000 < len(read.points) <= 10_001
+
+
+def test_a_trigger_over_prometheus_reverts_a_live_release(prometheus, world, monkeypatch):
+    monkeypatch.setenv("LASTGOOD_ALLOW_HOSTS", "127.0.0.1")
+    world.clock.advance(time.time_ns() // 1_000 - world.clock.now_us() - 2 * 3_600_000_000)
+    world.history()
+    world.clock.advance(time.time_ns() // 1_000 - world.clock.now_us())
+    line = f"{{prometheus: '{prometheus}', query: 'sum(up) or {{job=\"{{candidate}}\"}}', limit: LIMIT"
+    text = f"{SMALL}triggers: {{outside: {{targets: {line}, lasts: 0 s}}}}}}\n"
+    release_id = world.start(text.replace("LIMIT", "0.5"))
+    driver = driving.begin(world.store, release_id, "me")
+    for _ in range(3):
+        world.step(driver)
+    outside.work_quietly(world.store, release_id, seconds=30)
+    row = driving.read(world.store, release_id)[0]
+    assert (row["state"], row["culprits"]) == ("reverted", '["targets"]')
+    assert row["reason"] == "targets: 1 is above 0.5, for 0 min"
 
 
 # -- any JSON

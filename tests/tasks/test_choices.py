@@ -1,5 +1,7 @@
 """What the forms offer: what is registered now, and nothing that would be refused."""
 
+import re
+
 import jsonschema
 import pytest
 
@@ -24,13 +26,15 @@ def field(world, name, schema=SCHEMA):
     return choices.amended(schema, choices.read(world.store))["properties"][name]
 
 
-def test_the_newest_bundle_is_offered_first_by_id_and_name_and_each_by_its_id_alone(world):
+def test_each_bundle_is_offered_once_by_id_and_name_the_newest_first(world):
     newest = world.bundle("newest")
     offered = field(world, "candidate")["enum"]
-    assert offered[0].startswith(f"b-{newest[:8]} support-")
-    ids = [f"b-{each[:8]}" for each in (newest, world.candidate, world.baseline)]
-    assert offered[3:] == [choices.reference(each) for each in offered[:3]]
-    assert set(offered[3:]) == set(ids)
+    assert [choices.reference(each) for each in offered[:1]] == [f"b-{newest[:8]}"]
+    assert all(re.fullmatch(r"b-[0-9a-f]{8} support-\S+", each) for each in offered)
+    assert {choices.reference(each) for each in offered} == {
+        f"b-{each[:8]}" for each in (newest, world.candidate, world.baseline)
+    }
+    assert len(offered) == 3
 
 
 def test_agents_environments_and_policies_are_those_that_exist(world):
@@ -67,6 +71,26 @@ def test_what_is_not_offered_is_refused(world, name, wrong):
     jsonschema.validate(right, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**right, name: wrong}, schema)
+
+
+@pytest.mark.prefect
+def test_every_parameter_of_every_deployment_has_a_title_a_bound_and_help(world):
+    from prefect.utilities.callables import parameter_schema
+
+    from flows.__main__ import SERVED
+
+    for served in SERVED:
+        schema = parameter_schema(served.flow.fn).model_dump()
+        for name, found in choices.amended(schema, choices.read(world.store))["properties"].items():
+            where = f"{served.name}: {name}"
+            assert found["type"] == "string", where  # what degrades to no JSON editor, and automations pass
+            assert found["title"] == choices.FIELDS[name]["title"], where
+            assert found["description"], where
+            assert "maxLength" in found, where
+
+
+def test_what_a_form_calls_a_bundle_is_what_it_offers(world):
+    assert choices.label(world.store, world.candidate) in field(world, "candidate")["enum"]
 
 
 def test_a_choice_is_read_back_as_a_reference():

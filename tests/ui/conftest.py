@@ -32,7 +32,9 @@ QUICK = (
     .replace("driver_timeout: 10 s", "driver_timeout: 60 s")
     .replace("runs_per_hour: 5000", "runs_per_hour: 100000")
 )
-ASKING = QUICK.replace("name: quick", "name: asking\napproval: {before: promote, expires: 1 h}")
+ASKING = QUICK.replace(
+    "name: quick", "name: asking\napproval: {before: promote, expires: 1 h, not_author: true}"
+)
 #: the agent, what serves, and what is to be released
 AGENTS = (("coder", "claude-45sonnet", "gpt-4o-paper"), ("fixer", "gpt-5-250-turns", "claude-45sonnet"))
 HISTORY = "SELECT count(*) FROM run WHERE agent = '{agent}'"
@@ -55,7 +57,7 @@ def place(tmp_path_factory, clean_environment, background):
     """`lastgood up` with both agents at work; `place.short` has the ids of the bundles by name."""
     folder = tmp_path_factory.mktemp("ui")
     database = {"LASTGOOD_DATABASE": f"sqlite:///{folder}/lastgood.db", "LASTGOOD_ACTOR": "ann"}
-    with up(folder, clean_environment, background, LASTGOOD_LOOK_EVERY="20 s", **database) as place:
+    with up(folder, clean_environment, background, LASTGOOD_LOOK_EVERY="30 s", **database) as place:
         place.short = {}
         with contextlib.ExitStack() as agents:
             for agent, *names in AGENTS:

@@ -10,15 +10,15 @@ assert tables.ControlPointRow.__tablename__ in target_metadata.tables  # noqa: S
 
 
 def _run() -> None:
-    source = engine.engine_for(context.config.attributes["url"])
+    source = engine.migrating_engine(context.config.attributes["url"])
     try:
-        with source.connect() as connection:
+        # one transaction from the first read on: all migrations or none, and nobody else's in between
+        with source.begin() as connection:
             engine.lock_out_writers(connection)
             context.configure(connection=connection, target_metadata=target_metadata, render_as_batch=True)
             with context.begin_transaction():
                 context.run_migrations()
             engine.sort_by_code_point(connection)
-            connection.commit()
     finally:
         source.dispose()
 

@@ -72,7 +72,7 @@ def test_a_release_is_promoted_by_a_worker_on_postgres(
             run("prefect --no-prompt deploy --all", ROOT)
             assert "heartbeat lost" in run("python -m flows install", ROOT)
             run("echo 'Be brief.' >> prompt.md")
-            better = re.search(r"b-\w+", run("lastgood bundle add bundle.yaml"))[0]
+            better = re.search(r"b-\w+ \S+", run("lastgood bundle add bundle.yaml"))[0]
             run("python -m flows install", ROOT)
             worker = ["prefect", "worker", "start", "--pool", "lastgood"]
             agent = ["bash", "-c", f"cd {tmp_path} && exec python agent_example.py 200000"]
@@ -80,7 +80,7 @@ def test_a_release_is_promoted_by_a_worker_on_postgres(
                 background(worker, tmp_path / "worker.log", environment),
                 background(agent, tmp_path / "agent.log", environment),
             ):
-                given = f"-p agent=support -p candidate={better} -p policy=support"
+                given = f"-p agent=support -p 'candidate={better}' -p policy=support"
                 run(f"prefect deployment run release/release {given}")
                 said = lambda: run("lastgood release status support 2>&1 || true")  # noqa: E731
                 ended = wait_for(lambda: said().startswith(("PROMOTED", "REVERTED")) and said())

@@ -70,6 +70,8 @@ LOCKED = re.compile(
     r"deadlock|could not serialize|lock timeout|database is locked|LockNotAvailable|too many clients|"
     r"remaining connection slots|StoreUnavailable|Traceback"
 )
+#: a look that began and proved nothing: lost, and its lease is not renewed
+FAILED = re.compile(r"the look at \S+ failed and proves nothing")
 OURS = ("look", "sealed_tally", "block", "ledger", "stage", "release", "control_point", "notice")
 _PAGE = """## Twenty releases at once
 
@@ -118,11 +120,11 @@ def prepared(url: str) -> tuple[Store, dict[str, str]]:
     store, candidates = Store(url), {}
     for agent in AGENTS:
         old, new = (
-            registry.register(store, agent, make_bundle(f"{agent} {text}"), author="ann")[0].bundle.id
+            registry.register(store, agent, make_bundle(f"{agent} {text}"), author="ann")[0]
             for text in ("old", "new")
         )
-        control.adopt(store, agent, "production", old, actor="ann", reason="it serves today")
-        candidates[agent] = f"b-{new[:8]}"
+        control.adopt(store, agent, "production", old.bundle.id, actor="ann", reason="it serves today")
+        candidates[agent] = f"{new.bundle.short} {new.name}"  # as the form calls it
     policies.keep(store, Policy.load(POLICY), "ann")
     return store, candidates
 
@@ -195,12 +197,12 @@ def counted(store: Store, from_us: int, until_us: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def locked(folder: Path) -> Counter:
-    """What logs say of locks that were not had, by log."""
+def said(folder: Path, wanted: re.Pattern[str]) -> Counter:
+    """What logs say of something, by log."""
     found: Counter = Counter()
     for path in sorted(folder.glob("*.log")):
         for line in path.read_text(errors="replace").splitlines():
-            if match := LOCKED.search(line):
+            if match := wanted.search(line):
                 found[f"{path.stem}: {match[0]}"] += 1
     return found
 
@@ -210,11 +212,14 @@ def table(before: dict, after: dict, facts: dict, hours: float, trouble: Counter
     releases = RELEASES * hours
     per = {name: (after[name] - before[name]) / releases for name in after}
     gaps, drivers = facts["gaps"], facts["drivers"]
+    due, late = releases * 3_600 / LOOK_S, sum(gap > 2 * LOOK_S for gap in gaps)
     steps = ", ".join(f"{n} at {name}" for name, n in sorted(drivers.items()) if name.startswith("steps"))
     cpu = ", ".join(f"{name[4:]} {value:.0f}" for name, value in per.items() if name.startswith("cpu"))
     ours = sum(value for name, value in per.items() if name.startswith("bytes table"))
     return [
-        ("looks written", f"{facts['looks']}; numbers with a gap in {facts['lost']} releases"),
+        ("looks lost", f"{facts['failed']} failed, and a number is missing in {facts['lost']} releases"),
+        ("looks written",
+         f"{facts['looks']}, where {due:.0f} fit in; {late} came more than an interval late"),
         ("time between two looks", f"median {gaps[len(gaps) // 2]:.1f} s, longest {gaps[-1]:.1f} s"),
         ("releases with a step taken twice", f"{facts['doubled']} of {RELEASES} ({steps})"),
         ("ledgers that do not verify", str(facts["broken"])),
@@ -305,12 +310,12 @@ def main() -> int:  # noqa: PLR0915  one story, told in order
             control.rollback(store, agent, "production", actor="ann", reason="the measurement ends")
         ended = "SELECT count(*) AS n FROM release WHERE state = 'reverted'"
         assert rows(store, ended)[0]["n"] == RELEASES
-        trouble = locked(folder)
+        trouble, facts["failed"] = said(folder, LOCKED), said(folder, FAILED).total()
         (ROOT / ".ui").mkdir(exist_ok=True)
         for path in [*folder.glob("*.log"), Path(room) / "server.log"]:
             kept = ROOT / ".ui" / f"load-{path.parent.name[:13]}-{path.name}"
             kept.write_text(path.read_text(errors="replace"))
-        trouble += locked(Path(room))
+        trouble += said(Path(room), LOCKED)
         store.close()
     found = table(before, after, facts, hours, trouble)
     from importlib.metadata import version as of
@@ -324,7 +329,7 @@ def main() -> int:  # noqa: PLR0915  one story, told in order
     sys.stdout.write(page)
     if given.minutes >= 10:
         written(page)
-    failed = facts["lost"] or facts["doubled"] or facts["broken"] or trouble.total()
+    failed = facts["failed"] or facts["lost"] or facts["doubled"] or facts["broken"] or trouble.total()
     return 1 if failed else 0
 
 

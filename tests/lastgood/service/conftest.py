@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import httpx
@@ -30,6 +31,8 @@ class Service:
     url: str
     app: object
     tokens: dict[str, str] = field(default_factory=dict)
+    #: one for all requests: to make one costs more than most answers
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=20, verify=False))
 
     def token(self, role: Role | str, **scope) -> str:
         key = f"{role} {sorted(scope.items())}"
@@ -42,7 +45,7 @@ class Service:
         headers = dict(given.pop("headers", {}))
         if role is not None:
             headers["Authorization"] = f"Bearer {self.token(role, **(scope or {}))}"
-        return httpx.request(method, self.url + path, headers=headers, timeout=20, **given)
+        return self.client.request(method, self.url + path, headers=headers, **given)
 
     def get(self, role, path: str, **given) -> httpx.Response:
         return self.ask(role, "GET", path, **given)
@@ -79,27 +82,29 @@ def _key(monkeypatch):
     monkeypatch.setenv("LASTGOOD_RUN_KEY", "k:" + "k" * 32)
 
 
+@contextmanager
+def served(desk, store=None) -> Iterator[Service]:
+    """The service over a test's store, on loopback."""
+    app = create(store or desk.store)
+    server = Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="on"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the service did not start"
+        thread.join(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    service = Service(desk, f"http://127.0.0.1:{port}", app)
+    yield service
+    service.client.close()
+    server.should_exit = True
+    thread.join(10)
+
+
 @pytest.fixture
 def serve(desk) -> Iterator[Callable[..., Service]]:
     """`serve()`: the service over the test's store, on loopback."""
-    running = []
-
-    def start(store=None) -> Service:
-        app = create(store or desk.store)
-        server = Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="on"))
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        running.append((server, thread))
-        while not server.started:
-            assert thread.is_alive(), "the service did not start"
-            thread.join(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        return Service(desk, f"http://127.0.0.1:{port}", app)
-
-    yield start
-    for server, thread in running:
-        server.should_exit = True
-        thread.join(10)
+    with ExitStack() as running:
+        yield lambda store=None: running.enter_context(served(desk, store))
 
 
 @pytest.fixture

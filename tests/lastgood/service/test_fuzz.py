@@ -32,7 +32,7 @@ def test_no_body_crashes_or_holds_the_service(service, desk, role):
             seen.add(answer.status_code)
             assert answer.status_code < 500, (path, sent[:500], answer.text)
             if answer.status_code >= 400 and not path.startswith("/r/"):
-                assert {"error", "errorDetails"} & set(answer.json()), path
+                assert {"error", "errorDetails", "code"} & set(answer.json()), path
     assert slowest < 10, "far from the second that an idle machine is held to"
     assert seen >= {200, 400, 403}
     assert service.get(None, "/health").status_code == 200

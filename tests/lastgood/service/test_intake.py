@@ -1,3 +1,4 @@
+import asyncio
 import json
 import socket
 from urllib.parse import urlsplit
@@ -6,6 +7,7 @@ import pytest
 
 from lastgood.caps import Caps
 from lastgood.release import Terms
+from lastgood.service import limits
 from lastgood.triggers import Triggers
 
 OUTCOMES, REPORTS = "/v1/agents/support/outcomes", "/v1/agents/support/reports"
@@ -77,7 +79,7 @@ def test_the_same_batch_again_changes_nothing(service, desk, run):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"\n\n", b"{}", b"[1]", b"\xff", b"{" * 200_000, b'{"run": 1, "token": 2}']
+    "body", [b"", b"\n\n", b"[1]", b"\xff", b"{" * 200_000, b"{}{}", b'{"a":' * 501 + b"1" + b"}" * 501]
 )
 @pytest.mark.only("sqlite")
 def test_a_batch_of_nothing_usable_is_refused_whole(service, desk, body):
@@ -85,6 +87,39 @@ def test_a_batch_of_nothing_usable_is_refused_whole(service, desk, body):
     assert answer.status_code == 400
     assert "send one JSON object a line" in answer.json()["message"]
     assert outcomes(desk) == []
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"run": 1, "token": 2}', b'{"run": "\\u0000", "token": "x"}'])
+@pytest.mark.only("sqlite")
+def test_a_line_without_its_run_and_token_is_named(service, desk, body):
+    [refused] = service.ask("agent", "POST", OUTCOMES, content=body).json()["refused"]
+    assert (refused["line"], refused["error"]) == (1, "InvalidInput")
+    assert outcomes(desk) == []
+
+
+def test_each_line_is_named_by_its_place_though_a_run_comes_several_times(service, desk, run):
+    forged = {**run, "token": run["token"][:-1] + "x"}
+    said = service.lines(OUTCOMES, forged, "", {**run, "validated": True}, forged, b"\xff".decode("latin-1"))
+    assert [(each["line"], each["error"]) for each in said.json()["refused"]] == [
+        (5, "InvalidInput"),
+        (1, "BadToken"),
+        (4, "BadToken"),
+    ]
+    assert (said.json()["new"], len(outcomes(desk))) == (1, 1)
+
+
+@pytest.mark.only("sqlite")
+def test_a_line_that_is_no_utf8_does_not_spoil_the_others(service, desk, run):
+    good = json.dumps({**run, "validated": True}).encode()
+    said = service.ask("agent", "POST", OUTCOMES, content=b'{"run": "\xff"}\n' + good).json()
+    assert (said["new"], [each["line"] for each in said["refused"]]) == (1, [1])
+
+
+def test_a_text_cut_in_the_middle_of_a_character_is_kept_without_it(service, desk, run):
+    said = {"output": {"text": "so far \ud83d"}, "error": "Odd\ud83d\0", "status": "failed"}
+    assert service.lines(OUTCOMES, {**run, **said}).json()["new"] == 1
+    [row] = outcomes(desk)
+    assert (json.loads(row["output"]), row["error"]) == ({"text": "so far ?"}, "Odd?")
 
 
 @pytest.mark.only("sqlite")
@@ -247,3 +282,46 @@ def test_a_token_that_floods_is_slowed_and_no_other(service, desk):
     assert service.post("agent", RUNS, {"unit": "u"}, scope={"agents": ["support"]}).status_code == 200
     assert service.evaluate(role="agent").status_code == 200
     assert len(desk.all("SELECT * FROM run")) == 5
+
+
+@pytest.mark.only("sqlite")
+def test_lines_of_no_use_slow_their_token_down(service, desk, run):
+    pace = service.app.state.desk.pace
+    pace.burst, pace.per_s = 100, 0.001
+    said = service.lines(OUTCOMES, *[{**run, "token": "x"}] * 150).json()
+    assert len(said["refused"]) == 150
+    assert service.lines(OUTCOMES, {**run, "validated": True}).status_code == 429
+    assert desk.all("SELECT n FROM refusal WHERE reason = 'forged'") == [{"n": 150}]
+    other = service.ask(
+        "agent", "POST", OUTCOMES, content=json.dumps(run).encode(), scope={"agents": ["support"]}
+    )
+    assert other.json()["new"] == 1
+
+
+def test_what_is_owed_for_lines_of_no_use_has_an_end():
+    pace = limits.Pace(per_s=10, burst=100)
+    pace.charge("t", 1_000_000, now_s=0.0)
+    assert pace.take("t", now_s=0.0) == pytest.approx(10.1)
+    assert pace.take("t", now_s=10.2) == 0.0
+
+
+def test_batches_of_one_token_wait_for_one_another_and_no_other_does():
+    async def held() -> list[object]:
+        lanes, seen = limits.Lanes(wide=1, most=1), []
+        go = asyncio.Event()
+
+        async def batch(token):
+            async with lanes.enter(token) as may:
+                seen.append((token, may))
+                await (go.wait() if may else asyncio.sleep(0))
+
+        work = [asyncio.create_task(batch(token)) for token in ("a", "a", "a", "b")]
+        await asyncio.sleep(0.01)
+        early = list(seen)
+        go.set()
+        await asyncio.gather(*work)
+        return [early, seen[len(early) :], dict(lanes._held)]
+
+    early, later, left = asyncio.run(held())
+    assert sorted(early) == [("a", False), ("a", True), ("b", True)]
+    assert (later, left) == ([("a", True)], {})

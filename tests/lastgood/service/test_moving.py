@@ -109,3 +109,73 @@ def test_an_auditor_takes_the_whole_ledger_away(service, desk):
     kept = audit.read(answer.text.splitlines(), "answer")
     assert [row["action"] for row in kept.rows] == ["adopt", "start", "share", "revert"]
     assert audit.verify(desk.store, "support", "production", kept).hash == kept.head.hash
+
+
+def promote(service, desk, role="approver", **changes):
+    body = {"candidate": desk.candidate[:12], "reason": "I read it", **changes}
+    return service.post(role, f"{SUPPORT}/promote", body)
+
+
+def refusals(desk):
+    rows = desk.all("SELECT * FROM ledger WHERE action = 'refused' ORDER BY seq")
+    return [(row["actor"].split(" (")[0], row["reason"]) for row in rows]
+
+
+def test_an_approver_promotes_as_vouched_and_nobody_with_less(service, desk):
+    desk.live(share_bp=5_000)
+    for role in ("observer", "operator", "releaser", "agent", "auditor"):
+        assert promote(service, desk, role).status_code == 403
+    assert desk.point.baseline == desk.baseline
+    assert [actor for actor, _ in refusals(desk)] == [
+        "the observer", "the operator", "the releaser", "the agent", "the auditor",
+    ]  # fmt: skip
+    answer = promote(service, desk)
+    assert (answer.status_code, answer.json()["standing"]) == (200, "vouched")
+    assert answer.json()["baseline"] == desk.candidate
+    row = desk.one("SELECT * FROM ledger ORDER BY seq DESC LIMIT 1")
+    assert row["actor"].startswith("the approver (approver, token ")
+    assert row["reason"] == "vouched for (claimed): I read it"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "error"),
+    [
+        ({"candidate": "0" * 12}, 409, "Conflict"),
+        ({"candidate": "b-1"}, 400, "InvalidInput"),
+        ({"candidate": "support-2026"}, 400, "InvalidInput"),
+        ({"reason": ""}, 400, "InvalidInput"),
+        ({"code": "AAAA-BBBB-CCCC"}, 409, "Refused"),
+        ({"who": "ben"}, 400, "InvalidInput"),
+    ],
+)
+def test_a_vouch_that_does_not_fit_moves_nothing(service, desk, changes, status, error):
+    desk.live(share_bp=5_000)
+    answer = promote(service, desk, **changes)
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
+    assert desk.point.baseline == desk.baseline
+    assert len(refusals(desk)) == (status == 409)  # whatever a policy or the store refuses is in the ledger
+
+
+def test_where_the_policy_wants_it_a_vouch_takes_a_code(service, desk):
+    from dataclasses import replace
+
+    from lastgood import approving, releasing
+
+    policy = '{"approval": {"level": "verified"}}'
+    desk.serve(releasing.start(desk.store, replace(desk.wanted(), policy=policy)), 2_500)
+    answer = promote(service, desk)
+    assert (answer.status_code, answer.json()["error"]) == (409, "Refused")
+    assert "one-time code" in refusals(desk)[0][1]
+    key = (desk.store, "support", "production")
+    code = approving.issue_code(*key, person="the approver", actor="root", lasts_us=3_600_000_000)
+    assert promote(service, desk, code=code).status_code == 200
+    assert promote(service, desk, code=code).status_code == 404
+
+
+def test_going_to_a_bundle_that_never_served_takes_who_may_promote(service, desk):
+    path, body = f"{SUPPORT}/rollback", {"to": desk.candidate[:12], "reason": "reviewed", "vouch": True}
+    assert service.post("operator", path, {**body, "vouch": False}).status_code == 400
+    assert service.post("operator", path, body).status_code == 403
+    assert service.post("approver", path, {**body, "reason": ""}).status_code == 400
+    answer = service.post("approver", path, body)
+    assert (answer.status_code, answer.json()["baseline"]) == (200, desk.candidate)

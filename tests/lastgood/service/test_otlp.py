@@ -277,6 +277,25 @@ def test_a_span_that_can_not_be_read_does_not_hold_up_the_others(sender, desk, w
     assert len(runs(desk)) == 1
 
 
+def test_a_span_without_its_times_does_not_hold_up_the_others(sender, desk):
+    span = sender.span(7, "chat")
+    del span["startTimeUnixNano"]
+    said = sender.send(span, sender.agent(lastgood__bundle=desk.baseline)).json()
+    assert said["partialSuccess"]["rejectedSpans"] == "1"
+    assert len(runs(desk)) == 1
+
+
+@pytest.mark.parametrize("value", [{"intValue": "many"}, {"doubleValue": 10**400}])
+def test_a_number_that_is_none_is_no_value(service, sender, desk, value):
+    root = sender.agent(lastgood__bundle=desk.baseline)
+    resource = {"attributes": [{"key": "lastgood.cost_usd", "value": value}]}
+    request = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [root]}]}]}
+    headers = {"Content-Type": "application/json"}
+    answer = service.ask("agent", "POST", "/v1/traces", content=json.dumps(request), headers=headers)
+    assert (answer.status_code, answer.json()) == (200, {})
+    assert len(runs(desk)) == 1
+
+
 def test_texts_that_no_store_holds_are_cleaned(sender, service, desk):
     root = sender.agent(lastgood__bundle=desk.baseline, gen_ai__conversation__id="a\0b\ud800")
     request = {"resourceSpans": [{"scopeSpans": [{"spans": [root]}]}]}

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import multiprocessing
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -16,8 +18,6 @@ from lastgood.errors import (
     BadToken,
     CapReached,
     InvalidInput,
-    InvalidMove,
-    NotFound,
     Refused,
     StoreUnavailable,
 )
@@ -26,6 +26,7 @@ from lastgood.remote_serving import RemoteServing
 
 #: what the store does on either kind is tried beneath this layer
 pytestmark = pytest.mark.only("sqlite")
+fork = multiprocessing.get_context("fork")
 TOOLS = [{"name": "send", "kind": "message", "target": "to", "key": "to"}, {"name": "read"}]
 
 
@@ -39,6 +40,8 @@ def point_to(monkeypatch):
         monkeypatch.setattr(agents, "_fallbacks", {})
 
     yield point
+    for remote in agents._remotes.values():
+        remote.end()
     for each in list(batching._recorders):
         each._waiting.clear()
 
@@ -179,9 +182,9 @@ def test_without_a_service_that_was_ever_seen_only_a_fallback_serves(point_to, d
 def test_a_lease_ends_by_this_hosts_clock_though_nobody_says_so(remote, desk):
     desk.serve(desk.start(), 10_000, lease_us=60_000_000)
     remote.settled()
-    held = Service(remote.url, remote.token("agent"), "production")
+    held = Service(remote.url, remote.token("agent"))
     held.clock = clock = ManualClock()
-    served = RemoteServing(held, "support")
+    served = RemoteServing(held, "support", "production")
     assert served.router.route("u-1").arm == "candidate"
     clock.advance(59_999_999)
     assert served.router.route("u-1").arm == "candidate"
@@ -190,7 +193,7 @@ def test_a_lease_ends_by_this_hosts_clock_though_nobody_says_so(remote, desk):
 
 
 def test_a_snapshot_that_is_old_is_asked_for_again_beside_the_work(remote, desk):
-    served = RemoteServing(Service(remote.url, remote.token("agent"), "production"), "support")
+    served = RemoteServing(Service(remote.url, remote.token("agent")), "support", "production")
     assert served.router.snapshot.point.epoch == desk.point.epoch
     desk.live(share_bp=10_000)
     served._read_s -= 10
@@ -199,20 +202,116 @@ def test_a_snapshot_that_is_old_is_asked_for_again_beside_the_work(remote, desk)
     assert served.router.route("u-1").bundle.id == desk.candidate
 
 
-def test_what_can_not_be_says_why(remote, desk):
-    with pytest.raises(InvalidInput, match="risk 'huge'"), lastgood.run("support", "u", risk="huge"):
-        pass
-    with pytest.raises(NotFound, match="did not start run 'run_9'"):
-        lastgood.report("run_9", edits=1)
-    with lastgood.run("support", "u-1") as run, pytest.raises(InvalidMove, match="can't be suspended"):
+def test_what_the_service_takes_later_waits_and_is_not_lost(remote, desk, monkeypatch):
+    pace = remote.app.state.desk.pace
+    with monkeypatch.context() as full, lastgood.run("support", "u-1") as run:
+        run.report(validated=True)
+        for name in ("burst", "per_s"):
+            full.setattr(pace, name, 1e-9)
+        pace._buckets.clear()
+        run.__exit__(None, None, None)  # it ends while the service takes nothing of this token
+        with pytest.raises(StoreUnavailable, match="answered 429"):
+            lastgood.flush()
+    pace._buckets.clear()
+    lastgood.flush()
+    assert [row["run_id"] for row in desk.all("SELECT run_id FROM outcome")] == [run.id]
+
+
+def test_a_wrong_token_to_go_on_with_is_refused_and_counted(remote, desk):
+    with lastgood.run("support", "u-1") as run:
         run.suspend()
-    with pytest.raises((BadToken, InvalidInput), match="not signed here"):
-        lastgood.report(run.id, edits=1, token="lg1.x.y")
-    with pytest.raises(InvalidMove, match="LASTGOOD_DATABASE"), lastgood.resume(run.id):
+    agents._remotes.popitem()[1].end()
+    with pytest.raises(BadToken, match="not signed here"), lastgood.resume(run.id, token="lg1.x.y"):
         pass
+    [row] = desk.all("SELECT reason, n FROM refusal WHERE agent = 'support'")
+    assert (row["reason"], row["n"]) == ("forged", 1)
+
+
+def test_a_move_is_heard_without_being_asked_for(remote, desk, monkeypatch):
+    monkeypatch.setattr("lastgood.remote_serving.POLL_S", 3_600.0)
+    with lastgood.run("support", "u-1"):
+        pass
+    served = agents._remote().serving("support", "production")
+    assert served.hearing.connected.wait(10)
+    release = desk.live(share_bp=10_000)
+    _until(lambda: served.router.route("u-1").arm == "candidate")
+    desk.revert(release)
+    _until(lambda: served.router.route("u-1").arm == "baseline")
+    desk.promote(desk.live(candidate=desk.register("third")))
+    _until(lambda: served.router.snapshot.baseline.prompt.data == "third")
+
+
+def _until(holds):
+    until = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
+def test_what_was_moved_while_the_stream_was_cut_is_asked_for_when_it_is_back(
+    serve, desk, point_to, monkeypatch
+):
+    monkeypatch.setattr("lastgood.remote_serving.POLL_S", 3_600.0)
+    first = serve()
+    point_to(first.url, first.token("agent"))
+    with lastgood.run("support", "u-1"):
+        pass
+    served = agents._remote().serving("support", "production")
+    assert served.hearing.connected.wait(10)
+    served.hearing._cut()
+    desk.live(share_bp=10_000)
+    _until(lambda: served.router.route("u-1").arm == "candidate")
+
+
+def test_a_forked_child_hears_by_a_thread_of_its_own(remote, desk, monkeypatch):
+    monkeypatch.setattr("lastgood.remote_serving.POLL_S", 3_600.0)
+    with lastgood.run("support", "u-1"):
+        pass
+    mine, theirs = fork.Pipe()
+    served = agents._remote().serving("support", "production")
+
+    def work():
+        assert served.router.route("u-1").arm == "baseline"
+        theirs.send(served.hearing.connected.wait(10))
+        _until(lambda: served.router.route("u-1").arm == "candidate")
+        theirs.send(True)
+
+    child = fork.Process(target=work)
+    with served._asking:  # a question of the parent's is under way
+        child.start()
+    assert mine.poll(20)
+    assert mine.recv() is True
+    desk.live(share_bp=10_000)
+    assert mine.poll(20)
+    child.join(10)
+
+
+def test_what_can_not_be_says_why(remote, desk):
+    with lastgood.run("support", "u-1") as run:
+        pass
+    with pytest.raises(BadToken, match="not signed here"):
+        lastgood.report(run.id, edits=1, token="lg1.x.y")
     agents._configured["token"] = ""
     with pytest.raises(InvalidInput, match="LASTGOOD_TOKEN is not"), lastgood.run("support"):
         pass
+
+
+def test_a_run_of_another_process_is_reported_and_resumed_by_its_token_alone(remote, desk):
+    with lastgood.run("support", "u-1") as run:
+        run.report(validated=True)
+        run.suspend()
+    agents._remotes.popitem()[1].end()  # another process: it has seen nothing
+    with pytest.raises(BadToken, match="brings no token"), lastgood.resume(run.id):
+        pass
+    with pytest.raises(BadToken, match="brings no token"):
+        lastgood.report(run.id, edits=1)
+    with lastgood.resume(run.id, token=run.token) as again:
+        assert (again.id, again.bundle.id) == (run.id, desk.baseline)
+    agents._remotes.popitem()[1].end()
+    lastgood.report(run.id, token=run.token, edits=2)
+    lastgood.flush()
+    assert [row["validated"] for row in desk.all("SELECT validated FROM outcome")] == [1]
+    assert len(desk.all("SELECT * FROM late_report")) == 1
 
 
 def test_a_process_over_http_loads_no_orm_and_opens_no_database(service, desk, tmp_path, clean_environment):

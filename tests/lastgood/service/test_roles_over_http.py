@@ -15,6 +15,11 @@ ROUTES = {
     ("POST", "/v1/traces"): (None, {"resourceSpans": []}),
     ("POST", "/v1/logs"): (None, {"resourceLogs": []}),
     ("POST", "/v1/agents/{agent}/runs"): (Act.RECORD, {"unit": "u"}),
+    ("POST", "/v1/agents/{agent}/runs/batch"): (Act.RECORD, {"unit": "u"}),
+    ("POST", "/v1/agents/{agent}/actions/batch"): (
+        Act.RECORD,
+        {"run": "r", "token": "t", "kind": "message"},
+    ),
     ("POST", "/v1/agents/{agent}/outcomes"): (Act.RECORD, {"run": "r", "token": "t"}),
     ("POST", "/v1/agents/{agent}/reports"): (Act.RECORD, {"run": "r", "token": "t", "edits": 1}),
     ("POST", "/v1/agents/{agent}/events"): (Act.RECORD, {"run": "r", "token": "t", "name": "note"}),
@@ -23,7 +28,16 @@ ROUTES = {
         Act.RECORD,
         {"run": "r", "token": "t", "state": "done"},
     ),
+    ("GET", "/v1/runs/{run}"): (Act.RECORD, None),
+    ("POST", "/v1/runs/{run}/suspend"): (Act.RECORD, {"token": "t"}),
+    ("POST", "/v1/runs/{run}/resume"): (Act.RECORD, {"token": "t"}),
+    ("GET", "/v1/quarantined"): (Act.EVALUATE, None),
     ("POST", "/v1/agents/{agent}/rollback"): (Act.REVERT, {}),
+    ("POST", "/v1/agents/{agent}/promote"): (Act.PROMOTE, {"candidate": "0" * 8, "reason": "seen"}),
+    ("POST", "/v1/policies/{policy}/waivers"): (
+        Act.APPROVE,
+        {"guardrail": "completion", "slice": "faq", "reason": "known"},
+    ),
     ("POST", "/v1/agents/{agent}/kill"): (Act.REVERT, {}),
     ("POST", "/v1/agents/{agent}/stop"): (Act.REVERT, {}),
     ("POST", "/v1/agents/{agent}/clear"): (Act.RESUME, {}),
@@ -54,6 +68,7 @@ OPEN = {("GET", "/health")}
 #: routes that a revert-only link opens, and no token
 LINKED = {("GET", "/r/{token}"), ("GET", "/r/{token}/revert"), ("POST", "/r/{token}/revert")}
 NAMES = {
+    "policy": "no_such_policy",
     "incident": "inc_1",
     "agent": "support",
     "key": "support",
@@ -66,7 +81,7 @@ READING = {Act.READ, Act.EVALUATE, Act.AUDIT}
 
 
 def path(route: str) -> str:
-    return route.format(**NAMES)
+    return route.format(**NAMES) + ("?key=k" if route == "/v1/quarantined" else "")
 
 
 def standing(desk):

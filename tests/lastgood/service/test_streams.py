@@ -11,6 +11,7 @@ import pytest
 
 from lastgood import control, tokens
 from lastgood.service import streams
+from lastgood.store.connection import Store
 
 
 class Stream:
@@ -80,6 +81,17 @@ def test_a_move_of_an_agent_outside_the_tokens_scope_is_not_told(service, desk):
 
 
 @pytest.mark.only("sqlite")
+def test_between_two_looks_at_the_routers_a_move_is_told_by_its_word(service, desk, monkeypatch):
+    monkeypatch.setattr(streams, "EVERY_S", 60.0)
+    with Stream(service) as stream:
+        release_id = desk.live(share_bp=10_000)
+        stream.wait()
+        told = len(stream.events)
+        desk.revert(release_id)
+        stream.wait(told + 1)
+
+
+@pytest.mark.only("sqlite")
 def test_streams_share_one_watcher_that_rests_when_nobody_listens(service, desk, monkeypatch):
     asked = []
     real = streams._asked
@@ -133,3 +145,22 @@ def test_bulk_and_single_evaluation_agree_on_postgres(service, desk):
     assert service.post("observer", "/ofrep/v1/evaluate/flags", body, headers=headers).status_code == 304
     entered = service.enter(mine)
     assert (entered["arm"], entered["bundle"]) == ("candidate", desk.candidate)
+
+
+@pytest.mark.only("sqlite")
+def test_a_service_that_is_told_to_end_ends_though_somebody_listens(desk):
+    from tests.serving import Served, token
+
+    served, now = Served(desk.store.url), Store(desk.store.url)  # that process has no clock of a test
+    observer = token(now, "observer")
+    now.close()
+    served.begin()
+    try:
+        with socket.create_connection(("127.0.0.1", served.port)) as listening:
+            head = f"GET /ofrep/v1/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {observer}"
+            listening.sendall(f"{head}\r\n\r\n".encode())
+            assert b"200 OK" in listening.recv(1_000)
+            served.process.terminate()
+            assert served.process.wait(30) is not None
+    finally:
+        served.end()

@@ -1,3 +1,4 @@
+import multiprocessing
 import shutil
 import sqlite3
 
@@ -111,6 +112,57 @@ def test_a_migration_that_breaks_off_leaves_nothing_behind(tmp_path, monkeypatch
     with pytest.raises(StoreUnavailable, match="disk I/O error"):
         engine.upgrade(f"sqlite:///{path}")
     assert content(at(path)) == {}
+
+
+#: after the newest one; it can't be carried out
+BROKEN_MIGRATION = """
+revision, down_revision = "broken", "{newest}"
+
+
+def upgrade():
+    raise OSError("no space left")
+"""
+
+
+def test_a_migration_that_breaks_off_takes_those_before_it_with_it(tmp_path, monkeypatch, content):
+    folder = tmp_path / "migrations"
+    shutil.copytree(engine.MIGRATIONS, folder)
+    (folder / "versions" / "broken.py").write_text(BROKEN_MIGRATION.format(newest=SCHEMA))
+    monkeypatch.setattr(engine, "MIGRATIONS", folder)
+    path = tmp_path / "lastgood.db"
+    with pytest.raises(StoreUnavailable, match="no space left"):
+        engine.upgrade(f"sqlite:///{path}")
+    assert content(at(path)) == {}
+
+
+@pytest.fixture
+def empty(store_kind, request, tmp_path):
+    """The URL of a store that nobody has made yet."""
+    if store_kind == "sqlite":
+        yield f"sqlite:///{tmp_path / 'new.db'}"
+        return
+    postgres = request.getfixturevalue("postgres")
+    url = postgres.make()
+    yield url
+    postgres.drop(url)
+
+
+def upgraded(barrier, url):
+    """Upgrade a store at the same moment as others."""
+    barrier.wait()
+    engine.upgrade(url)
+
+
+def test_many_processes_that_upgrade_a_new_store_at_once_all_find_it_ready(empty):
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(4)
+    processes = [context.Process(target=upgraded, args=(barrier, empty)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 4
+    Store(empty).check_schema()
 
 
 def test_a_newer_store_is_not_upgraded(store, hand, content):

@@ -143,3 +143,16 @@ def test_parts_that_run_on_are_called_back_where_one_could_not_be_started(
     with pytest.raises(InvalidInput, match="Prefect is down"):
         suites.run(cased.store, "support", "production", cased.good, Options(spread=3))
     assert started[1] == [1]
+    with cased.store.reading() as txn:
+        assert txn.all("SELECT part FROM suite_part") == []
+
+
+def test_a_server_without_the_deployment_is_told_what_serves_it(suites, monkeypatch):
+    from prefect.exceptions import ObjectNotFound
+
+    def nowhere(*_, **__):
+        raise ObjectNotFound(KeyError("regression-suite"))
+
+    monkeypatch.setattr(suites, "run_deployment", nowhere)
+    with pytest.raises(InvalidMove, match=r"can't be spread: .* `lastgood up` serves it"):
+        suites._start({})

@@ -1,0 +1,80 @@
+"""Where a policy finds the score of a run that somebody else gave: Langfuse, any JSON, any SQL database."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from config.metrics import Misplaced
+from config.sections import Section
+from config.signals import Address, Pointer, Reference
+
+#: what belongs to each source: needed, and taken beside it
+_TOGETHER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "langfuse": (("name", "public_key", "secret_key"), ("runs_as",)),
+    "sql": (("database",), ()),
+    "json": (("points", "run", "value"), ("token",)),
+}
+
+
+class ScoresSpec(Section):
+    """Scores by run id. A run without one by its maturity is unjudged: the worst of its arm, and no proof."""
+
+    langfuse: Address | None = Field(
+        default=None, title="Langfuse", description="Address of a Langfuse server."
+    )
+    name: Annotated[str, StringConstraints(pattern=r"^[^,]{1,200}$")] | None = Field(
+        default=None, title="Name", description="Of Langfuse: the score; the newest of a run counts."
+    )
+    runs_as: Literal["trace", "session"] | None = Field(
+        default=None,
+        title="Runs as",
+        description="Of Langfuse: trace (default) for traces with the id `create_trace_id(seed=run.id)`, "
+        "session for sessions whose id is the run's.",
+    )
+    public_key: Reference | None = Field(
+        default=None, title="Public key", description="Reference to Langfuse's public key."
+    )
+    secret_key: Reference | None = Field(
+        default=None, title="Secret key", description="Reference to Langfuse's secret key."
+    )
+    sql: Annotated[str, StringConstraints(min_length=1, max_length=4_000)] | None = Field(
+        default=None, title="SQL", description="A query that gives (run id, score); it may name :since."
+    )
+    database: Annotated[str, StringConstraints(max_length=500)] | None = Field(
+        default=None, title="Database", description="The database that the query is for."
+    )
+    json_: Address | None = Field(
+        default=None,
+        alias="json",
+        title="JSON",
+        description="Address that answers with JSON; {since} and {until} in it become ISO times.",
+    )
+    points: Pointer | None = Field(
+        default=None, title="Points", description="Of JSON: where its list of scores is, as data.rows."
+    )
+    run: Pointer | None = Field(default=None, title="Run", description="Of JSON: a score's run id.")
+    value: Pointer | None = Field(default=None, title="Value", description="Of JSON: a score's number.")
+    token: Reference | None = Field(
+        default=None, title="Token", description="Reference to a bearer token of JSON."
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        sources = [name for name in _TOGETHER if self._given(name)]
+        if len(sources) != 1:
+            raise Misplaced(f"needs one of {', '.join(_TOGETHER)}, and has {' and '.join(sources) or 'none'}")
+        needed, taken = _TOGETHER[sources[0]]
+        for name in needed:
+            if not self._given(name):
+                raise Misplaced(f"{sources[0]} needs {name} beside it", sources[0])
+        others = {each for pair in _TOGETHER.values() for group in pair for each in group}
+        for name in sorted(others - {*needed, *taken}):
+            if self._given(name):
+                raise Misplaced(f"belongs to no scores by {sources[0]}; take it out", name)
+        return self
+
+    def _given(self, name: str) -> bool:
+        return getattr(self, "json_" if name == "json" else name) is not None
+
+
+__all__ = ["ScoresSpec"]

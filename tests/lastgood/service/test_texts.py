@@ -1,0 +1,37 @@
+"""Texts that a store can't hold: half a surrogate pair on both, a NUL on Postgres."""
+
+import json
+
+import pytest
+
+from tests.fuzz.bodies import BODIES, filled
+
+ODD = ("\ud800", "\x00")
+
+
+def spoilt(value: object, odd: str):
+    """Every copy of a body with one text of it, or one key, spoilt."""
+    if isinstance(value, str):
+        yield odd + value
+        yield value + odd
+    if isinstance(value, dict):
+        for name, held in value.items():
+            for other in spoilt(held, odd):
+                yield {**value, name: other}
+        yield {**value, f"x{odd}": 1}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("path", BODIES)
+def test_no_text_makes_the_service_fail(service, desk, path, odd):
+    desk.live(5_000)
+    entered = service.enter()
+    good = filled(
+        {"error": "e", **BODIES[path]} if path.endswith("outcomes") else BODIES[path],
+        entered["run"],
+        entered["token"],
+    )
+    for body in spoilt(good, odd):
+        for role in ("agent", "approver"):
+            answer = service.ask(role, "POST", path, content=json.dumps(body).encode())
+            assert answer.status_code < 500, (body, answer.text)

@@ -1,0 +1,54 @@
+"""The pages under docs/ and the README name only what is there."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from lastgood import cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+#: a command where it is told as one: in code
+COMMAND = re.compile(r"(?:`|^|&& |exec )lastgood ([a-z][a-z -]*[a-z])", re.MULTILINE)
+
+
+def anchors(page):
+    """What links may name within a page, as GitHub makes it of headings."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def commands(words):
+    """The command that words name; None where there is none."""
+    found, context = cli.main, click.Context(cli.main)
+    for word in words:
+        if not isinstance(found, click.Group):
+            return found
+        found = found.get_command(context, word)
+        if found is None:
+            return None
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    dead = []
+    for link in LINK.findall(page.read_text("utf-8")):
+        path, _, anchor = link.partition("#")
+        if path.startswith(("http://", "https://")):
+            continue
+        there = (page.parent / path).resolve() if path else page
+        if not there.exists() or (anchor and there.suffix == ".md" and anchor not in anchors(there)):
+            dead.append(link)
+    assert dead == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_exists(page):
+    named = {tuple(found.split()) for found in COMMAND.findall(page.read_text("utf-8"))}
+    assert sorted(" ".join(words) for words in named if commands(words[:1]) is None) == []
+    groups = [words for words in named if isinstance(commands(words[:1]), click.Group) and len(words) > 1]
+    assert sorted(" ".join(words) for words in groups if commands(words[:2]) is None) == []
