@@ -74,7 +74,7 @@ class Source:
     ) -> None:
         """Score every kind of run on both arms; see `known`."""
         self.guardrail, self.rules = guardrail, rules
-        self.share_bp, self.share = share_bp, share_bp / WHOLE
+        self.share_bp, self.share, self.equal = share_bp, share_bp / WHOLE, harm is None
         self.method = _light(method_of(guardrail, rules, history), len(rules.steps))
         found = None if self.method is None else mix(guardrail, rules, history, harm)
         #: whether history or the policy fixes how it is scored and what to expect
@@ -120,7 +120,7 @@ class Source:
 
     @cached_property
     def blocks(self) -> Sums:
-        """Blocks of an equal candidate: what they add to the proof, then counts."""
+        """Blocks of both arms: what they add to the proof, then counts."""
         if len(self.chance) <= FEW_KINDS and not self.added.shape[1]:
             counts, chance = self._every_block()
             return Sums(
@@ -135,7 +135,7 @@ class Source:
         counts = self.counts[kind].reshape(blocks, size, 4).sum(axis=1)
         sums = self.added[kind].reshape(blocks, size, self.added.shape[1]).sum(axis=1)
         proof = self.judge.proof(self.table(counts, sums))
-        if isinstance(self.method, RatioMethod):
+        if isinstance(self.method, RatioMethod) and self.equal:
             # arms that are equal: C_c D_b/M and C_b D_c/M have one mean, which few blocks only guess
             both = proof[:, :2].mean()
             proof[:, :2] += both - proof[:, :2].mean(axis=0)

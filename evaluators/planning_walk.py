@@ -180,7 +180,7 @@ def hunt(
     """Candidate runs, and microseconds since the start, until one harm is caught, (replicates,) each.
 
     `sources` has one source with the harm a step, `opens_us` (replicates, steps) is when each step's gate
-    opens. Infinite where the horizon comes first.
+    opens; the last one ends the release. Infinite where that or the horizon comes first.
     """
     guardrail, replicates = sources[0].guardrail, len(opens_us)
     rng, clock = np.random.default_rng(seed), _Clock(rules, traffic, replicates)
@@ -198,10 +198,10 @@ def hunt(
         own = harm.runs - np.floor(back * (harm.runs - own_before))
         runs = np.where(found, np.maximum(own, 1.0), runs)
         at = np.where(found, clock.at - back * size / clock.rates[clock.step] + lag, at)
-        if (np.isfinite(runs) | clock.over).all():
+        if (np.isfinite(runs) | clock.over | (opens_us[:, -1] <= clock.at)).all():
             break
         clock.step = (opens_us[:, :-1] <= clock.at[:, None]).sum(axis=1)
-    return runs, np.where(at <= rules.horizon_us, at, np.inf)
+    return runs, np.where(at <= np.minimum(rules.horizon_us, opens_us[:, -1]), at, np.inf)
 
 
 class _Harm:
@@ -225,7 +225,7 @@ class _Harm:
         mute, runs, block = size, self.runs.copy(), self.sources[0].rules.block_size
         for name, part in self.worth.parts.items():
             closed = int(self.clock.total * part / self.worth.design_effect) // block * block
-            fresh = closed - self._done[name]
+            fresh = round(closed * self.worth.counted) - self._done[name]
             self._done[name] += fresh
             mute -= fresh
             for step, rows in self.clock.groups() if fresh else ():

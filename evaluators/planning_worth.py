@@ -29,6 +29,8 @@ class Worth:
     state: GuardrailState
     #: part of all runs that each judged slice has, 0..1; those of no listed slice under OTHER
     parts: Mapping[str, float]
+    #: part of a block's runs that count, 0..1: without infrastructure failures where a guardrail watches them
+    counted: float = 1.0
     #: runs that say as much as one independent one, 1 or more
     design_effect: float = 1.0
     #: nats that the halves of first and of all runs cost: ln 2 where units repeat
@@ -37,7 +39,7 @@ class Worth:
     @property
     def judged(self) -> float:
         """Part of the runs that is judged, 0..1."""
-        return sum(self.parts.values())
+        return self.counted * sum(self.parts.values())
 
     @property
     def proof(self) -> float:
@@ -57,7 +59,8 @@ class Worth:
 
     def expected(self, sums: FloatArray) -> FloatArray:
         """The same from what all runs would add up to, (rows, J), if each were judged and independent."""
-        return self.log_e({name: part / self.design_effect * sums for name, part in self.parts.items()})
+        each = self.counted / self.design_effect * sums
+        return self.log_e({name: part * each for name, part in self.parts.items()})
 
 
 def worth_of(guardrail: Guardrail, rules: Rules, history: History) -> Worth:
@@ -65,11 +68,11 @@ def worth_of(guardrail: Guardrail, rules: Rules, history: History) -> Worth:
     shares, waived = slice_shares(rules, history), rules.waived(guardrail.name)
     n, failed = history.overall.get(f"{INFRA}=true", (0, 0))
     watched = guardrail.column != INFRA and any(g.column == INFRA for g in rules.guardrails)
-    counted = 1.0 - failed / n if n and watched else 1.0
-    parts = {name: counted * part for name, part in shares.items() if name not in waived and part > NONE}
+    parts = {name: part for name, part in shares.items() if name not in waived and part > NONE}
     return Worth(
         GuardrailState(terms(guardrail, rules, history)),
         parts,
+        1.0 - failed / n if n and watched else 1.0,
         history.clusters.get(guardrail.column, 1.0) if history.clusters else 1.0,
         float(np.log(2.0)) if history.clusters else 0.0,
     )

@@ -1,6 +1,6 @@
 """Prospects: what a policy will see and prove at an agent's traffic, and when: what `lastgood plan` says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -106,7 +106,7 @@ def plan(rules: Rules, history: History, traffic: Traffic, seed: int = 0) -> Pla
     caught = []
     for place, guardrail in enumerate(rules.guardrails):
         for number, harm in enumerate(harms(guardrail, rules, history)):
-            until = _caught(guardrail, harm, rules, history, traffic, ramp, seed=seed + 100 * place + number)
+            until = _caught(guardrail, harm, outlook, ramp, seed=seed + 100 * place + number)
             if until is not None:
                 caught.append(Caught(harm, until))
     served = _served(rules, traffic, ramp)
@@ -115,33 +115,32 @@ def plan(rules: Rules, history: History, traffic: Traffic, seed: int = 0) -> Pla
     return Plan(problems, Until.of(ramp.runs[:, -1], ramp.at_us[:, -1]), tuple(caught), reach)
 
 
-def _caught(
-    guardrail: Guardrail,
-    harm: Harm,
-    rules: Rules,
-    history: History,
-    traffic: Traffic,
-    ramp: Ramp,
-    *,
-    seed: int,
-) -> Until | None:
+def _caught(guardrail: Guardrail, harm: Harm, outlook: Outlook, ramp: Ramp, *, seed: int) -> Until | None:
+    rules, history, traffic = outlook.rules, outlook.history, outlook.traffic
     sources = [Source(guardrail, rules, history, step.share_bp, harm) for step in rules.steps]
-    worth = worth_of(guardrail, rules, history)
-    if not sources[0].known or not worth.parts:
+    worth = outlook.worth(guardrail)
+    if not sources[0].known or not worth.parts or traffic is None:
         return None
-    opens = _opens(sources[0], harm, rules, history, ramp)
+    opens = _opens(sources, harm, outlook, ramp, seed)
     return Until.of(*hunt(sources, rules, traffic, worth, opens, seed=seed))
 
 
-def _opens(source: Source, harm: Harm, rules: Rules, history: History, ramp: Ramp) -> FloatArray:
-    """When gates open for a candidate with a harm: as for an equal one, up to the first that rules it out."""
-    size, found = lifted(source.guardrail, rules, history, harm), ramp.at_us.copy()
-    for step, bar in enumerate(_bars(source)):
-        less = source.guardrail.kind in {Kind.RATIO, Kind.COUNT} and not source.guardrail.bad
+def _opens(sources: Sequence[Source], harm: Harm, outlook: Outlook, ramp: Ramp, seed: int) -> FloatArray:
+    """When gates open for a candidate with a harm: as for an equal one, up to the first that rules it out.
+
+    One that every gate lets through may be promoted before its harm is seen, and later than an equal one.
+    """
+    guardrail, rules = sources[0].guardrail, outlook.rules
+    size, found = lifted(guardrail, rules, outlook.history, harm), ramp.at_us.copy()
+    less = guardrail.kind in {Kind.RATIO, Kind.COUNT} and not guardrail.bad
+    for step, bar in enumerate(_bars(sources[0])):
         if bar is not None and (size <= bar if less else size >= bar):
             found[:, step:] = np.inf
-            break
-    return found
+            return found
+    if np.isinf(found[:, -1]).all():
+        return found
+    harmed = {guardrail.name: sources}
+    return outlook.climbed(*rules.guardrails, replicates=len(found), seed=seed, harmed=harmed).at_us
 
 
 def _bars(source: Source) -> tuple[float | None, ...]:

@@ -148,3 +148,15 @@ def test_a_path_touches_a_line_between_looks_as_often_as_a_brownian_one():
     truth = (steps.max(axis=1) >= 0.8).mean()
     found = touched(np.zeros((4_000, 1)), steps[:, -1:], 0.8, rng).mean()
     assert found == pytest.approx(truth, abs=0.03)
+
+
+def test_a_harm_is_not_caught_after_the_last_gate_has_promoted_it(make_rules, history):
+    rules = make_rules("completion")
+    free, _ = hunted(rules, history, "completion", 0.04)
+    found = sources(rules, history, "completion", 0.04)
+    soon = np.full((300, 1), 2.0 * HOUR)
+    worth = worth_of(found[0].guardrail, rules, history)
+    _, at = hunt(found, rules, Traffic(24_000), worth, soon, seed=3)
+    assert np.isfinite(free).mean() > 0.95
+    assert np.isfinite(at).mean() < 0.5  # 200 candidate runs by then
+    assert at[np.isfinite(at)].max() <= 2.0 * HOUR

@@ -145,3 +145,12 @@ def test_a_policy_whose_every_slice_holds_is_no_problem_and_catches_nothing_by_i
     assert not of(held, alone).reverts
     assert can_decide(held, alone, Traffic(2_000)) == []
     assert {found.until.chance for found in plan(held, alone, Traffic(2_000)).caught} == {0.0}
+
+
+def test_a_few_infrastructure_failures_put_no_block_off(make_rules, history):
+    rules, never = make_rules("completion", "infra"), np.full((300, 1), np.inf)
+    source = Source(rules.guardrails[0], rules, history, 1_000, Harm("completion", "", 0.82))
+    plain = of(rules, history)
+    some, _ = hunt([source], rules, BUSY, replace(plain, counted=0.995), never, seed=3)
+    none, _ = hunt([source], rules, BUSY, plain, never, seed=3)
+    assert np.median(some) == np.median(none)

@@ -49,6 +49,10 @@ are good to about 5%.
 A plan counts to the end of the block (20 runs, of `low_traffic` 10) whose last run shows the harm, as a simulation
 does. So a figure is known to a block: at a share of 10% that is two candidate runs, at 50% ten. A real release is looked
 at within a block too and reverts up to a block sooner.
+
+A lost run fails every other guardrail too, and a plan walks each harm in its own guardrail alone: candidates that lose
+runs are found sooner than it says. A candidate that every gate lets through may be promoted before a harm within the
+margins is seen; both count that as not caught.
 """
 COLUMNS = (
     "| what is true | in time: plan | simulation | candidate runs, median | ratio | nine of ten within | ratio |"
