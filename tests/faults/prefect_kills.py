@@ -363,10 +363,14 @@ def heartbeats(up: served.Place, flow_run: str) -> int:
 
 
 def crash(up: served.Place, flow_run: str) -> float:
-    """When a flow run was marked as crashed for its silence, seconds since the epoch; 0 where it was not."""
-    state = up.ask("GET", f"/flow_runs/{flow_run}")["state"]
-    silent = state["type"] == "CRASHED" and "no sign of life" in (state["message"] or "")
-    return datetime.fromisoformat(state["timestamp"]).timestamp() if silent else 0.0
+    """When a flow run was marked as crashed for its silence, seconds since the epoch; 0 where it never was.
+
+    Its states are asked for: once the release has ended its run shows that.
+    """
+    for state in up.ask("GET", f"/flow_run_states/?flow_run_id={flow_run}"):
+        if state["type"] == "CRASHED" and "no sign of life" in (state["message"] or ""):
+            return datetime.fromisoformat(state["timestamp"]).timestamp()
+    return 0.0
 
 
 if __name__ == "__main__":

@@ -123,8 +123,9 @@ def test_an_improvement_waits_for_a_person_whose_form_promotes_it(page, place):
     assert "asked        promote" in asked
 
     shown = place.run(f"lastgood bundle show {place.short['claude-45sonnet']} --json")
+    before = shown_state(page, place)["id"]
     answer(page, who=json.loads(shown)["author"], reason="it is mine")
-    assert wait_for(lambda: asked_again(page, place), PATIENCE), place.logs()
+    assert wait_for(lambda: is_suspended_again(shown_state(page, place), before), PATIENCE), place.logs()
     page.reload()
     state(page, "Suspended")
     open_answer(page).get_by_text("wants somebody else to approve it").wait_for()
@@ -161,10 +162,15 @@ def answer(page, who, reason, name=""):
     press(page, dialog.get_by_role("button", name="Resume"), "resume")
 
 
-def asked_again(page, place):
-    """Whether the run came back and is suspended once more."""
-    run = place.ask("GET", f"/flow_runs/{page.url.partition('/flow-run/')[2].partition('?')[0]}")
-    return run["run_count"] == 2 and run["state"]["name"] == "Suspended"
+def is_suspended_again(now, before):
+    """Whether a run came back and waits once more; states have ids."""
+    return now["name"] == "Suspended" and now["id"] != before
+
+
+def shown_state(page, place):
+    """The state of the run that the page shows."""
+    run = page.url.partition("/flow-run/")[2].partition("?")[0]
+    return place.ask("GET", f"/flow_runs/{run}")["state"]
 
 
 def test_a_rollback_is_pressed(page, place):
