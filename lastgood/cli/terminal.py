@@ -1,26 +1,11 @@
-r"""What commands print is text: nothing that a run or a person said can steer the terminal.
-
-Escape sequences move the cursor, set the clipboard and hide lines; bidirectional overrides show another
-text than there is. Each such character is printed as its escape, `\u001b`, which JSON reads back as itself.
-"""
+"""What commands print is text: nothing that a run or a person said can steer the terminal."""
 
 import contextlib
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-_STEERING = {
-    code: f"\\u{code:04x}"
-    for code in (
-        *(code for code in range(0x20) if chr(code) not in "\n\t"), *range(0x7F, 0xA0), 0x2028, 0x2029,
-        *range(0x202A, 0x202F), *range(0x2066, 0x206A),
-    )
-}  # fmt: skip
-
-
-def plain(text: str) -> str:
-    """A text whose characters that steer a terminal are written as escapes."""
-    return text.translate(_STEERING)
+from lastgood.plain import plain
 
 
 class Plain:

@@ -170,7 +170,7 @@ Sent = Annotated[bytes, Depends(_body)]
 @router.post(
     "/outcomes",
     summary="Record how runs ended, as JSON lines",
-    openapi_extra=lines.body({"run": "run_...", "token": "lg1...", "completed": True, "cost_usd": 0.01}),
+    openapi_extra=lines.body(**lines.OUTCOME),
 )
 async def outcomes(visit: Recording, sent: Sent) -> BatchAnswer:
     """Record one outcome a line: run, token, and what is known of the run.
@@ -302,7 +302,7 @@ def _how(fields: dict[str, Any]) -> dict[str, Any]:
 @router.post(
     "/reports",
     summary="Record what became known later, as JSON lines",
-    openapi_extra=lines.body({"run": "run_...", "token": "lg1...", "key": "ticket-7", "edits": 2}),
+    openapi_extra=lines.body(key="string", **lines.KNOWN),
 )
 async def reports(visit: Recording, sent: Sent) -> BatchAnswer:
     """Record one late report a line: run, token, what came later, and a `key` so that it counts once."""

@@ -15,6 +15,13 @@ MOST_LINES = 10_000
 DEEPEST = 500
 #: what JSON takes for space, but for the end of a line
 _SPACE = " \t\r"
+#: types of what a line holds, as OpenAPI says them
+KNOWN = {
+    **dict.fromkeys(("completed", "validated", "escalated", "infra_failure"), "boolean"),
+    **dict.fromkeys(("incidents", "operator_edits"), "integer"),
+    **dict.fromkeys(("cost_usd", "latency_s"), "number"),
+}
+OUTCOME = {**KNOWN, "status": "string", "error": "string", "usage": "array"}
 _decode = json.JSONDecoder().raw_decode
 
 
@@ -93,8 +100,16 @@ def _decoded(line: bytes) -> str | None:
         return None
 
 
-def body(line: dict[str, Any]) -> dict[str, Any]:
-    """Return the body of a batch as OpenAPI says it, with an example of a line."""
-    schema = {"type": "string", "description": f"At most {MOST_LINES:,} lines, one object each."}
-    content = {"application/jsonl": {"schema": schema, "example": json.dumps(line)}}
-    return {"requestBody": {"required": True, "content": content}}
+def body(**fields: str) -> dict[str, Any]:
+    """Return the body of a batch as OpenAPI says it: what one line holds, beside run and token."""
+    text = {"type": "string", "minLength": 1, "maxLength": 500}
+    known = {"run": text, "token": text, **{name: {"type": kind} for name, kind in fields.items()}}
+    line = {"type": "object", "required": ["run", "token"], "properties": known}
+    said = f"JSON lines, {MOST_LINES:,} at most; the schema is that of a line."
+    return {
+        "requestBody": {
+            "required": True,
+            "description": said,
+            "content": {"application/jsonl": {"schema": line}},
+        }
+    }

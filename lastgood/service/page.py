@@ -20,6 +20,7 @@ from lastgood import control, identity
 from lastgood import link as links
 from lastgood.errors import LastgoodError, NotFound, Unauthenticated
 from lastgood.link import Link
+from lastgood.plain import plain
 from lastgood.roles import Act
 from lastgood.service import problems, view
 from lastgood.service.desk import Desk, DeskOf, Visit, allowed
@@ -28,7 +29,11 @@ from lastgood.service.view import View
 router = APIRouter(tags=["page"])
 Reading = Annotated[Visit, Depends(allowed(Act.READ))]
 _TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined
+    loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    undefined=StrictUndefined,
+    # markup is what a template itself calls safe; every other text is somebody's
+    finalize=lambda shown: plain(shown) if type(shown) is str else shown,
 )
 _STYLE = (Path(__file__).with_name("templates") / "page.css").read_text(encoding="utf-8")
 _STYLE_HASH = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()

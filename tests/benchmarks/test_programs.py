@@ -12,7 +12,8 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize(
-    "program", ["routing --floor", "switching", "syscalls", "recording", "reverting", "starting", "over_http"]
+    "program",
+    ["routing --floor", "switching", "syscalls", "recording", "reverting", "starting", "over_http", "steady"],
 )
 def test_a_benchmark_tells_its_figures(program):
     name, *more = program.split()

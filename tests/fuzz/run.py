@@ -42,6 +42,14 @@ KNOWN = f"""[parameters]
 "path.key" = "{AGENT}"
 "query.environment" = "production"
 """
+#: a batch of one line, for the library that knows no JSON lines
+LINES = """import json
+import schemathesis
+
+@schemathesis.serializer("application/jsonl")
+def as_line(_context, value):
+    return value if isinstance(value, bytes) else json.dumps(value).encode()
+"""
 PARTS = ("prompt", "model", "tools", "memory", "policy")
 #: tables that a role changes only by an act of the table
 GUARDED = {
@@ -173,6 +181,7 @@ def schema(examples: int, whose: list[str]) -> bool:
         say("schemathesis: NOT RUN: it can't be installed here")
         return False
     (VENV.parent / "schemathesis.toml").write_text(KNOWN, encoding="ascii")
+    (VENV.parent / "as_lines.py").write_text(LINES, encoding="ascii")
     for who in (None, "wrong", *Role):
         if whose and str(who or "no") not in whose:
             continue
@@ -193,8 +202,9 @@ def schema(examples: int, whose: list[str]) -> bool:
                 ),
                 *("--exclude-path", "/ofrep/v1/stream", "--suppress-health-check", "all"),
             ]
+            hooked = {**os.environ, "SCHEMATHESIS_HOOKS": "as_lines", "PYTHONPATH": str(VENV.parent)}
             ran = subprocess.run(
-                asked, cwd=VENV.parent, capture_output=True, text=True, check=False, timeout=3_600
+                asked, cwd=VENV.parent, env=hooked, capture_output=True, text=True, check=False, timeout=3_600
             )
             after = standing(store)
             may = ALLOWED[who] if isinstance(who, Role) else frozenset()

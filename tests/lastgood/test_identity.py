@@ -1,3 +1,4 @@
+import hmac
 import os
 import re
 import stat
@@ -73,6 +74,14 @@ def test_any_other_token_is_refused(brought, wrong):
 @given(st.text())
 def test_no_text_but_its_token_stands_for_a_run(text):
     assert identity.refusal(KEYS, text, RUN, NOW) in {Wrong.MISSING, Wrong.FORGED, Wrong.UNKNOWN_KEY}
+
+
+@given(secret=st.binary(min_size=1, max_size=200), text=st.text(st.characters(codec="utf-8")))
+def test_the_signature_is_hmac_of_sha256(secret, text):
+    right, keys = hmac.new(secret, text.encode(), "sha256").hexdigest(), Keys("a", {"a": secret})
+    for _ in range(2):  # what was begun once is not used up
+        assert keys.signature("a", text) == right
+    assert keys.signature("b", text) is None
 
 
 # -- keys

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastgood.errors import InvalidInput
-from lastgood.records import Records, redact, scrubber
+from lastgood.records import Records, redact, scrubber, storable, unsecret_json, unsecret_key
+from tests.planted import CORES, PLANTED
 
 ALL = ("email", "phone", "card")
 
@@ -159,3 +160,24 @@ def test_a_long_text_costs_linear_time(piece):
     start = time.process_time()
     redact(piece * (64_000 // len(piece)), ALL)
     assert time.process_time() - start < 1
+
+
+def test_a_text_that_a_store_can_not_hold_is_kept_without_that():
+    assert storable("a\0b\ud83dc \U0001f600") == "ab?c \U0001f600"
+    assert storable(storable("\udc00")) == storable("\udc00") == "?"
+
+
+def test_json_is_kept_without_the_secrets_in_it():
+    for secret in PLANTED.values():
+        kept = json.loads(unsecret_json(json.dumps({"to": f"see {secret}", secret: [secret, 1]})))
+        assert "[secret]" in kept["to"]
+        assert all(core not in json.dumps(kept) for core in CORES.values())
+    plain = '{"to":  "nobody"}'
+    assert unsecret_json(plain) is plain
+
+
+def test_a_key_stands_for_itself_unless_it_is_a_secret():
+    assert (unsecret_key(None), unsecret_key("ticket-7")) == (None, "ticket-7")
+    kept = [unsecret_key(secret) for secret in PLANTED.values()]
+    assert len(set(kept)) == len(PLANTED)
+    assert all(key.startswith("secret:") for key in kept)

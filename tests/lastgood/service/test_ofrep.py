@@ -1,5 +1,7 @@
 import pytest
 
+from lastgood.service import door, evaluating
+
 EVALUATE = "/ofrep/v1/evaluate/flags"
 #: what clients of the protocol know; a missing or other one makes some serve their default in silence
 KNOWN = {"STATIC", "TARGETING_MATCH", "SPLIT", "DISABLED", "UNKNOWN"}
@@ -163,3 +165,78 @@ def test_the_tag_of_a_bulk_changes_with_the_context_and_with_every_move(service,
     service.settled()
     status, moved = tag("u", first)
     assert (status, moved != first) == (200, True)
+
+
+class Whole:
+    """Lets a test see whether a look asked for the framework's whole way."""
+
+    def __init__(self, monkeypatch):
+        self.looks, real = 0, evaluating.look
+
+        def look(*given):
+            self.looks += 1
+            return real(*given)
+
+        monkeypatch.setattr(evaluating, "look", look)
+
+
+@pytest.fixture
+def whole(monkeypatch):
+    monkeypatch.setattr(door, "TRUSTED_S", 3_600.0)  # a slow machine does not decide
+    return Whole(monkeypatch)
+
+
+@pytest.mark.parametrize("key", ["support", "support:id"])
+@pytest.mark.parametrize("header", ["Authorization", "authorization", "X-API-Key"])
+def test_what_is_at_hand_is_answered_at_once_and_the_same(service, desk, whole, key, header):
+    desk.live(5_000)
+    service.settled()
+    token = service.token("observer")
+    shown = {header: token if header == "X-API-Key" else f"bearer {token}"}
+    at_the_door, said = service.app.state.desk.door, []
+    for forget in (False, True):
+        before = whole.looks
+        for turn in range(20):
+            if forget:
+                at_the_door.forget()
+            body = {"context": {"targetingKey": f"u-{turn}", "risk": "low"}}
+            said.append(service.post(None, f"{EVALUATE}/{key}", body, headers=shown).json())
+        assert (whole.looks > before) is forget
+    assert said[:20] == said[20:]
+    assert {each["variant"] for each in said} == {"baseline", "candidate"}
+
+
+@pytest.mark.parametrize(
+    ("role", "path", "context"),
+    [
+        ("agent", "support", {}),
+        ("observer", "coder", {}),
+        ("observer", "support", {"risk": "huge"}),
+        ("observer", "support", {"environment": "staging"}),
+        ("observer", "support", {"note": "x" * 20_000}),
+    ],
+)
+def test_what_is_not_is_answered_as_ever(service, desk, role, path, context):
+    service.settled()
+    body = {"context": {"targetingKey": "u", **context}}
+    first, second = (service.post(role, f"{EVALUATE}/{path}", body) for _ in range(2))
+    assert first.status_code == second.status_code
+    assert len(desk.all("SELECT * FROM run")) == (role == "agent")
+    service.app.state.desk.door.forget()
+    assert service.post(role, f"{EVALUATE}/{path}", body).status_code == first.status_code
+
+
+def test_a_token_that_reaches_another_agent_is_refused_though_this_one_is_at_hand(service, desk):
+    service.settled()
+    for _ in range(2):
+        answer = service.post(
+            "observer", f"{EVALUATE}/support", {"context": {"targetingKey": "u"}}, scope={"agents": ["coder"]}
+        )
+        assert answer.status_code == 403
+
+
+def test_a_name_is_known_before_it_is_asked_for_at_once(service, desk, whole):
+    desk.live(5_000)
+    service.settled()
+    known = service.app.state.desk._names
+    assert set(known) == {desk.baseline, desk.candidate}

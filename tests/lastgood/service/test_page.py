@@ -11,6 +11,7 @@ from lastgood import control, identity
 from lastgood import link as links
 from lastgood.link import Link
 from lastgood.service.page import Unsaid
+from tests.injections import INJECTIONS, STEERING
 
 #: what the store does on either kind is tried beneath this layer
 pytestmark = pytest.mark.only("sqlite")
@@ -195,6 +196,26 @@ def test_what_people_and_runs_wrote_is_text(service, desk, link):
     seen = Seen(text)
     assert {"script", "img"} & set(seen.tags) == set()
     assert seen.text.count("{{ 7*7 }}") >= 4
+
+
+@pytest.mark.parametrize("name", INJECTIONS)
+def test_no_text_is_more_than_text_on_any_page(service, desk, link, name):
+    desk.live(2_500)
+    pages = (link(), f"{link()}/revert")
+    honest = [Seen(service.get(None, page).text).tags for page in pages]
+    said = INJECTIONS[name]
+    for turn in range(2):
+        if turn:
+            control.rollback(desk.store, "support", "production", actor=f"m{said}", reason=said)
+        control.stop(desk.store, "support", "production", actor=f"m{said}", reason=said)
+        control.kill(desk.store, "support", "production", actor=f"m{said}", reason=said)
+        for page, tags in zip(pages, honest, strict=True):
+            answer = service.get(None, page)
+            assert set(Seen(answer.text).tags) <= {*tags, "strong", "br", "small"}
+            assert STEERING.findall(answer.text) == []
+    shown = Seen(service.get(None, pages[0]).text).text
+    assert [word for word in re.findall(r"[a-z]{4,}", said) if word not in shown] == []
+    assert "49" not in shown.split()
 
 
 def test_the_page_needs_and_allows_no_script(service, desk, link):
