@@ -11,7 +11,7 @@ def test_every_route_that_takes_a_body_says_which(service):
     assert len(posts) > 15
     assert [path for path, said in posts.items() if "requestBody" not in said] == []
     for path, said in posts.items():
-        for kind, body in said.get("requestBody", {"content": {}})["content"].items():
+        for kind, body in said["requestBody"]["content"].items():
             assert body["schema"], (path, kind)
 
 
