@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -60,9 +61,10 @@ class Desk:
         return found if all(bundle.id in self._names for bundle in found.bundles) else None
 
     def learn(self, serving: Serving) -> None:
-        """Have the names at hand of whoever may be served next."""
-        for bundle in serving.bundles:
-            self.name_of(bundle.id)
+        """Have the names at hand of whoever may be served next; one that can't be read fails nobody."""
+        with suppress(LastgoodError):
+            for bundle in serving.bundles:
+                self.name_of(bundle.id)
 
     def name_of(self, bundle_id: str) -> str:
         """Return a bundle's readable name; it never changes."""

@@ -59,6 +59,7 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.only("sqlite")
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_refused_in_the_protocols_words_and_nothing_is_written(service, desk, case):
     path, body, status, word = CASES[case]
@@ -84,6 +85,7 @@ WRONG_LINES = {
 }
 
 
+@pytest.mark.only("sqlite")
 @pytest.mark.parametrize("wrong", WRONG_LINES)
 def test_a_line_that_can_not_be_is_named_and_nothing_is_written(service, desk, wrong):
     desk.live(5_000)

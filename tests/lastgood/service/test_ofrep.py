@@ -1,5 +1,7 @@
 import pytest
 
+from lastgood import registry
+from lastgood.errors import StoreUnavailable
 from lastgood.service import door, evaluating
 
 EVALUATE = "/ofrep/v1/evaluate/flags"
@@ -240,3 +242,18 @@ def test_a_name_is_known_before_it_is_asked_for_at_once(service, desk, whole):
     service.settled()
     known = service.app.state.desk._names
     assert set(known) == {desk.baseline, desk.candidate}
+
+
+def test_a_candidate_whose_name_can_not_be_read_keeps_nobody_from_the_baseline(service, desk, monkeypatch):
+    desk.live(1)
+    names, real = service.app.state.desk._names, registry.load
+
+    def load(store, bundle_id):
+        if bundle_id == desk.candidate:
+            raise StoreUnavailable("away")
+        return real(store, bundle_id)
+
+    monkeypatch.setattr(registry, "load", load)
+    for _ in range(3):
+        assert service.settled()["variant"] == "baseline"
+    assert desk.candidate not in names

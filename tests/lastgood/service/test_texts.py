@@ -13,7 +13,6 @@ def spoilt(value: object, odd: str):
     """Every copy of a body with one text of it, or one key, spoilt."""
     if isinstance(value, str):
         yield odd + value
-        yield value + odd
     if isinstance(value, dict):
         for name, held in value.items():
             for other in spoilt(held, odd):
@@ -31,7 +30,10 @@ def test_no_text_makes_the_service_fail(service, desk, path, odd):
         entered["run"],
         entered["token"],
     )
+    # whoever may do what the route does: the agent, and at the moves of people the approver
     for body in spoilt(good, odd):
-        for role in ("agent", "approver"):
-            answer = service.ask(role, "POST", path, content=json.dumps(body).encode())
-            assert answer.status_code < 500, (body, answer.text)
+        content = json.dumps(body).encode()
+        answer = service.ask("agent", "POST", path, content=content)
+        if answer.status_code == 403 and "BadToken" not in answer.text:
+            answer = service.ask("approver", "POST", path, content=content)
+        assert answer.status_code < 500, (body, answer.text)
