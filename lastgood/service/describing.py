@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-_JSON, _LINES, _HTML = "application/json", "application/x-ndjson", "text/html"
+_JSON, _LINES, _HTML = "application/json", "application/jsonl", "text/html"
 _PROBLEM = {
     "type": "object",
     "required": ["error", "message"],
@@ -32,25 +32,6 @@ _OFREP_PROBLEM = {
             "enum": ["PARSE_ERROR", "TARGETING_KEY_MISSING", "INVALID_CONTEXT", "FLAG_NOT_FOUND", "GENERAL"],
         },
         "errorDetails": {"type": "string"},
-    },
-}
-_CONTEXT = {
-    "type": "object",
-    "required": ["context"],
-    "properties": {
-        "context": {
-            "type": "object",
-            "required": ["targetingKey"],
-            "properties": {
-                "targetingKey": {"type": "string", "minLength": 1, "description": "The unit."},
-                "task_type": {"type": "string"},
-                "risk": {"type": "string", "enum": ["low", "medium", "high"]},
-                "conversation": {"type": "string"},
-                "environment": {"type": "string", "description": "Default: the service's."},
-                "run": {"type": "string", "description": "Your own name of the run that is entered."},
-                "record": {"type": "boolean", "description": "False: look, and enter no run."},
-            },
-        }
     },
 }
 _EVALUATION = {
@@ -79,41 +60,9 @@ _BULK = {
         "eventStreams": {"type": "array", "items": {"type": "object"}},
     },
 }
-_LINE = {"run": {"type": "string"}, "token": {"type": "string", "description": "The run's."}}
-_OUTCOME = {
-    "type": "object",
-    "description": "One a line, up to 10,000 lines. A number of any other name is a metric.",
-    "required": ["run", "token"],
-    "properties": {
-        **_LINE,
-        **{name: {"type": "boolean"} for name in ("completed", "validated", "escalated", "infra_failure")},
-        **{name: {"type": "integer", "minimum": 0} for name in ("incidents", "operator_edits")},
-        **{name: {"type": "number", "minimum": 0} for name in ("cost_usd", "latency_s")},
-        "status": {"type": "string", "enum": ["ended", "failed", "disconnected"]},
-        "error": {"type": "string", "description": "Type of the exception that ended the run."},
-        "error_text": {"type": "string", "description": "What it said."},
-        "parts_read": {"type": "integer", "minimum": 0, "maximum": 31},
-        "usage": {"type": "array", "items": {"type": "object"}, "description": "One entry a model call."},
-        "input": {"description": "Kept as the policy's records say; {ref: where} names a place instead."},
-        "output": {"description": "Likewise."},
-    },
-    "additionalProperties": {"type": "number"},
-}
-_LATE = {
-    "type": "object",
-    "description": "One a line, up to 10,000 lines: any outcome or metric that became known later.",
-    "required": ["run", "token"],
-    "properties": {**_LINE, "key": {"type": "string", "description": "The same key counts once a run."}},
-    "additionalProperties": {"type": ["number", "boolean"]},
-}
 _PARTIAL = {"type": "object", "description": "partialSuccess says what was refused."}
-_OTLP = "https://opentelemetry.io/docs/specs/otlp/#otlphttp-request"
-#: by path: media type and schema of a body that no model reads
+#: by path: media type and schema of a body that neither a model nor its route says
 _BODIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "/ofrep/v1/evaluate/flags/{key}": (_JSON, _CONTEXT),
-    "/ofrep/v1/evaluate/flags": (_JSON, _CONTEXT),
-    "/v1/agents/{agent}/outcomes": (_LINES, _OUTCOME),
-    "/v1/agents/{agent}/reports": (_LINES, _LATE),
     "/v1/agents/{agent}/runs/batch": (_LINES, {"$ref": "#/components/schemas/RunBody"}),
     "/v1/agents/{agent}/actions/batch": (
         _LINES,
@@ -128,8 +77,6 @@ _BODIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             ]
         },
     ),
-    "/v1/traces": (_JSON, {"type": "object", "description": f"ExportTraceServiceRequest: {_OTLP}"}),
-    "/v1/logs": (_JSON, {"type": "object", "description": f"ExportLogsServiceRequest: {_OTLP}"}),
     "/r/{token}/revert": (
         "application/x-www-form-urlencoded",
         {"type": "object", "properties": {"nonce": {"type": "string"}, "reason": {"type": "string"}}},
@@ -143,13 +90,10 @@ _ANSWERS: Mapping[tuple[str, str], tuple[str, Mapping[str, Any]]] = {
         "text/event-stream",
         {"type": "string", "description": "data: {type: refetchEvaluation, etag, lastModified}"},
     ),
-    ("post", "/v1/traces"): (
-        _JSON,
-        {"type": "object", "description": "partialSuccess says what was refused."},
-    ),
-    ("post", "/v1/logs"): (_JSON, {"type": "object", "description": "partialSuccess says what was refused."}),
+    ("post", "/v1/traces"): (_JSON, _PARTIAL),
+    ("post", "/v1/logs"): (_JSON, _PARTIAL),
     ("get", "/v1/agents/{agent}/audit"): (
-        _LINES,
+        "application/x-ndjson",
         {"type": "object", "description": "A row a line; the head last."},
     ),
     ("get", "/metrics"): ("text/plain", {"type": "string", "description": "Prometheus' text format."}),
@@ -221,7 +165,7 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> None:
     answers.pop("422", None)  # what the models refuse is answered 400
     if path in _BODIES and method == "post":
         media, schema = _BODIES[path]
-        operation["requestBody"] = {"required": True, "content": {media: {"schema": schema}}}
+        operation.setdefault("requestBody", {"required": True, "content": {media: {"schema": schema}}})
     if (method, path) in _ANSWERS:
         media, schema = _ANSWERS[method, path]
         answers["200"]["content"] = {media: {"schema": schema}}

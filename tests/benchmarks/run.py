@@ -27,6 +27,7 @@ PROGRAMS = {
     "starting": "Starting",
     "over_http": "Over HTTP",
     "steady": "Memory of the service",
+    "hearing": "Switches over LASTGOOD_URL",
 }
 _HEAD = """# Benchmarks
 

@@ -13,7 +13,17 @@ HERE = Path(__file__).parent
 
 @pytest.mark.parametrize(
     "program",
-    ["routing --floor", "switching", "syscalls", "recording", "reverting", "starting", "over_http", "steady"],
+    [
+        "routing --floor",
+        "switching",
+        "syscalls",
+        "recording",
+        "reverting",
+        "starting",
+        "over_http",
+        "steady",
+        "hearing",
+    ],
 )
 def test_a_benchmark_tells_its_figures(program):
     name, *more = program.split()

@@ -161,12 +161,20 @@ def test_an_agent_without_a_release_says_how_to_start_one(lastgood):
     assert "has had no release; `lastgood release start support BUNDLE` starts one" in found.output
 
 
-def test_a_start_says_what_it_does_not_see_and_which_trades_were_accepted(lastgood, world):
+def test_a_start_is_refused_where_a_guardrail_is_waived_in_all_that_the_baseline_was_asked(lastgood, world):
     waiver = "{guardrail: completion, slice: faq, reason: the old parser guessed, approver: bob}"
+    world.policy(FAST.replace("small", "traded") + f"strata: [faq, billing]\nwaivers: [{waiver}]\n")
+    made = lastgood("start", "support", world.candidate, "--policy", "traded", "--detach")
+    assert made.exit_code != 0
+    assert "guardrail completion is waived in every slice that runs come in (faq)" in made.output
+
+
+def test_a_start_says_what_it_does_not_see_and_which_trades_were_accepted(lastgood, world):
+    waiver = "{guardrail: completion, slice: billing, reason: the old parser guessed, approver: bob}"
     aside = "cost: {margin_rel: 10%, when_absent: set_aside}"
     text = FAST.replace("completion: {margin: 20 points}", f"completion: {{margin: 20 points}}, {aside}")
     world.policy(text.replace("small", "traded") + f"strata: [faq, billing]\nwaivers: [{waiver}]\n")
     found = lastgood("start", "support", world.candidate, "--policy", "traded", "--detach").output
-    assert "  completion in slice faq may get worse: the old parser guessed (accepted by bob)\n" in found
+    assert "  completion in slice billing may get worse: the old parser guessed (accepted by bob)\n" in found
     assert "  cost is not watched: no run of the baseline reported cost_usd\n" in found
     assert "cost is not watched" in lastgood("status", "support").output
