@@ -46,7 +46,7 @@ KNOWN = f"""[parameters]
 LINES = """import json
 import schemathesis
 
-@schemathesis.serializer("application/jsonl")
+@schemathesis.serializer("application/jsonl", "application/x-ndjson")
 def as_line(_context, value):
     return value if isinstance(value, bytes) else json.dumps(value).encode()
 """
