@@ -256,7 +256,7 @@ def test_a_full_hour_leaves_the_baseline_and_no_evidence(lab):
         with lastgood.run("support") as run:
             found.append((run.arm, run.reason))
     assert found == [("candidate", "split")] * 2 + [("baseline", "cap")]
-    assert [row["eligible"] for row in lab.all("SELECT eligible FROM run ORDER BY id")] == [1, 1, 0]
+    assert [row["eligible"] for row in lab.all("SELECT eligible FROM run ORDER BY seq")] == [1, 1, 0]
 
 
 def test_a_run_that_spends_above_its_ceiling_reverts(lab):

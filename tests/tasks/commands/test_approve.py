@@ -103,13 +103,18 @@ def test_a_verified_approval_takes_a_code_that_was_issued(lastgood, asked, world
 
 
 @pytest.mark.parametrize(
-    "more", ["before: [promote]", "before: [], not_author: true", "before: [], level: verified"]
+    ("more", "said"),
+    [
+        ("before: [promote]", "wants an approval: `lastgood approve support`"),
+        ("before: [], not_author: true", "give a one-time code (`lastgood approve-code support"),
+        ("before: [], level: verified", "give a one-time code (`lastgood approve-code support"),
+    ],
 )
-def test_vouching_does_not_go_round_an_approval(lastgood, world, one_step, more):
+def test_vouching_does_not_go_round_an_approval(lastgood, world, one_step, more, said):
     world.start(f"{one_step.strip()}\napproval: {{{more}}}")
     before = world.point()
     found = lastgood("promote", "support", "--vouch", "-m", "trust me")
-    assert (found.exit_code, "wants an approval: `lastgood approve support`" in found.output) == (1, True)
+    assert (found.exit_code, said in found.output) == (1, True), found.output
     assert world.point() == before
 
 
