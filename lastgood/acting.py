@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lastgood import incidents, points, recorder, reserving, shapes
-from lastgood.errors import CapReached, InDoubt, Refused, StoreError
+from lastgood.errors import CapReached, InDoubt, InvalidInput, Refused, StoreError
 from lastgood.ids import new_id
 from lastgood.moves import ControlPoint
 from lastgood.records import unsecret_json, unsecret_key
@@ -75,19 +75,29 @@ def action(store: Store, run_id: str, kind: str, target: str, undo: dict[str, An
 def reserve(store: Store, run_id: str, effect: Effect) -> Gated:
     """Let an effect through the gate and record it, or return what an earlier call with its key did.
 
-    Raises as `action`, and `InDoubt` when an earlier call with this key never settled: its process died, or
-    is still at it. No secret is kept: one in the target or the undo reads `[secret]`, so let the undo name a
-    reference to it, for example `env:NAME`.
+    Raises as `action`, `InDoubt` when an earlier call with this key never settled (its process died, or is
+    still at it), and `InvalidInput` when the key stands for an effect of another kind. No secret is kept:
+    one in the target or the undo reads `[secret]`, so let the undo name a reference, for example `env:NAME`.
     """
     effect = replace(effect, target=shapes.masked(effect.target), key=unsecret_key(effect.key))
     with store.transaction(durable=True, at=store.place_of(sql.RUN, id=run_id)) as txn:
         run = recorder.run_row(txn, run_id)
         known = txn.one(sql.ACTION_BY_KEY, run_id=run_id, key=effect.key) if effect.key is not None else None
+        if known is not None and known["kind"] != effect.kind:
+            raise _other_kind(run_id, effect, known)
         if known is not None and known["state"] == "done":
             return Gated(known["id"], bool(known["late"]), done=True, result=known["result"])
         if known is not None and known["state"] == "reserved" and not effect.idempotent:
             raise _in_doubt(run_id, effect)
         return _let_through(txn, run, effect, known)
+
+
+def _other_kind(run_id: str, effect: Effect, known: Row) -> InvalidInput:
+    """The row says what undoes its effect: another effect under its key would be undone by that."""
+    return InvalidInput(
+        f"the key {effect.key!r} of run {run_id} stands for a {known['kind']} already: "
+        f"give the {effect.kind} a key of its own"
+    )
 
 
 def _in_doubt(run_id: str, effect: Effect) -> InDoubt:

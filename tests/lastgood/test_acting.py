@@ -9,7 +9,7 @@ from lastgood.acting import Effect
 from lastgood.assigning import Request, assign
 from lastgood.caps import Caps
 from lastgood.clock import SystemClock
-from lastgood.errors import CapReached, InDoubt, Refused, StoreUnavailable
+from lastgood.errors import CapReached, InDoubt, InvalidInput, Refused, StoreUnavailable
 from lastgood.outcome import Outcome
 from lastgood.recorder import Report
 from lastgood.release import Terms
@@ -125,6 +125,18 @@ def test_a_key_is_one_effect_among_processes(desk, take):
     again = acting.reserve(desk.store, run.run_id, Effect("message", key="k"))
     assert (again.id, again.done, again.result) == (first.id, True, '{"id": 1}')
     assert not acting.reserve(desk.store, take().run_id, Effect("message", key="k")).done
+
+
+@pytest.mark.parametrize("state", ["reserved", "done", "failed"])
+def test_a_key_of_another_kind_of_effect_is_refused(desk, take, state):
+    run = take()
+    first = acting.reserve(desk.store, run.run_id, Effect("message", key="k", idempotent=True))
+    if state != "reserved":
+        acting.settle(desk.store, first.id, state)
+    before = desk.all("SELECT * FROM action")
+    with pytest.raises(InvalidInput, match=r"the key 'k' of run .* stands for a message already"):
+        acting.reserve(desk.store, run.run_id, Effect("refund", key="k", idempotent=True))
+    assert desk.all("SELECT * FROM action") == before
 
 
 def test_what_failed_may_be_tried_again_by_its_key_in_the_same_row(desk, take):

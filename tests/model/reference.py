@@ -5,11 +5,7 @@ from typing import Any
 from reference_control import FIRES, HOUR, SPEND, Action, Control, Release, Run, Served, bad, bucket
 
 from lastgood.decision import Reason
-from lastgood.errors import (
-    CapReached,
-    InDoubt,
-    Refused,
-)
+from lastgood.errors import CapReached, InDoubt, InvalidInput, Refused
 from lastgood.release import Terms
 from lastgood.triggers import RateTrigger
 
@@ -92,6 +88,8 @@ class Reference(Control):
         self, run: Run, kind: str, key: str | None, *, idempotent: bool = False
     ) -> type[Exception] | None:
         known = run.actions.get(run.by_key.get(key or "", ""))
+        if known is not None and known.kind != kind:
+            return InvalidInput
         if known is not None and known.state == "done":
             return None
         begun = known if known is not None and known.state == "reserved" else None

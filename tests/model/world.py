@@ -69,7 +69,7 @@ class World(Moving):
     ) -> None:
         """An action: through the gate, the effect, settled as `done` or `failed`, or left `open`."""
         known = run.actions.get(run.by_key.get(key or "", ""))
-        again = known is not None and known.state == "done"
+        again = known is not None and known.state == "done" and known.kind == kind
         why_not = self.ref.why_not_act(run, kind, key, idempotent=idempotent)
         if self.ref.is_late(run):
             self.reached["a late action let through" if why_not is None else "a late action refused"] += 1
