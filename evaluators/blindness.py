@@ -3,8 +3,11 @@
 from collections.abc import Collection
 
 from evaluators.absence import SetAside
+from evaluators.history import History
 from evaluators.rules import MINUTE, OnHarm, Rules
 
+#: part of runs without an amount from which it is said that they hide harm
+SILENT = 0.05
 #: what harm in one slice alone does, where it does not revert
 _DOES = {
     OnHarm.HOLD: "holds the release and reverts nothing",
@@ -39,9 +42,23 @@ def blind_spots(rules: Rules, set_aside: Collection[SetAside], refereed: Collect
     return (*waived, *found)
 
 
+def hidden(rules: Rules, history: History) -> tuple[str, ...]:
+    """Guardrails whose harm is hidden by baseline runs that brought no amount, one sentence each."""
+    said = []
+    for guardrail in rules.guardrails:
+        found = history.measures.get(guardrail.column) if guardrail.kind.measured else None
+        if found is not None and found.silent > SILENT * (found.n + found.silent):
+            part = found.silent / (found.n + found.silent)
+            said.append(
+                f"{guardrail.name}: {part:.0%} of the baseline's runs brought no {guardrail.column}; each"
+                " counts as the worst on both arms, which hides harm: let every run report it"
+            )
+    return tuple(said)
+
+
 def _time(micros: int) -> str:
     minutes = micros / MINUTE
     return f"{minutes:.3g} min" if minutes < 120 else f"{minutes / 60:.3g} h"
 
 
-__all__ = ["blind_spots"]
+__all__ = ["SILENT", "blind_spots", "hidden"]

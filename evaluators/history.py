@@ -5,7 +5,7 @@ guess costs only power) and fixes what a margin means in odds.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -82,6 +82,14 @@ class History:
         """History from (runs, bad runs) by guardrail name, overall and by stratum."""
         by_stratum = {name: _whole(rates) for name, rates in (strata or {}).items()}
         return cls(None, overall=_whole(counts), strata=by_stratum)
+
+    def spoken(self, column: str) -> "History":
+        """The same as if every run had brought an amount of a column; itself where every one did."""
+        found = self.measures.get(column)
+        if found is None or not found.silent:
+            return self
+        measures = {**self.measures, column: replace(found, silent=0, silent_flags={})}
+        return History(None, self.overall, self.strata, measures, self.clusters)
 
     def of(self, guardrail: Guardrail, stratum: str | None = None) -> tuple[int, int]:
         """(runs, bad runs) of one guardrail; of a stratum without history the overall counts.

@@ -185,13 +185,19 @@ def _collapse(outlook: Outlook, guardrail: Guardrail) -> list[str]:
         harm, what = Harm(guardrail.name, "", 4.0 if guardrail.bad else 0.8), "that is five times worse"
     else:
         return []
-    found = [Source(guardrail, rules, history, share, harm) for share in {s.share_bp for s in rules.steps}]
     worth = outlook.worth(guardrail)
-    if not found[0].known or not worth.reverts:  # harm is waived or holds there, and the policy says so
-        return []
-    need = min(runs_to_catch(source, worth) for source in found)
+
+    def catching(seen: History) -> float:
+        found = [Source(guardrail, rules, seen, share, harm) for share in {s.share_bp for s in rules.steps}]
+        known = found[0].known and worth.reverts  # else harm is waived or holds, and the policy says so
+        return min(runs_to_catch(source, worth) for source in found) if known else 0.0
+
+    need = catching(history)
     if need <= rules.horizon_runs:
         return []
+    spoken = history.spoken(guardrail.column)
+    if spoken is not history and catching(spoken) <= rules.horizon_runs:
+        return []  # runs that bring no amount hide it: a blind spot, which is told (`blindness.hidden`)
     how = f"about {need:,.0f}" if need < float("inf") else "endlessly many"
     way = f"a horizon of {need:,.0f} candidate runs" if need < float("inf") else "another metric"
     problem = (

@@ -7,7 +7,7 @@ from pathlib import Path
 from config.policy import Policy
 from evaluators import History
 from evaluators.absence import SetAside, judged
-from evaluators.blindness import blind_spots
+from evaluators.blindness import blind_spots, hidden
 from evaluators.planning_walk import Traffic
 from evaluators.rules import HOUR, Guardrail, Rules
 from evaluators.terms import method
@@ -112,7 +112,7 @@ def _known(
         ]
         rules = _without(rules, absent, policy)
     traffic = traffic_of(policy, history, runs_per_day, spends=spends)
-    blind = (*blind_spots(rules, aside, policy.refereed), *extra)
+    blind = (*blind_spots(rules, aside, policy.refereed), *hidden(rules, history), *extra)
     return Known(policy, rules, history, traffic, said, blind)
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from evaluators import amounts
-from evaluators.blindness import blind_spots
+from evaluators.blindness import blind_spots, hidden
 from evaluators.readiness import ASKED
 from lastgood import releasing, reserving
 from lastgood.release import ReleaseState
@@ -195,7 +195,7 @@ def unseen(txn: Transaction, row: Row) -> list[str]:
     """What a release does not see, and the trades that were accepted before it started, a sentence each."""
     frozen = Frozen.of(row)
     spots = blind_spots(frozen.rules, frozen.set_aside, frozen.policy.refereed)
-    return [*spots, *_reported_since(txn, row, frozen)]
+    return [*spots, *hidden(frozen.rules, frozen.history), *_reported_since(txn, row, frozen)]
 
 
 def _unseen(txn: Transaction, row: Row) -> str:

@@ -136,6 +136,12 @@ class Bounded(psycopg.Connection[PostgresRow]):
         """Wait for the server, `patience_s` seconds at most between two signs of life."""
         return super().wait(_watched(gen, self.patience_s), *args, **given)
 
+    def __del__(self, *_: Any) -> None:
+        """Go without a word: in a cycle the collector may come here before the slot, which closes.
+
+        What libpq holds is ended with the object, in the process that made it.
+        """
+
 
 class _Number(NumericLoader):
     """`sum()` of a bigint is numeric on Postgres: whole numbers are ints here, as on SQLite."""

@@ -1,6 +1,7 @@
 """What only Postgres has: locks by control point, a server that is away or frozen, a password."""
 
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -406,3 +407,16 @@ def test_a_writer_that_freezes_holds_the_others_up_for_a_bounded_time(own, monke
     thread.join()
     assert f"after {at}" in digests(store)
     store.close()
+
+
+def test_a_connection_that_the_collector_finds_first_is_ended_without_a_word(store):
+    held = postgres.connect(store.url, 5)
+    pid, cycle = held.info.backend_pid, [held]
+    cycle.append(cycle)
+    del held, cycle
+    gc.collect()
+    with psycopg.connect(store.url, autocommit=True) as looking:
+        until = time.monotonic() + 10
+        while looking.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone():
+            assert time.monotonic() < until
+            time.sleep(0.05)
