@@ -1,8 +1,14 @@
 """What a release can't see is said."""
 
+from dataclasses import replace
+
+import pandas as pd
+
 from evaluators.absence import SetAside
-from evaluators.blindness import blind_spots
-from evaluators.rules import HOUR, Guardrail, OnHarm, Rules, Step, Waiver
+from evaluators.blindness import blind_spots, hidden
+from evaluators.history import History
+from evaluators.planning import can_decide
+from evaluators.rules import HOUR, Guardrail, Kind, OnHarm, Rules, Step, Undecided, Waiver
 
 DONE = Guardrail("completion", "completed", False, 0.5, 0.02, None, HOUR)
 VALID = Guardrail("validation", "validated", False, 0.5, 0.02, None, HOUR)
@@ -45,3 +51,26 @@ def test_trades_and_slices_that_revert_nothing_are_said():
         "harm in slice chat that the other runs do not show holds the release and reverts nothing",
         "harm in slice mail that the other runs do not show is only reported",
     )
+
+
+def read_by_operators(part):
+    """A baseline whose operators read so many of its outputs: 2,000 runs, .2 edits each where they read."""
+    edits = [(1.0 if n % 5 == 0 else 0.0) if n % 100 < 100 * part else None for n in range(2_000)]
+    return History(pd.DataFrame({"completed": True, "operator_edits": edits}))
+
+
+def test_runs_without_an_amount_hide_a_harm_and_that_is_said_and_refuses_nothing(make_rules):
+    edits = Guardrail("edits", "operator_edits", True, 0.1, None, 0.6, 0, kind=Kind.RATIO, cap=10.0)
+    done = replace(make_rules("completion").guardrails[0], weight=0.9)
+    rules = replace(
+        make_rules("completion"), guardrails=(done, edits), references=(("completion", 0.05),),
+        on_undecided=Undecided.ASK,
+    )  # fmt: skip
+    [said] = hidden(rules, read_by_operators(0.78))
+    assert said.startswith(
+        "edits: 22% of the baseline's runs brought no operator_edits; each counts as the worst"
+    )
+    assert can_decide(rules, read_by_operators(0.78)) == []
+    assert hidden(rules, read_by_operators(1.0)) == hidden(rules, read_by_operators(0.96)) == ()
+    short = replace(rules, horizon_runs=10)  # what every run's report would not show either is refused
+    assert any("five times worse" in problem for problem in can_decide(short, read_by_operators(1.0)))
