@@ -8,6 +8,7 @@ from config.policy import Policy
 from examples.support_agent import figures, measure, shop
 from examples.support_agent.figures import TARGETS, Caught
 from examples.support_agent.trials import Trial, record, season, trial
+from tasks import drill
 
 #: without a history that is long enough to prove a promotion, a release is judged for harm all the same
 ASKS = "\non_undecided: ask\n"
@@ -40,8 +41,11 @@ def test_the_same_trial_again_gives_the_same_figures(seasoned, harm_policy, tmp_
     places = [tmp_path / name for name in "ab"]
     for place in places:
         place.mkdir()
-    one, two = (trial(folder, place, clock, harm_policy, "malformed", 3, most=2_000) for place in places)
-    assert one == two
+    found = []
+    for place in places:
+        drill._done.clear()  # one that is made draws ids, one that stands does not
+        found.append(trial(folder, place, clock, harm_policy, "malformed", 3, most=2_000))
+    assert found[0] == found[1]
 
 
 def test_of_recorded_runs_the_better_bundle_is_promoted_and_the_good_one_never_reverted(tmp_path):
