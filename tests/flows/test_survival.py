@@ -29,6 +29,7 @@ driver_timeout: 15 s
 lease: 3 min
 steps: [{share: 20%}]
 guardrails: {validation: {margin: 5 points}}
+reference: {validation: 0.92}
 preflight: {open_incidents: allow}
 """
 
