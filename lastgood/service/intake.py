@@ -193,27 +193,32 @@ async def _in_turn(visit: Visit, sent: bytes, record: Callable[[Visit, bytes], B
 
 def record_outcomes(visit: Visit, sent: bytes) -> BatchAnswer:
     """Record a batch of outcomes."""
+    return _record(visit, sent, _report, recorder.record_batch, _TOGETHER)
+
+
+def _record(
+    visit: Visit,
+    sent: bytes,
+    read: Callable[[int, dict[str, Any]], Any],
+    write: Callable[..., Batch],
+    most: int,
+) -> BatchAnswer:
+    """Read each line by `read`, and let `write` record those that can be read, so many in a transaction."""
     found = lines.read(sent)
     answer = BatchAnswer(new=0, duplicates=0, refused=_unread(found))
-    reports: list[Report] = []
+    told: list[Any] = []
     numbers: list[int] = []
     for number, fields in found.read:
         run = fields.get("run")
         try:
-            reports.append(_report(number, fields))
+            told.append(read(number, fields))
             numbers.append(number)
         except InvalidInput as error:
             answer.refused.append(_refusal(number, run, error))
     keys, place = identity.keys(visit.store), (visit.agent, visit.environment)
-    for start in range(0, len(reports), _TOGETHER):
-        some = reports[start : start + _TOGETHER]
-        _add(
-            answer,
-            visit,
-            recorder.record_batch(visit.store, some, keys=keys, place=place),
-            some,
-            numbers[start:],
-        )
+    for start in range(0, len(told), most):
+        some = told[start : start + most]
+        _add(answer, visit, write(visit.store, some, keys=keys, place=place), some, numbers[start:])
     return answer
 
 
@@ -311,28 +316,7 @@ async def reports(visit: Recording, sent: Sent) -> BatchAnswer:
 
 def record_reports(visit: Visit, sent: bytes) -> BatchAnswer:
     """Record a batch of late reports."""
-    found = lines.read(sent)
-    answer = BatchAnswer(new=0, duplicates=0, refused=_unread(found))
-    lates: list[LateReport] = []
-    numbers: list[int] = []
-    for number, fields in found.read:
-        run = fields.get("run")
-        try:
-            lates.append(_late(number, fields))
-            numbers.append(number)
-        except InvalidInput as error:
-            answer.refused.append(_refusal(number, run, error))
-    keys, place = identity.keys(visit.store), (visit.agent, visit.environment)
-    for start in range(0, len(lates), _LATE_TOGETHER):
-        some = lates[start : start + _LATE_TOGETHER]
-        _add(
-            answer,
-            visit,
-            late.record_late_batch(visit.store, some, keys=keys, place=place),
-            some,
-            numbers[start:],
-        )
-    return answer
+    return _record(visit, sent, _late, late.record_late_batch, _LATE_TOGETHER)
 
 
 def _late(number: int, fields: dict[str, Any]) -> LateReport:
