@@ -31,6 +31,7 @@ from lastgood.clock import AnchoredClock
 from lastgood.errors import InvalidInput, StoreUnavailable
 from lastgood.store import statements as sql
 from lastgood.store.link import Columns, Cursor, Mode, Opened, Row, Values
+from lastgood.store.parameters import numbered
 
 try:
     import psycopg
@@ -62,7 +63,7 @@ _TURN = "turn"
 
 def translated(statement: str) -> tuple[str, tuple[str, ...]]:
     """Return a statement with `$1`, `$2`, ... in place of its `:name` parameters, and the names in order."""
-    return sql.numbered(statement, "$")
+    return numbered(statement, "$")
 
 
 @cache

@@ -16,6 +16,7 @@ from lastgood.errors import StoreUnavailable
 from lastgood.store import reserve
 from lastgood.store import statements as sql
 from lastgood.store.link import Columns, Mode, Opened, Row, Values
+from lastgood.store.parameters import numbered
 from lastgood.store.turn import YIELD_S, Turn
 
 PREFIX = "sqlite:///"
@@ -165,7 +166,7 @@ class SqliteLink:
 
     def many_bare(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
         """Run a statement for each of `rows`, values in the order in which it first names them."""
-        return self._connection.executemany(sql.numbered(statement, "?")[0], rows).rowcount
+        return self._connection.executemany(numbered(statement, "?")[0], rows).rowcount
 
     def insert_new(self, table: str, columns: Columns) -> int:
         """Insert those rows that are new, `_TOGETHER` in a statement: opening the table costs.

@@ -4,24 +4,8 @@ Portable SQL with `:name` parameters. Column lists of inserts come from the call
 never from input.
 """
 
-import re
 from collections.abc import Sequence
 from functools import cache
-
-#: text in quotes, or the name of a parameter
-_PARAMETER = re.compile(r"'(?:[^']|'')*'|(?<![:\w]):([a-z_]\w*)")
-
-
-@cache
-def numbered(statement: str, mark: str) -> tuple[str, tuple[str, ...]]:
-    """Return a statement with `?1` or `$1`, by `mark`, in place of `:name`; and the names in order."""
-    names: dict[str, int] = {}
-
-    def number(found: re.Match[str]) -> str:
-        return f"{mark}{names.setdefault(found[1], len(names) + 1)}" if found[1] else found[0]
-
-    return _PARAMETER.sub(number, statement), tuple(names)
-
 
 SCHEMA_VERSION = "SELECT version_num FROM alembic_version"
 
