@@ -120,6 +120,27 @@ def test_db_upgrade_makes_the_store_and_may_be_repeated(call):
     assert Path(".lastgood/lastgood.db").exists()
 
 
+@pytest.mark.only("sqlite")
+def test_db_backup_and_restore(at, call, refused, tmp_path):
+    release, file = at.live(), str(tmp_path / "monday.db")
+    assert "every ledger in it verifies" in call("db", "backup", file)
+    assert "is there already" in refused("db", "backup", file)
+    at.revert(release)
+    at.store.close()
+    said = call("db", "restore", file)
+    assert "the store that was there is" in said
+    assert "support in production: a release was live then" in said
+    assert "`lastgood rollback support` ends it" in said
+    assert "kill switch  on" in call("status", "support")
+    assert "there is no backup at" in refused("db", "restore", "nowhere.db")
+
+
+def test_db_restore_without_a_file_settles_what_is_there(at, call):
+    at.live()
+    assert "`lastgood clear support` lets it go on" in call("db", "restore")
+    assert at.point.killed
+
+
 def test_db_upgrade_of_a_newer_store(at, refused):
     edit(at, "UPDATE alembic_version SET version_num = '9999'")
     assert "upgrade the lastgood package" in refused("db", "upgrade")
