@@ -33,6 +33,8 @@ _PARENT_S = 1.0
 _KNOWN_S = 10.0
 #: the logger of what Prefect's runner says of a run that it does not start
 _PROPOSER = "prefect.runner.state_proposer"
+#: where a person begins; the UI shows ten deployments a page
+_HOW = "to start a release there: Deployments, search for `release`, Run, Custom run; Ctrl-C ends all this"
 #: flow runs at once: releases hold their process for an hour at most
 _LIMIT = 50
 
@@ -125,7 +127,7 @@ def serve(served: Sequence[Served]) -> None:
     if parent := os.environ.get(SUPERVISOR):
         threading.Thread(target=_end_when_forgotten, args=(stopped,), daemon=True).start()
         threading.Thread(target=_end_with_parent, args=(int(parent),), daemon=True).start()
-    said = [f"serving {', '.join(each.name for each in served)}", *lines, f"the UI is at {found.ui}"]
+    said = [f"serving {', '.join(each.name for each in served)}", *lines, f"the UI is at {found.ui}", _HOW]
     print("\n".join(said), flush=True)  # noqa: T201  the command's answer
     try:
         asyncio.run(runner.start())

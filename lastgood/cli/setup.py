@@ -18,6 +18,7 @@ _FILES = {
     "prompt.md": "prompt.md",
     "policy.yaml": "policy.yaml",
     "agent.py.txt": "agent_example.py",
+    "agent.yaml": "agent.yaml",
 }
 
 

@@ -79,6 +79,7 @@ def test_init_writes_the_files_of_a_first_release(call):
     assert "wrote bundle.yaml" in said
     assert sorted(p.name for p in Path.cwd().iterdir()) == [
         ".lastgood",
+        "agent.yaml",
         "agent_example.py",
         "bundle.yaml",
         "policy.yaml",
