@@ -110,7 +110,7 @@ def _say_what_is_open(held: Store, release_id: str) -> None:
         ]
     for incident in found:
         click.echo(
-            f"incident {incident.id} is open: by default no other release starts until a case stands for it or "
+            f"incident {incident.id} is open: by default no release starts until a case stands for it or "
             f"it is closed. `lastgood incident show {incident.id}`, `lastgood cases make {incident.id}`, "
             f"`lastgood incident close {incident.id} --reason ...`"
         )
