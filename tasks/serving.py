@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -113,6 +114,8 @@ def serve(served: Sequence[Served]) -> None:
     found = named()
     settings = Settings.from_environment()
     logging.getLogger(_PROPOSER).addFilter(is_news)
+    # Prefect's own, at every SIGTERM: what would be awaited only sets what its exit sets again
+    warnings.filterwarnings("ignore", r"coroutine 'Runner\.astop' was never awaited", RuntimeWarning)
     runner = Runner(limit=_LIMIT, pause_on_shutdown=False, query_seconds=1)
     for each in served:
         runner.add_deployment(each.deployment(settings))

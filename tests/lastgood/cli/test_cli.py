@@ -121,6 +121,17 @@ def test_db_upgrade_makes_the_store_and_may_be_repeated(call):
     assert Path(".lastgood/lastgood.db").exists()
 
 
+def test_a_reader_who_has_gone_is_no_error_to_tell_of():
+    """As with `lastgood status | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    ran = subprocess.run(
+        [sys.executable, "-m", "lastgood.cli", "--help"], stdout=writer, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writer)
+    assert ran.stderr == b""
+
+
 @pytest.mark.only("sqlite")
 def test_db_backup_and_restore(at, call, refused, tmp_path):
     release, file = at.live(), str(tmp_path / "monday.db")
