@@ -23,7 +23,16 @@ from prefect.settings import PREFECT_API_URL
 from config.settings import Settings
 from lastgood import agent
 from lastgood.errors import PrefectUnusable
-from tasks import automations, choices, forms, housekeeping, notifying, prefect_block, server
+from tasks import (
+    automations,
+    choices,
+    forms,
+    housekeeping,
+    lost_runs,
+    notifying,
+    prefect_block,
+    server,
+)
 from tasks.forms import TAG
 from tasks.supervising import HOPELESS, SUPERVISOR
 
@@ -127,6 +136,12 @@ def serve(served: Sequence[Served]) -> None:
     keeper.start()
     sending = (agent.store(), stopped, 5.0, prefect_block.WITH_PREFECT)
     threading.Thread(target=notifying.keep_sending, args=sending, daemon=True).start()
+    alone = (
+        [each.name for each in served if each.alone],
+        timedelta(microseconds=settings.lost_after),
+        stopped,
+    )
+    threading.Thread(target=lost_runs.keep_ending, args=alone, daemon=True).start()
     if parent := os.environ.get(SUPERVISOR):
         threading.Thread(target=_end_when_forgotten, args=(stopped,), daemon=True).start()
         threading.Thread(target=_end_with_parent, args=(int(parent),), daemon=True).start()
