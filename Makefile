@@ -98,6 +98,10 @@ mutation: setup  ## Change the pure parts of these in one place at a time: their
 study: setup  ## Simulate how often verdicts are right and write docs/study.md (hours; QUICK=1: minutes)
 	@$(BIN)/python tests/study/run.py --workers $(or $(WORKERS),2) $(if $(QUICK),--quick)
 
+.PHONY: healthy
+healthy: setup  ## Healthy candidates that each peer reverts on the study's streams: docs/peers.md (goes on where it stood)
+	@PYTHONPATH=. $(BIN)/python tests/study/healthy.py
+
 .PHONY: support
 support: setup  ## Release each bundle of the support agent many times over and write docs/support-agent.md (an hour)
 	@$(BIN)/python -m examples.support_agent.measure --workers $(or $(WORKERS),1)
