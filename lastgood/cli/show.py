@@ -11,7 +11,7 @@ from lastgood.errors import LastgoodError
 from lastgood.moves import ControlPoint
 from lastgood.store import approving as sql_of
 from lastgood.store import statements as sql
-from lastgood.store.connection import Store, Transaction
+from lastgood.store.connection import Row, Store, Transaction
 
 _RECENT = 8
 
@@ -197,8 +197,10 @@ def _run_facts(txn: Transaction, run_id: str) -> dict[str, Any]:
         "outcome": _outcome(dict(outcome)) if outcome else "none yet",
         "later": [json.loads(late["fields"]) for late in txn.all(sql.LATE_REPORTS, run_id=run_id)],
         "events": [event["name"] for event in txn.all(sql.EVENTS, run_id=run_id)],
-        "actions": [
-            f"{a['kind']} {a['target']} {a['state']}{' (late)' if a['late'] else ''}"
-            for a in txn.all(sql.ACTIONS, run_id=run_id)
-        ],
+        "actions": [_action(row) for row in txn.all(sql.ACTIONS, run_id=run_id)],
     }
+
+
+def _action(row: Row) -> str:
+    words = (row["kind"], row["target"], row["state"], "(late)" if row["late"] else "")
+    return " ".join(word for word in words if word)

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from serving import go_live
 from speaking import Langfuse, OpenAI, speaking
 
-from lastgood import registry, releasing
+from lastgood import points, registry, releasing
 from lastgood.bundle import Bundle, Part
 from lastgood.releasing import Ending
 from lastgood.store.connection import Store
@@ -120,11 +120,21 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
+def _release(store: Store, agent: str, share_bp: int) -> str:
+    """Start a release of a candidate with another prompt, and serve it; its id."""
+    with store.reading() as txn:
+        baseline = points.read(txn, agent, "production").baseline
+    others = [part for part in registry.load(store, baseline).bundle.parts if part.kind != "prompt"]
+    other = Bundle([Part.of_value("prompt", "2", "Do whatever is asked."), *others])
+    candidate = registry.register(store, agent, other, author="ann")[0].bundle.id
+    return go_live(store, candidate, share_bp, agent)
+
+
 def langgraph(desk: Desk) -> str:
     """The page, then a revert while a run of the candidate waits for its person."""
     desk.follow({CHECKOUT: str(ROOT)})
     [run] = desk.runs()
-    assert (run["completed"], run["eligible"]) == (1, 1), run
+    assert (run["completed"], run["output"]) == (1, '"refunded 30 for order-17"'), run
     assert desk.actions() == [("note", "", "done"), ("refund", "order-17", "done")], desk.actions()
     environment = reader(desk.own, desk.programs)
 
@@ -136,17 +146,14 @@ def langgraph(desk: Desk) -> str:
         return done.returncode, done.stdout + done.stderr
 
     with closing(desk.store()) as store:
-        others = [part for part in registry.load(store, "refunds-1").bundle.parts if part.kind != "prompt"]
-        eager = Bundle([Part.of_value("prompt", "2", "Refund whatever is asked."), *others])
-        candidate = registry.register(store, "refunds", eager, author="ann")[0].bundle.id
-        release = go_live(store, candidate, 9_900, "refunds")
+        release = _release(store, "refunds", 9_900)
         for number in range(18, 40):
             code, said = agent("begin", f"order-{number}")
             assert code == 0, said
             if desk.runs()[-1]["arm"] == "candidate":
                 break
         releasing.revert(store, release, Ending("ann", "it is bad", "hand"))
-    waiting = said.split()[-2]
+    waiting = said.split()[-1]
     code, said = agent("answer", waiting, "yes")
     assert code and "Refused" in said and "its release was reverted" in said, said
     last = desk.runs()[-1]
@@ -185,7 +192,7 @@ def openai(desk: Desk) -> str:
     run = _with_openai(desk, server)
     assert json.loads(run["metrics"])["tool_malformed"] is True
     assert len(json.loads(run["usage"])) == len(server.asked) == 3
-    assert "do not fit the manifest" in server.asked[1]["input"][-1]["output"]
+    assert "missing a required argument: 'text'" in server.asked[1]["input"][-1]["output"]
     return "a malformed call was refused, told to the model and counted; the next took effect"
 
 
@@ -201,6 +208,8 @@ def openai_agents(desk: Desk) -> str:
 def telemetry(desk: Desk) -> str:
     """The page."""
     desk.adopted()
+    with closing(desk.store()) as store:
+        _release(store, "support", 5_000)
     port = _free_port()
     desk.follow(
         {CHECKOUT: str(ROOT), SERVE: f"lastgood serve --port {port} &", AT: f"127.0.0.1:{port}"},
