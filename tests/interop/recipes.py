@@ -234,6 +234,12 @@ def typescript(desk: Desk) -> str:
     [run] = desk.runs()
     assert (run["unit"], run["validated"], run["cost_usd"]) == ("ticket-4711", 1, 0.002), run
     assert desk.actions() == [("message", "ann@example.com", "done")]
+    with socket.create_server(("127.0.0.1", port)):  # a service that takes a connection and says nothing
+        began = time.monotonic()
+        done = subprocess.run(
+            ["node", "agent.js"], cwd=desk.folder, capture_output=True, text=True, check=False
+        )
+        assert "sent: (small-model)" in done.stdout and time.monotonic() - began < 20, done
     return "compiled strictly; its action and outcome are recorded, and it goes on alone"
 
 

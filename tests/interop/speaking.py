@@ -1,8 +1,8 @@
 """Servers on loopback that speak the part of a protocol that a recipe needs, for its real client.
 
 Their answers are written in the shape of the API, not recorded. `OpenAI` speaks `/v1/responses`: the model
-calls the tool `send`, then answers. `Langfuse` takes what its client sends, scores by its ingestion and
-spans by OTLP, and gives the scores back as its API v3 and its metrics do.
+calls the tool `send`, then answers. `Langfuse` takes what its client sends, scores by its API and spans by
+OTLP, and gives the scores back as its API v3 and its metrics do.
 """
 
 import contextlib
@@ -79,8 +79,8 @@ class Langfuse:
             case "POST", "/api/public/otel/v1/traces":
                 self.spans += 1
                 return 200, None
-            case "POST", "/api/public/ingestion":
-                return 207, self._take(body["batch"])
+            case "POST", "/api/public/scores":
+                return 202, self._take(body)
             case "GET", "/api/public/v3/scores":
                 wanted = set(query["traceId"].split(","))
                 rows = [each for each in self.scores if each[0] in wanted and each[1] == query["name"]]
@@ -92,11 +92,9 @@ class Langfuse:
 
     def _take(self, batch: list[dict[str, Any]]) -> dict[str, Any]:
         for each in batch:
-            if each["type"] == "score-create":
-                body = each["body"]
-                at = datetime.fromisoformat(each["timestamp"])
-                self.scores.append((body["traceId"], body["name"], float(body["value"]), at))
-        return {"successes": [{"id": each["id"], "status": 201} for each in batch], "errors": []}
+            at = datetime.fromisoformat(each["timestamp"])
+            self.scores.append((each["traceId"], each["name"], float(each["value"]), at))
+        return {"message": "Accepted"}
 
     def _by_minute(self, query: dict[str, Any]) -> list[dict[str, Any]]:
         [named] = query["filters"]
