@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -85,14 +86,25 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def _background(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run in a container; it is told to end as a kubelet does it, by SIGTERM to its first process."""
     with log.open("wb") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+        process = subprocess.Popen(command, stdout=said, stderr=said)
     try:
         yield process
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 15)
+        for pid in _first(process.pid):
+            os.kill(pid, signal.SIGTERM)
         process.wait(60)
+
+
+def _first(pid: int) -> list[int]:
+    """The processes below buildah's own that are no process of buildah."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            name = Path(f"/proc/{child}/cmdline").read_text().partition("\0")[0]
+            found += _first(child) if name.startswith("buildah") else [child]
+    return found
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -120,10 +132,10 @@ def run(work: Path) -> None:
             with _background(
                 _running(agent, url, token, "python", "agent.py"), work / "agent.log"
             ) as working:
-                time.sleep(5)
+                time.sleep(10)
                 assert working.poll() is None, (work / "agent.log").read_text()
         said = (work / "agent.log").read_text().splitlines()
-        assert len(said) > 10, said
+        assert len(said) > 5 and said[-1] == "told to end, and ended between two runs", said
         print(f"the agent's image: {len(said) - 1} runs, the last words: {said[-1]}")
         print(_inside(pipeline, _STORE, "lastgood", "status"))
         up, log = _running(pipeline, _STORE, "lastgood", "up", "--port", str(port)), work / "up.log"
@@ -144,6 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=ROOT / ".interop/container")
     parser.add_argument("--certificates", type=Path, help="certificates of a proxy between here and packages")
+    parser.add_argument("--built", action="store_true", help="only run the images that are there")
     given = parser.parse_args()
     missing = [name for name in ("buildah", "debootstrap") if shutil.which(name) is None]
     if missing or os.getuid() != 0:
@@ -151,9 +164,10 @@ def main() -> None:
         return
     work = given.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    make_base(work)
-    build("pipeline", PIPELINE, given.certificates)
-    build("agent", AGENT, given.certificates)
+    if not given.built:
+        make_base(work)
+        build("pipeline", PIPELINE, given.certificates)
+        build("agent", AGENT, given.certificates)
     run(work)
 
 

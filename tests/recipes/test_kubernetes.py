@@ -67,7 +67,7 @@ def containers():
                 yield pytest.param(each, spec["template"]["spec"], container, id=each["metadata"]["name"])
 
 
-@pytest.mark.parametrize(("_object", "pod", "container"), containers())
+@pytest.mark.parametrize(("_object", "pod", "container"), list(containers()))
 def test_a_container_is_nobody_special(_object, pod, container):
     assert pod["securityContext"]["runAsNonRoot"]
     assert not pod["automountServiceAccountToken"]
