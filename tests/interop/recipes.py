@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from serving import go_live
 from speaking import Langfuse, OpenAI, speaking
 
-from lastgood import points, registry, releasing
+from lastgood import control, points, registry, releasing
 from lastgood.bundle import Bundle, Part
 from lastgood.releasing import Ending
 from lastgood.store.connection import Store
@@ -168,7 +168,22 @@ def pydantic_ai(desk: Desk) -> str:
     [run] = desk.runs()
     assert (run["completed"], run["validated"]) == (1, 1) and run["cost_usd"] > 0, run
     assert desk.actions() == [("message", "a", "done")]
-    return "its run, its cost and its message are recorded"
+    with closing(desk.store()) as store:
+        others = [part for part in registry.load(store, "support-1").bundle.parts if part.kind != "tools"]
+        silent = [{"name": "send", "kind": "message", "input": {"properties": {"text": {"maxLength": 0}}}}]
+        other = Bundle([Part.of_value("tools", "2", silent), *others])
+        other_id = registry.register(store, "support", other, author="ann")[0].bundle.id
+        vouch = {"actor": "ann", "reason": "to try it", "to": other_id, "vouched": True}
+        control.rollback(store, "support", "production", **vouch)
+    done = subprocess.run(
+        ["python", "agent.py"],
+        cwd=desk.folder, env=reader(desk.own, desk.programs), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    last = desk.runs()[-1]
+    assert done.returncode, done.stdout
+    assert (last["completed"], json.loads(last["metrics"])) == (0, {"tool_malformed": True}), last
+    assert len(desk.actions()) == 1
+    return "its run, its cost and its message are recorded; a malformed call is told and counted"
 
 
 def _with_openai(desk: Desk, server: OpenAI) -> dict[str, Any]:
