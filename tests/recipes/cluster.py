@@ -26,7 +26,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 #: the variable of the folder in which a cluster keeps what it knows
 HOME = "RECIPE_CLUSTER"
-#: seconds for what has to become ready
+#: seconds for what has to become ready, where no manifest says it
 _PATIENCE_S = 120.0
 #: seconds that a container without a probe has to live to count as started
 _LIVES_S = 1.0
@@ -163,9 +163,9 @@ class Cluster:
         return {"pid": process.pid, "address": address, "log": str(folder / "log"), "name": name}
 
     def wait_ready(self, name: str) -> None:
-        """Wait until every replica is there and its probe answers."""
-        until = time.monotonic() + _PATIENCE_S
+        """Wait until every replica is there and its probe answers, as long as the manifest gives it."""
         spec = self.object("Deployment", name)["spec"]
+        until = time.monotonic() + _startup_s(spec["template"]["spec"])
         while True:
             self.reconcile()
             pods = self.state["pods"][name]
@@ -174,6 +174,13 @@ class Cluster:
             said = [Path(pod["log"]).read_text(errors="replace")[-2_000:] for pod in pods]
             assert time.monotonic() < until, f"{name} is not ready: {said}"
             time.sleep(0.2)
+
+
+def _startup_s(pod: dict[str, Any]) -> float:
+    """Seconds after which a container that has not started is killed by its own startup probe."""
+    [container] = pod["containers"]
+    probe = container.get("startupProbe")
+    return _PATIENCE_S if probe is None else float(probe["periodSeconds"] * probe["failureThreshold"])
 
 
 def _port(pod: dict[str, Any], named: str | int) -> int:

@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ _FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"(?:#|//) ([\w./-]+\.\w+)\n")
 #: seconds that one block of a shell may take; the first installs packages
 _PATIENCE_S = 600.0
+#: seconds that its processes have to end
+_ENDING_S = 30.0
 #: what a word of another page's shell must not be taken for
 _HERE = ("VIRTUAL_ENV", "PYTHONPATH", "LASTGOOD_", "PREFECT_", "MAKE", "MFLAGS", "PYTEST_")
 
@@ -85,6 +88,16 @@ def reader(own: Mapping[str, str], programs: str | Path) -> dict[str, str]:
     return {**plain, "PATH": f"{programs}:{plain['PATH']}", "LASTGOOD_ACTOR": "reader", **own}
 
 
+def _lives(group: int) -> bool:
+    """Whether any process of a group is there, and no zombie."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, found = stat.read_text(encoding="utf-8").rpartition(")")[2].split()[:3]
+            if int(found) == group and state != "Z":
+                return True
+    return False
+
+
 class Shell:
     """A shell in a folder; what was left in the background ends with it."""
 
@@ -121,12 +134,14 @@ class Shell:
         return printed
 
     def close(self) -> None:
-        """End it, with what it left in the background."""
+        """End it, with what it left in the background: first what can end what it started itself."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._bash.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._bash.communicate(timeout=10)
+            until = time.monotonic() + _ENDING_S
+            while _lives(self._bash.pid) and time.monotonic() < until:
+                time.sleep(0.05)
+        self._bash.communicate()
 
 
 @dataclass

@@ -16,20 +16,20 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other addresses
 
 @pytest.fixture
 def followed(tmp_path, postgres):
-    """The page, followed to its end; agents then were told to end."""
+    """The page, followed to its end; then all were told to end, agents first."""
     url = postgres.make()
     programs = cluster.stand_in(tmp_path)
     environment = following.reader({cluster.HOME: str(tmp_path)}, programs)
     found = {}
 
-    def end_agents():
-        held = cluster.Cluster(tmp_path)
-        found["pods"] = held.state["pods"]
-        for pod in found["pods"]["support"]:
-            cluster.end(pod["pid"])
+    def end_all():
+        found["pods"] = cluster.Cluster(tmp_path).state["pods"]
+        for name in ("support", "lastgood-pipeline", "lastgood-service"):
+            for pod in found["pods"][name]:
+                cluster.end(pod["pid"])
 
     swaps = {"PATH_OF_THIS_CHECKOUT": str(following.ROOT), DATABASE: url}
-    after = {"kubectl create job prune-now": end_agents}
+    after = {"kubectl create job prune-now": end_all}
     following.Followed(following.page("kubernetes"), tmp_path, environment, swaps, after).go()
     yield Store(url), found["pods"]
     postgres.drop(url)
