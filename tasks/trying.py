@@ -6,6 +6,7 @@ from typing import Any
 
 from config.policy import Policy
 from config.scores import ScoresSpec
+from config.triggers import OutsideSpec
 from evaluators.outside import Found, Stand
 from evaluators.watched import Series
 from lastgood import points
@@ -18,8 +19,8 @@ from tasks.readings import time_of
 
 #: microseconds of a signal that are asked for
 _SPAN_US = 3_600_000_000
-#: newest runs of the baseline whose scores are asked for
-_RUNS = 20
+#: newest runs of the baseline whose scores are asked for, and how far these may lie back
+_RUNS, _SCORES_US = 20, 7 * 24 * 3_600_000_000
 #: what no release has yet
 _NONE = "rel_none"
 
@@ -32,8 +33,8 @@ class Tried:
     what: str
     #: its name in the profile or the policy
     name: str
-    #: whether it can be read, and has what is asked for
-    answers: bool
+    #: whether it can be read, and has what is asked for; None: only a release can ask it
+    answers: bool | None
     #: one clause for people
     said: str
 
@@ -76,12 +77,21 @@ def _newest_point(series: Series) -> str:
 
 def _of_policy(policy: Policy, point: ControlPoint, runs: list[str], now_us: int) -> Iterator[Tried]:
     row = {"agent": point.agent, "environment": point.environment, "id": _NONE, "candidate": point.baseline}
-    read = outside.read(policy.declared_triggers.outside, outside.names_of(row, point), now_us)
+    specs = policy.declared_triggers.outside
+    read = outside.read(specs, outside.names_of(row, point), now_us)
     for name, found in sorted(read.items()):
-        yield Tried("figure", name, found.stand is not Stand.ABSENT, _standing(found))
+        if found.stand is Stand.ABSENT and _names_release(specs[name]):
+            yield Tried("figure", name, None, "it names the release: asked once one is live")
+        else:
+            yield Tried("figure", name, found.stand is not Stand.ABSENT, _standing(found))
     scores = None if policy.referee is None else policy.referee.scores
     if policy.referee is not None and scores is not None:
         yield _scores(policy.referee.column, scores, runs, now_us)
+
+
+def _names_release(spec: OutsideSpec) -> bool:
+    given = spec.model_dump(mode="json", exclude_none=True, by_alias=True).values()
+    return any("{release}" in str(text) or ":release" in str(text) for text in given)
 
 
 #: what a figure would do to a release, where it does not do nothing
@@ -95,7 +105,7 @@ def _standing(found: Found) -> str:
 def _scores(name: str, spec: ScoresSpec, runs: list[str], now_us: int) -> Tried:
     if not runs:
         return Tried("scores", name, False, "the baseline has no run yet whose score could be asked for")
-    read = scored.read(spec, runs, now_us - _SPAN_US, now_us)
+    read = scored.read(spec, runs, now_us - _SCORES_US, now_us)
     said = read.absent or f"{len(read.found)} of the baseline's {len(runs)} newest runs have one"
     return Tried("scores", name, bool(read.found) and not read.absent, said)
 

@@ -132,7 +132,8 @@ def ask(name: str, policy: str | None, environment: str) -> None:
     if not found:
         click.echo(f"{name} names nothing outside: no signals in its profile{' or policy' if policy else ''}")
         return
-    rows = [(each.what, each.name, "yes" if each.answers else "NO", each.said) for each in found]
+    words = {True: "yes", False: "NO", None: "-"}
+    rows = [(each.what, each.name, words[each.answers], each.said) for each in found]
     table(rows, ("what", "name", "answers", "said"))
-    if not all(each.answers for each in found):
+    if any(each.answers is False for each in found):
         raise SystemExit(1)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,13 @@ PAGES = sorted(path.stem for path in following.RECIPES.glob("*.md") if path.stem
 HERE = {"kubernetes"}
 
 
-@pytest.fixture(scope="module")
-def interop():
+@pytest.fixture
+def interop(monkeypatch):
+    """The script; what it imports from beside it has common names and is forgotten again."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("serving", "speaking"):
+        monkeypatch.setitem(sys.modules, name, None)
+        del sys.modules[name]
     spec = importlib.util.spec_from_file_location("interop_recipes", ROOT / "tests/interop/recipes.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -149,6 +149,14 @@ def test_an_agent_that_never_ran_has_no_scores_yet(lastgood, outside, world, tmp
     assert "no run yet whose score could be asked for" in found.output
 
 
+def test_a_figure_that_names_the_release_is_no_failure_before_there_is_one(lastgood, outside, world):
+    query = "{json: 'https://nowhere.invalid/{release}', points: a, time: b, value: c, limit: 3}"
+    world.policy(f"{POLICY}triggers: {{outside: {{depth: {query}}}}}\n")
+    found = lastgood("ask", "support", "--policy", "small")
+    assert found.exit_code == 0
+    assert "figure  depth  -        it names the release: asked once one is live" in found.output
+
+
 def test_asking_of_what_is_not_there_is_said(lastgood, file):
     lastgood("set", file)
     assert "support names nothing outside: no signals in its profile" in lastgood("ask", "support").output
