@@ -53,7 +53,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 .PHONY: test
 test: setup  ## Run the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: static
 static: setup  ## Check format, lint, types and layers
