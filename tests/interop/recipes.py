@@ -138,13 +138,18 @@ def langgraph(desk: Desk) -> str:
     assert desk.actions() == [("note", "", "done"), ("refund", "order-17", "done")], desk.actions()
     environment = reader(desk.own, desk.programs)
 
-    def agent(*words: str) -> tuple[int, str]:
+    def agent(*words: str, script: str | Path = "agent.py") -> tuple[int, str]:
         done = subprocess.run(
-            ["python", "agent.py", *words],
+            ["python", script, *words],
             cwd=desk.folder, env=environment, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
 
+    asking = Path(__file__).with_name("asking_tool.py")
+    code, said = agent("begin", script=asking)
+    assert (code, desk.actions()[-1]) == (0, ("refund", "order-99", "failed")), said
+    code, said = agent("answer", said.strip(), script=asking)
+    assert (said, desk.actions()[-1]) == ("refunded order-99\n", ("refund", "order-99", "done")), said
     with closing(desk.store()) as store:
         release = _release(store, "refunds", 9_900)
         for number in range(18, 40):
@@ -159,7 +164,7 @@ def langgraph(desk: Desk) -> str:
     last = desk.runs()[-1]
     assert (last["id"], last["completed"], last["error"]) == (waiting, 0, "Refused"), last
     assert ("refund", f"order-{number}", "done") not in desk.actions()
-    return "resumed on its bundle in another process; refused after a revert"
+    return "resumed on its bundle in another process, by a node and by a tool; refused after a revert"
 
 
 def pydantic_ai(desk: Desk) -> str:
