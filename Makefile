@@ -115,12 +115,13 @@ planned: setup  ## What a plan says beside what simulated releases do: docs/plan
 	@PYTHONPATH=. $(BIN)/python tests/study/planned.py --workers $(or $(WORKERS),2)
 
 .PHONY: interop
-interop: setup  ## Real clients: pydantic-evals, promptfoo, OpenFeature in Python and JS, OpenTelemetry, Langfuse (installs them; needs npm)
+interop: setup  ## Real clients: pydantic-evals, promptfoo, OpenFeature in Python and JS, OpenTelemetry, Langfuse, the recipes (installs them; needs npm)
 	@$(BIN)/python tests/interop/run.py
 	@$(BIN)/python tests/interop/flags.py
 	@$(BIN)/python tests/interop/telemetry.py
 	@$(BIN)/python tests/interop/readme.py
 	@$(BIN)/python tests/interop/scores.py
+	@$(BIN)/python tests/interop/recipes.py
 
 .PHONY: test-ui
 test-ui: setup  ## Releases in a real browser: Debian's chromium, headless; screenshots in .ui/

@@ -149,17 +149,19 @@ def test_simulate_answers_at_recorded_rates_and_draws(shell, tmp_path):
 
 def test_first_release_goes_as_the_page_says(shell, tmp_path):
     """The change makes the example agent worse, so the release reverts; each line works as written."""
-    ids, last_run, last_release, said = [], "", "", {}
+    ids, last_run, last_release, incident, said = [], "", "", "", {}
     for shown in commands("## Your first release", "### In Prefect"):
         if shown.startswith("lastgood bundle add") and ids:
             prompt = tmp_path / "prompt.md"
             prompt.write_text(prompt.read_text().replace("from the documents only", "from memory"))
         line = shown.replace("b-… b-…", " ".join(ids)).replace("run_…", last_run)
         line = line.replace("b-…", ids[-1] if ids else "").replace("rel_…", last_release)
+        line = line.replace("inc_…", incident)
         # after a revert the first baseline is the only good bundle: the message says so
         said[line] = shell(line, fails=line.startswith("lastgood rollback"))
         ids += re.findall(r"^registered (b-\w+)", said[line], re.MULTILINE)
         last_release = (re.findall(r"rel_\w+", said[line]) or [last_release])[-1]
+        incident = (re.findall(r"inc_\w+", said[line]) or [incident])[-1]
         last_run = (re.findall(r"run_\w+", said[line]) or [last_run])[-1]
         if line.startswith("python") and not line.endswith("&"):
             time.sleep(2.5)  # the newest outcomes mature
@@ -168,6 +170,7 @@ def test_first_release_goes_as_the_page_says(shell, tmp_path):
         "REVERTED: validation is worse" in said[f"lastgood release start support {ids[1]} --policy support"]
     )
     assert "no other last known good" in said["lastgood rollback support"]
+    assert ": admitted" in said[f"lastgood cases make {incident}"]
     assert "are what the evidence says, the last says revert" in said[f"lastgood verify {last_release}"]
 
 

@@ -1,4 +1,4 @@
-"""`make interop`: the agent in TypeScript of docs/service.md, type-checked and run as it stands there.
+"""`make interop`: the agent in TypeScript of the README, type-checked and run as it stands there.
 
 With the service its run is recorded with its outcome; without it the bundle in the file serves, and the
 agent ends well. Without Node.js and npm it is left out, and said.
@@ -27,11 +27,9 @@ _TYPED = {"strict": True, "module": "nodenext", "target": "es2022", "skipLibChec
 
 
 def snippet() -> str:
-    """The agent as docs/service.md shows it."""
-    found = re.search(
-        r"```ts\n(.*?)```", (ROOT / "docs" / "service.md").read_text(encoding="utf-8"), re.DOTALL
-    )
-    assert found, "docs/service.md shows no agent in TypeScript"
+    """The agent as the README shows it."""
+    found = re.search(r"```ts\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert found, "README.md shows no agent in TypeScript"
     return found[1]
 
 

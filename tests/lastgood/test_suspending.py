@@ -69,7 +69,8 @@ def test_a_run_that_has_ended_is_not_gone_on_with(desk, run_id):
         gone_on(desk, run_id)
 
 
-def test_only_a_runs_own_token_goes_on_with_it(desk, run_id):
+def test_only_a_runs_own_token_goes_on_with_it(desk, run_id, monkeypatch):
+    monkeypatch.setenv("LASTGOOD_RUN_KEY", "k:" + "k" * 32)
     with pytest.raises(BadToken, match=run_id):
         gone_on(desk, run_id, "v1.k.run_other.b.1.9.signature")
     with pytest.raises(BadToken, match=run_id):
