@@ -1,4 +1,4 @@
-"""What README.md shows is run as it stands there."""
+"""What README.md and the pages it leads to show is run as it stands there."""
 
 import os
 import re
@@ -17,14 +17,16 @@ from evaluators.streams import Population, draw, draw_history
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+#: what people follow: the README first
+SHOWN = "\n".join([README, *(page.read_text(encoding="utf-8") for page in sorted(ROOT.glob("docs/*.md")))])
 BIN = Path(sys.executable).parent
 
 
 def snippet(name: str) -> str:
     """The code block behind `<!-- test: name -->`."""
-    found = re.search(rf"<!-- test: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
-    assert found, f"README.md has no snippet {name}"
-    return found[1]
+    found = re.findall(rf"<!-- test: {name} -->\n```\w+\n(.*?)```", SHOWN, re.DOTALL)
+    assert len(found) == 1, f"README.md and docs/ have {len(found)} snippets {name}"
+    return found[0]
 
 
 def commands(begin: str, end: str) -> list[str]:
@@ -104,6 +106,37 @@ def test_plan_writes_a_policy_that_can_be_used(shell):
     said = shell(plan)
     assert "is caught after" in said
     assert "policy swebench-demo can be used" in shell(check)
+
+
+def test_what_cannot_be_decided_is_what_the_plan_says(shell):
+    """Each figure of the README's table stands in the line of the plan that it names."""
+    said = [shell(line) for line in snippet("calm").strip().splitlines()][-1].splitlines()
+    part = README[README.index("## What can't be decided") : README.index("## Your first release")]
+    rows = [
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in re.findall(r"^\|.*\|$", part, re.MULTILINE)
+    ]
+    harms = [row for row in rows if re.match(r"(completion|escalation|incidents), ", row[0])]
+    assert len(harms) == 5
+    for what, half, nine in harms:
+        guardrail, _, harm = what.partition(", ")
+        [line] = [line for line in said if re.match(rf"\s+{guardrail}\s+{re.escape(harm)}\s", line)]
+        shown = re.findall(r"\d+% are|[\d.]+ (?:h|days)", f"{half} {nine}".replace("not in 30 days: ", ""))
+        assert [each for each in shown if each.removesuffix(" are") not in line] == []
+    [promotion] = [line for line in said if line.startswith("Promotion")]
+    assert "440 candidate runs and 6.1 days, nine of ten within 860 and 10.2 days" in promotion
+    assert "| an equal candidate is promoted, by margins of 5 points | 6.1 days | 10.2 days |" in part
+    assert any("completion 2.71 points" in line for line in said)
+    assert "less than 2.71 points of completion" in part
+
+
+def test_two_points_cannot_be_proven_at_200_runs_a_day(shell):
+    ours, filled, planned = snippet("calm").strip().replace("low_traffic", "default").splitlines()
+    shell(ours)
+    shell(filled)
+    said = shell(planned, fails=True)
+    assert "policy default can't decide before its horizon" in said
+    assert "completion +5.47 points (the policy wants +2 points)" in said
 
 
 def test_simulate_answers_at_recorded_rates_and_draws(shell, tmp_path):

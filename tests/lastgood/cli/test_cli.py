@@ -331,6 +331,14 @@ def test_status_of_one(call, at):
     assert facts["ledger"]["rows"] == 3
 
 
+def test_status_gives_machines_whole_ids(call, at):
+    at.live(500)
+    one, [all_of_it] = json.loads(call("status", "support", "--json")), json.loads(call("status", "--json"))
+    for facts in (one, all_of_it):
+        assert (facts["baseline_id"], facts["candidate_id"]) == (at.baseline, at.candidate)
+        assert facts["release"].startswith(facts["release_id"])
+
+
 def test_a_corrupt_row_hides_no_other(call, at, refused):
     from lastgood import control
 
