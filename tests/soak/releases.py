@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from http.client import HTTPException
 
@@ -26,6 +26,8 @@ MOST_LIVE, BY_HAND = 3, 0.25
 #: seconds: between two releases of an agent, until one that did not begin is given up, and until a person
 #: puts a live one back
 REST_S, GIVE_UP_S, HAND_S = (10.0, 60.0), 180.0, (15.0, 45.0)
+#: candidates of an agent that are registered before they are due; a form offers the newest 100
+AHEAD = 6
 _LIVE = """
 SELECT release.id, release.agent, release.candidate, control_point.share_bp FROM release
 JOIN control_point ON control_point.release_id = release.id WHERE release.ended_us IS NULL
@@ -65,6 +67,8 @@ class People:
         token = serving.token(self.stack.store, Role.OPERATOR)
         self._client = serving.Client(self.stack.service.port, token, timeout_s=10)
         self._number = 0
+        #: registered well before they are due, so that the form has them
+        self._queued = {agent: deque(self._registered(agent) for _ in range(AHEAD)) for agent in AGENTS}
         self._next = {agent: self._made(agent, self.draw.uniform(0, 20)) for agent in AGENTS}
         #: when a live release is put back by hand; None: it is not
         self._hands: dict[str, float | None] = {}
@@ -114,20 +118,26 @@ class People:
                 self._next[agent] = self._made(agent, self.draw.uniform(*REST_S))
                 self.told[f"began: {self.kinds[row['candidate']]}"] += 1
             self._by_hand(row)
-        self._close_incidents()
-        if self._sweeping.is_set() and self._ask("sweep-runs/sweep-runs", {}):
-            self._sweeping.clear()
         if not self._closing.is_set():
             self._start_some(live)
+        self._close_incidents()
+        if self._sweeping.is_set() and self._ask("sweep_runs/sweep-runs", {}):
+            self._sweeping.clear()
 
     def _made(self, agent: str, rest_s: float) -> Next:
-        """Register the next candidate at once, so that the form has it when it is due."""
+        """Take the next candidate, and register one more."""
+        self._queued[agent].append(self._registered(agent))
+        bundle_id, label = self._queued[agent].popleft()
+        return Next(bundle_id, label, time.monotonic() + rest_s)
+
+    def _registered(self, agent: str) -> tuple[str, str]:
+        """Register a candidate; its id, and what forms call it."""
         self._number += 1
         kind = self.draw.choices(list(KINDS), list(KINDS.values()))[0]
         made = make_bundle(f"{kind} {agent} {self._number}")
         found, _ = registry.register(self._store, agent, made, author="ann")
         self.kinds[found.bundle.id] = kind
-        return Next(found.bundle.id, f"{found.bundle.short} {found.name}", time.monotonic() + rest_s)
+        return found.bundle.id, f"{found.bundle.short} {found.name}"
 
     def _start_some(self, live: dict[str, dict]) -> None:
         now_s = time.monotonic()

@@ -27,8 +27,9 @@ from tests.soak.sampling import Sampler
 
 #: a soak of an hour: seconds between two faults
 GAP_S = (50.0, 100.0)
-#: seconds that live releases have to end by themselves
-DRAIN_S = 150.0
+#: seconds that live releases have to end by themselves: Prefect gives the slot of a dead evaluation back after
+#: five minutes
+DRAIN_S = 420.0
 
 
 def limits(week_s: float) -> retention.Limits:
@@ -45,7 +46,7 @@ def say(text: str) -> None:
 
 def disturbed(whole: stack.Stack, faults: Faults, people: People, minutes: float) -> None:
     """Inject faults until the time is over; begin anew what ended by itself."""
-    began, shrunk = time.monotonic(), min(1.0, minutes / 20)
+    began, shrunk = time.monotonic(), min(1.0, minutes / 10)
     until, swept = began + 60 * minutes, began
     due = began + 30 * shrunk
     while (now := time.monotonic()) < until:
@@ -73,12 +74,13 @@ def soaked(folder: Path, minutes: float, seed: int) -> Findings:
     week_s = 60 * minutes
     load = os.getloadavg()[0]
     with stack.at_work(folder, week_s) as whole:
+        people = People(whole, random.Random(f"people {seed}"), close_s=week_s / 28)
+        whole.install()
         whole.agents = stack.agents(whole)
         for each in whole.agents:
             each.begin()
         archive = Archive(Store(whole.store.url))
         house = Housekeeper(archive, limits(week_s), max(15.0, week_s / 28))
-        people = People(whole, random.Random(f"people {seed}"), close_s=week_s / 28)
         faults, sampler = Faults(whole, random.Random(f"faults {seed}")), Sampler(whole)
         say("everything is up")
         began = time.monotonic()

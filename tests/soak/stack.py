@@ -201,6 +201,12 @@ class Stack:
             found["service"] = [self.service.process.pid]
         return found
 
+    def install(self) -> None:
+        """Install the automations and the choices of the forms, and start the workers."""
+        _ran(self.environment, self.folder / "clone", "python -m flows install")
+        for each in self.workers:
+            each.begin()
+
     def wait_for_server(self, seconds: float = 120.0) -> None:
         """Wait until Prefect's API answers."""
         assert self.server.process is not None
@@ -330,10 +336,7 @@ def _on(database: Database, folder: Path, week_s: float) -> Iterator[Stack]:
         stack.wait_for_server()
         made = "prefect work-pool create lastgood --type process && prefect --no-prompt deploy --all"
         _ran(environment, clone, made)
-        _ran(environment, clone, "python -m flows install")
         service.begin()
-        for each in workers:
-            each.begin()
         yield stack
     finally:
         stack.end()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 WARM = 0.34
 #: samples, after that, below which nothing is said
 FEWEST = 20
+#: samples below which no growth is judged: ten minutes
+_FULL = 40
 #: samples that a fit takes at most
 _MOST = 120
 
@@ -79,7 +81,7 @@ class Bounded:
 def bounded(series: Series, ratio: float) -> Bounded:
     """Compare the peak of the last third with that of the middle third: what is pruned goes up and down."""
     points = sorted(series.points)
-    if len(points) < 6:
+    if len(points) < _FULL:
         return Bounded(series, -1.0, points[-1][1] if points else 0.0, ratio)
     begin, third = points[0][0], (points[-1][0] - points[0][0]) / 3
     middle = max((v for t, v in points if begin + third <= t < begin + 2 * third), default=-1.0)
