@@ -95,6 +95,12 @@ class People:
         with self._store.reading() as txn:
             return [dict(row) for row in txn.all(_LIVE)]
 
+    @property
+    def waits(self) -> bool:
+        """Whether a release that was asked for may still begin."""
+        now_s = time.monotonic()
+        return any(n.asked_s is not None and now_s - n.asked_s < GIVE_UP_S for n in self._next.values())
+
     def sweep_soon(self) -> None:
         """Have Prefect's old runs deleted, as its deployment does each hour."""
         self._sweeping.set()

@@ -8,6 +8,7 @@ divided instead, and the minutes of a soak stand for a week. Afterwards every ru
 
 import argparse
 import os
+import pickle
 import random
 import sys
 import tempfile
@@ -21,13 +22,13 @@ from lastgood.store.connection import Store
 from tests.soak import diary, page, stack
 from tests.soak.archive import Archive, Housekeeper
 from tests.soak.faults import Faults
-from tests.soak.findings import Findings, found
+from tests.soak.findings import Seen, found, seen
 from tests.soak.releases import People
 from tests.soak.sampling import Sampler
 
 #: a soak of an hour: seconds between two faults
 GAP_S = (50.0, 100.0)
-#: seconds that live releases have to end by themselves: Prefect gives the slot of a dead evaluation back after
+#: seconds that live releases have to end by themselves: Prefect keeps the slot of a dead evaluation for
 #: five minutes
 DRAIN_S = 420.0
 
@@ -64,13 +65,13 @@ def drained(people: People) -> int:
     """Start no more, and wait until what lives has ended; how many had not."""
     people.close()
     until = time.monotonic() + DRAIN_S
-    while time.monotonic() < until and people.live():
+    while time.monotonic() < until and (people.waits or people.live()):
         time.sleep(2)
     return len(people.live())
 
 
-def soaked(folder: Path, minutes: float, seed: int) -> Findings:
-    """Run the whole, and find what is wrong with it."""
+def soaked(folder: Path, minutes: float, seed: int) -> Seen:
+    """Run the whole, and keep what was seen."""
     week_s = 60 * minutes
     load = os.getloadavg()[0]
     with stack.at_work(folder, week_s) as whole:
@@ -97,11 +98,8 @@ def soaked(folder: Path, minutes: float, seed: int) -> Findings:
         for each in whole.agents:
             each.end()
         archive.snapshot()
-        say("holding every run to the ledger")
-        return found(
-            whole, archive, people, faults, sampler, diary.read(folder),
-            undecided=undecided, hours=(time.monotonic() - began) / 3600, load=load,
-        )  # fmt: skip
+        hours = (time.monotonic() - began) / 3600
+        return seen(whole, archive, people, faults, sampler, undecided=undecided, hours=hours, load=load)
 
 
 def main() -> int:
@@ -110,11 +108,19 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60, help="how long, which stand for a week")
     parser.add_argument("--seed", type=int, default=1, help="of the faults and releases")
     parser.add_argument("--keep", type=Path, help="a folder for logs and diaries, which stay")
+    parser.add_argument("--again", type=Path, help="judge what a soak with --keep left in this folder")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lastgood-soak-logs-", ignore_cleanup_errors=True) as name:
         folder = given.keep or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
-        findings = soaked(folder, given.minutes, given.seed)
+        if given.again is None:
+            kept = soaked(folder, given.minutes, given.seed)
+            (folder / "seen.pickle").write_bytes(pickle.dumps(kept))
+        else:
+            folder = given.again
+            kept = pickle.loads((folder / "seen.pickle").read_bytes())
+        say("holding every run to the ledger")
+        findings = found(kept, diary.read(folder))
         text = page.made(findings, given.minutes)
     sys.stdout.write(text)
     if given.minutes >= 60:
