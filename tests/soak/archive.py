@@ -110,14 +110,12 @@ class Housekeeper:
         self._thread.join(120)
 
     def _run(self) -> None:
-        try:
-            while not self._stopping.wait(self._every_s):
-                try:
-                    self._archive.snapshot()
-                    self._archive.prune(self._limits)
-                except StoreUnavailable:
-                    continue  # it is being restarted: the next round makes up for it
-        except Exception as error:  # noqa: BLE001  told at the end
-            self._archive.broken.append(error)
-        finally:
-            self._archive.store.close()
+        while not self._stopping.wait(self._every_s):
+            try:
+                self._archive.snapshot()
+                self._archive.prune(self._limits)
+            except StoreUnavailable:
+                continue  # it is being restarted: the next round makes up for it
+            except Exception as error:  # noqa: BLE001  told at the end
+                self._archive.broken.append(error)
+        self._archive.store.close()

@@ -106,16 +106,14 @@ class People:
         self._sweeping.set()
 
     def _run(self) -> None:
-        try:
-            while not self._stopping.wait(2.0):
-                try:
-                    self._look()
-                except (LastgoodError, httpx.HTTPError, HTTPException, OSError) as error:
-                    self.told[f"refused or away: {type(error).__name__}"] += 1
-        except Exception as error:  # noqa: BLE001  told at the end
-            self.broken.append(error)
-        finally:
-            self._store.close()
+        while not self._stopping.wait(2.0):
+            try:
+                self._look()
+            except (LastgoodError, httpx.HTTPError, HTTPException, OSError) as error:
+                self.told[f"refused or away: {type(error).__name__}"] += 1
+            except Exception as error:  # noqa: BLE001  told at the end
+                self.broken.append(error)
+        self._store.close()
 
     def _look(self) -> None:
         live = {row["agent"]: row for row in self.live()}

@@ -73,13 +73,13 @@ class Sampler:
         return time.monotonic() - self._began
 
     def _run(self) -> None:
-        try:
-            while True:
+        while True:
+            try:
                 self._look()
-                if self._stopping.wait(EVERY_S):
-                    return
-        except Exception as error:  # noqa: BLE001  told at the end
-            self.broken.append(error)
+            except Exception as error:  # noqa: BLE001  told at the end
+                self.broken.append(error)
+            if self._stopping.wait(EVERY_S):
+                return
 
     def _look(self) -> None:
         self.loads.append(os.getloadavg()[0])
