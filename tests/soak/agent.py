@@ -63,7 +63,8 @@ class Agent:
     def __init__(self, name: str, diary: Diary) -> None:
         self._name, self._diary = f"{name}-{os.getpid()}", diary
         self._draw, self._number = random.Random(self._name), 0
-        self._later: deque[str] = deque()
+        #: runs to be corrected, with their numbers
+        self._later: deque[tuple[int, str]] = deque()
 
     def serve(self, agent: str) -> None:
         """Serve one run, from the decision to what is known of its outcome."""
@@ -88,15 +89,15 @@ class Agent:
         if run.recorded:
             self._diary.tell("end", run.id, completed)
             if self._draw.random() < EDITED:
-                self._later.append(run.id)
+                self._later.append((self._number, run.id))
 
     def settle(self) -> None:
         """Have everything written, and say so; correct an older run."""
         with suppress(LastgoodError):
             lastgood.flush()
             self._diary.tell("sure", boot_us())
-        if len(self._later) > LATER:
-            run_id = self._later.popleft()
+        if self._later and self._later[0][0] <= self._number - LATER:
+            _, run_id = self._later.popleft()
             with suppress(LastgoodError):
                 lastgood.report(run_id, operator_edits=1, key=run_id)
 

@@ -19,7 +19,11 @@ SELECT run.id, run.agent, run.unit, run.bundle_id, run.arm, run.epoch, run.relea
 FROM run LEFT JOIN outcome ON outcome.run_id = run.id
 """
 _LATE = "SELECT run_id, fields FROM late_report ORDER BY seq"
-_TALLIES = f"SELECT release_id, task_type, block, arm, {', '.join(SUMS)} FROM tally"
+#: a late report of a release whose evidence is gone leaves a sum of its own, until the next pruning
+_TALLIES = f"""
+SELECT release_id, task_type, block, arm, {", ".join(SUMS)} FROM tally
+WHERE release_id IN (SELECT id FROM release WHERE pruned_us IS NULL)
+"""
 _LEDGER = "SELECT agent, seq, at_us, action, epoch, point FROM ledger"
 
 

@@ -205,7 +205,7 @@ def test_what_fills_at_the_start_or_jumps_once_is_no_leak():
 
 
 def test_of_a_short_life_nothing_is_said():
-    assert trend(series(range(20)), 8).holds is None
+    assert trend(series(range(60)), 8).holds is None
     assert trend(series([]), 8).holds is None
 
 

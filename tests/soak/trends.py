@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 #: a series is judged from this share of its time on: before it caches and pools fill
 WARM = 0.34
-#: samples, after that, below which nothing is said
-FEWEST = 20
+#: samples, after that, below which nothing is said: a quarter of an hour
+FEWEST = 60
 #: samples below which no growth is judged: ten minutes
 _FULL = 40
 #: samples that a fit takes at most
