@@ -24,6 +24,8 @@ _TALLIES = f"""
 SELECT release_id, task_type, block, arm, {", ".join(SUMS)} FROM tally
 WHERE release_id IN (SELECT id FROM release WHERE pruned_us IS NULL)
 """
+#: runs of a bundle in service that stay whatever their age; 20,000 no bundle here would reach
+HISTORY_RUNS = 500
 _LEDGER = "SELECT agent, seq, at_us, action, epoch, point FROM ledger"
 
 
@@ -73,6 +75,7 @@ class Archive:
 
     def prune(self, limits: retention.Limits) -> None:
         """Delete what is beyond its limit: what a night's `lastgood db prune` does."""
+        retention.HISTORY_RUNS = HISTORY_RUNS
         began = time.monotonic()
         done = retention.prune(self.store, limits, actor="soak")
         self.took.append(time.monotonic() - began)

@@ -13,6 +13,7 @@ from lastgood.snapshot import Serving
 from lastgood.store.connection import Store
 from lastgood.store.engine import upgrade
 from tests.faults import common
+from tests.soak import archive as archives
 from tests.soak import checks
 from tests.soak.archive import Archive
 from tests.soak.checks import History
@@ -82,7 +83,8 @@ def test_a_store_is_copied_as_it_is(served):
 
 def test_what_retention_deletes_was_copied(served, monkeypatch):
     archive, diaries = served
-    monkeypatch.setattr(retention, "HISTORY_RUNS", 0)
+    monkeypatch.setattr(retention, "HISTORY_RUNS", 0)  # put back after what `prune` sets
+    monkeypatch.setattr(archives, "HISTORY_RUNS", 0)
     archive.snapshot()
     spoil(archive, "UPDATE incident SET state = 'closed', close_reason = 'a test', closed_us = 1")
     archive.prune(retention.Limits(1, 1, 1))
