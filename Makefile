@@ -136,6 +136,10 @@ reference: setup  ## Write docs/reference from the code: the command line, a pol
 load: setup  ## 20 releases at once for 10 minutes, Prefect on Postgres, two workers: docs/prefect.md (MINUTES=1: a try)
 	@$(BIN)/python tests/flows/load/run.py $(if $(MINUTES),--minutes $(MINUTES))
 
+.PHONY: soak
+soak: setup  ## A week in an hour: the whole under load and faults, every run held to the ledger; docs/soak.md (MINUTES=3: a try)
+	@$(BIN)/python tests/soak/run.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(KEEP),--keep $(KEEP))
+
 .PHONY: fuzz
 fuzz: setup  ## 100,000 spoilt bodies, and schemathesis over every route with every role's token (installs it)
 	@$(BIN)/python tests/fuzz/run.py

@@ -11,7 +11,7 @@ to repair: pruning again goes on.
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -200,9 +200,14 @@ class _Work:
     def _counters(self) -> None:
         with self.store.reading() as txn:
             before_us = txn.now_us - self.limits.runs_us
-            rows = txn.all(pruning.ENDED_RELEASES, **self.key, before_us=before_us)
-        for row in rows:
-            for table in COUNTERS:
+        self._rows_of(COUNTERS, pruning.ENDED_RELEASES, before_us=before_us)
+
+    def _rows_of(self, tables: Sequence[str], releases: str, **values: object) -> None:
+        """Delete rows of releases; those whose rows went long ago cost one read a table, all together."""
+        for table in tables:
+            with self.store.reading() as txn:
+                rows = txn.all(pruning.with_rows(releases, table), **self.key, **values)
+            for row in rows:
                 self._all_of(table, "release_id = :release_id", release_id=row["id"])
 
     def _told(self) -> None:
@@ -226,11 +231,7 @@ class _Work:
         with self.store.transaction(at=self.place) as txn:
             for release_id in self._provable(txn, points.read(txn, *self.place)):
                 self.done.releases += txn.run(pruning.MARK_PRUNED, id=release_id, now_us=txn.now_us)
-        with self.store.reading() as txn:
-            marked = [row["id"] for row in txn.all(pruning.MARKED_RELEASES, **self.key)]
-        for release_id in marked:
-            for table in EVIDENCE:
-                self._all_of(table, "release_id = :release_id", release_id=release_id)
+        self._rows_of(EVIDENCE, pruning.MARKED_RELEASES)
 
     def _cut(self, txn: Transaction, point: ControlPoint) -> int:
         """The last ledger row that may go; all of them may, since the pruning's own row follows them."""

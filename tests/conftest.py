@@ -279,11 +279,26 @@ def _cluster(folder: Path, binaries: Path, user: dict[str, Any], environment: di
 @contextlib.contextmanager
 def _started(folder: Path, binaries: Path, *more: str) -> Iterator[SimpleNamespace]:
     """A server on loopback whose data is in `folder`; it ends with this process."""
-    user, environment = _somebody(), {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
-    if user:
+    if user := _somebody():
         os.chown(folder, user["user"], user["group"])
-    _cluster(folder, binaries, user, environment)
+    _cluster(folder, binaries, user, _PLAIN)
     port = _free_port()
+    server = _postmaster(folder, binaries, port, *more)
+    try:
+        yield SimpleNamespace(url=_url(port), pid=server.pid)
+    finally:
+        _ended(server)
+
+
+_PLAIN = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+
+
+def _url(port: int) -> str:
+    return f"postgresql://lastgood@127.0.0.1:{port}/postgres"
+
+
+def _postmaster(folder: Path, binaries: Path, port: int, *more: str) -> subprocess.Popen[bytes]:
+    """Start a server on the data that is in `folder`, and wait until it answers."""
     quick = [
         "fsync=off",
         "full_page_writes=off",
@@ -298,22 +313,26 @@ def _started(folder: Path, binaries: Path, *more: str) -> Iterator[SimpleNamespa
         f"port={port}",
         f"unix_socket_directories={folder}",
     ]
-    with (folder / "server.log").open("wb") as log:
+    with (folder / "server.log").open("ab") as log:
         server = subprocess.Popen(
             [binaries / "postgres", "-D", folder / "data", *(f"--{setting}" for setting in settings)],
-            cwd=folder, env=environment, stdout=log, stderr=log, preexec_fn=_end_with_parent, **user,  # noqa: PLW1509
+            cwd=folder, env=_PLAIN, stdout=log, stderr=log, preexec_fn=_end_with_parent, **_somebody(),  # noqa: PLW1509
         )  # fmt: skip
     try:
-        url = f"postgresql://lastgood@127.0.0.1:{port}/postgres"
-        _wait_until_answering(url, server, folder / "server.log")
-        yield SimpleNamespace(url=url, pid=server.pid)
-    finally:
-        server.send_signal(signal.SIGINT)  # "fast": disconnects everybody
-        try:
-            server.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            server.send_signal(signal.SIGQUIT)
-            server.wait(timeout=20)
+        _wait_until_answering(_url(port), server, folder / "server.log")
+    except BaseException:
+        _ended(server)
+        raise
+    return server
+
+
+def _ended(server: subprocess.Popen[bytes]) -> None:
+    server.send_signal(signal.SIGINT)  # "fast": disconnects everybody
+    try:
+        server.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        server.send_signal(signal.SIGQUIT)
+        server.wait(timeout=20)
 
 
 def _wait_until_answering(url: str, server: subprocess.Popen[bytes], log: Path) -> None:

@@ -69,6 +69,13 @@ OLD_NOTICES = f"{_old_notices} AND state <> 'new' AND id NOT IN (SELECT notice_i
 
 
 @cache
+def with_rows(releases: str, table: str) -> str:
+    """Return the query of those among `releases` (a query of theirs) that have rows in `table` still."""
+    having = f"EXISTS (SELECT 1 FROM {table} WHERE {table}.release_id = found.id)"  # noqa: S608  our own names
+    return f"SELECT found.id FROM ({releases}) AS found WHERE {having} ORDER BY found.id"  # noqa: S608  our own names
+
+
+@cache
 def delete_among(table: str, column: str) -> str:
     """Return the delete of the rows of `table` whose `column` is one of `:among` (see `among`)."""
     return f"DELETE FROM {table} WHERE {column} IN (:among)"  # noqa: S608  our own names
