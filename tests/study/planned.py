@@ -1,7 +1,7 @@
 """What a plan says beside what simulated releases do: `make planned` writes docs/planning.md.
 
-Both are made of the same policy, the same rates and the same harms. A plan walks sums of one guardrail at a
-time; a simulation walks whole releases through the release's own comparison and stage machine. Simulated
+Both are made of the same policy, the same rates and the same harms. A plan walks sums of the guardrails that
+see a harm; a simulation walks whole releases through the release's own comparison and stage machine. Simulated
 releases are kept under .study/planned/ every few: a run that was stopped goes on where it stood.
 """
 
@@ -18,21 +18,25 @@ import numpy as np
 from scipy.stats import binom
 
 from config.policy import Policy
+from evaluators.blocks import WHOLE
 from evaluators.mixture import FloatArray
+from evaluators.planning_harms import Harm
 from evaluators.planning_walk import Traffic
 from evaluators.prospects import HUNTS, Until, plan
 from evaluators.replay import Ending
 from evaluators.rules import HOUR, Rules
-from evaluators.simulation import Rate, prepare
+from evaluators.simulation import Rate, Story, prepare
 from evaluators.streams import Population, draw_history
 from tasks import simulating
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "planning.md"
-#: how near a plan is meant to be to a simulation
-NEAR = 0.15
+#: how near a plan is meant to be to a simulation; of a harm under SMALL, a difference of shares of runs
+NEAR, NEAR_SMALL, SMALL = 0.15, 0.25, 0.03
 #: releases of each kind that are walked between two writes
 ROUND = 20
+#: a harm that is caught within so many candidate runs at the median is cheap to walk more often; what says so
+SOON, FIRST = 700, 40
 #: modules of evaluators/ that only a plan is made by
 PLANS = ("planning", "prospects", "outlook", "blindness", "simulation_charts", "charts")
 HEAD = """\
@@ -46,17 +50,20 @@ Each figure is plan / simulation, then the ratio of both. In brackets stands the
 of a median the range that holds the true one in 95 of 100 simulations. A plan's own medians rest on {walks} walks and
 are good to about 5%.
 
-A plan counts to the end of the block (20 runs, of `low_traffic` 10) whose last run shows the harm, as a simulation
-does. So a figure is known to a block: at a share of 10% that is two candidate runs, at 50% ten. A real release is looked
-at within a block too and reverts up to a block sooner.
+A plan is meant to say the median number of candidate runs within 15%; within 25% where the harm is less than 3 points
+more bad runs (the bound stands in the last column). `yes`: it does. `outside`: it does not, and lies outside of the
+simulated range too. `not known`: the simulated range is itself wider than the bound, or reaches the plan.
 
-A lost run fails every other guardrail too, and a plan walks each harm in its own guardrail alone: candidates that lose
-runs are found sooner than it says. A candidate that every gate lets through may be promoted before a harm within the
-margins is seen; both count that as not caught.
+A plan counts to the end of the block (20 runs, of `low_traffic` 10) whose last run shows the harm, as a simulation
+does. So a figure is known to a block: at the first share of each policy that is one to three candidate runs, and medians
+that lie so close count as equal. A real release is looked at within a block too and reverts up to a block sooner.
+
+A candidate that every gate lets through may be promoted before a harm within the margins is seen; both count that as
+not caught.
 """
 COLUMNS = (
     "| what is true | in time: plan | simulation | candidate runs, median | ratio | nine of ten within | ratio |"
-    " hours, median |\n|---|---|---|---|---|---|---|---|"
+    " hours, median | within |\n|---|---|---|---|---|---|---|---|---|"
 )
 #: runs of recorded history
 RUNS = 20_000
@@ -103,18 +110,26 @@ class Table:
         healthy = replace(Population(), lost=0.005, infra_failure=0.005)
         base = Population.from_frame(draw_history(np.random.default_rng(7), healthy, RUNS))
         self.setup = prepare(case.rules, base, history_runs=RUNS, runs_per_day=case.per_day, seed=7)
-        digest = hashlib.sha256(judge() + repr(case.rules).encode()).hexdigest()[:12]
+        told = [told_apart(story) for story in self.setup.stories]
+        digest = hashlib.sha256(judge() + repr((case.rules, told)).encode()).hexdigest()[:12]
         self.file = ROOT / ".study" / "planned" / f"{digest}.jsonl"
         lines = self.file.read_text("utf-8").splitlines() if self.file.exists() else []
         #: place of the story, how it ended, candidate runs and microseconds
         self.ended = [End(*json.loads(line)) for line in lines]
 
-    def simulate(self, releases: int, harmed: int, workers: int) -> None:
-        """Walk releases until there are so many unchanged ones, and with each harm."""
-        most, done = {"unchanged": releases, "harm": harmed}, Counter(end.place for end in self.ended)
-        wanted = [(done[place], most.get(s.kind, 0)) for place, s in enumerate(self.setup.stories)]
+    def simulate(self, reached: int, releases: int, harmed: int, workers: int) -> None:
+        """Walk on to `reached` releases of each story: at most so many unchanged ones, or with each harm.
+
+        Of a harm that is caught soon as many as of the unchanged.
+        """
+        done = Counter(end.place for end in self.ended)
+        most = {"unchanged": releases, "harm": harmed, "margin": 0}
+        wanted = []
+        for place, story in enumerate(self.setup.stories):
+            own = releases if story.kind == "harm" and self.soon(place) else most[story.kind]
+            wanted.append((done[place], min(own, reached)))
         todo = []
-        for number in range(max(releases, harmed)):
+        for number in range(reached):
             places = tuple(place for place, (first, end) in enumerate(wanted) if first <= number < end)
             todo += [(number, places)] if places else []
         found = simulating.run(self.setup, todo, workers, lambda _: None)
@@ -124,33 +139,49 @@ class Table:
             file.writelines(f"{json.dumps(end)}\n" for end in ends)
         self.ended += ends
 
+    def soon(self, place: int) -> bool:
+        """Whether the first of a harm's releases were caught soon; of few it is not known and so it is."""
+        runs = [end.candidate_runs if end.ending == Ending.REVERTED else np.inf for end in self.own(place)]
+        return len(runs) < FIRST or float(np.median(runs[:FIRST])) <= SOON
+
+    def own(self, place: int) -> list["End"]:
+        """One story's releases."""
+        return [end for end in self.ended if end.place == place]
+
     def lines(self) -> Iterator[str]:
         """The table."""
         done = Counter(end.place for end in self.ended)
-        kinds = {story.kind: done[place] for place, story in enumerate(self.setup.stories)}
-        name = self.case.name
+        kinds: dict[str, set[int]] = {}
+        for place, story in enumerate(self.setup.stories):
+            kinds.setdefault(story.kind, set()).add(done[place])
+        name, harmed = self.case.name, " or ".join(map(str, sorted(kinds["harm"], reverse=True)))
         yield f"\n## {name[0].upper()}{name[1:]}\n"
-        yield f"{kinds['unchanged']} unchanged candidates, {kinds['harm']} with each harm.\n"
+        yield f"{max(kinds['unchanged'])} unchanged candidates, {harmed} with each harm.\n"
         yield COLUMNS
         both = list(self.beside())
-        yield from (row(*each) for each in both)
+        yield from (row(each) for each in both)
         yield f"\n{summed_up(both)}"
 
-    def beside(self) -> "Iterator[tuple[str, Until, Seen]]":
+    def beside(self) -> "Iterator[Beside]":
         """What a plan says of each story, and what its releases did."""
         made = plan(self.setup.rules, self.setup.history, Traffic(self.case.per_day))
-        caught = iter(made.caught)
+        caught, block = (
+            iter(made.caught),
+            self.setup.rules.block_size * self.setup.rules.steps[0].share_bp / WHOLE,
+        )
         for place, story in enumerate(self.setup.stories):
             if story.kind == "unchanged":
-                yield "an equal candidate is promoted", made.promoted, self.seen(place, Ending.PROMOTED)
+                seen = self.seen(place, Ending.PROMOTED)
+                yield Beside("an equal candidate is promoted", made.promoted, seen, NEAR, block)
             elif story.kind == "harm":
                 said = next(caught)
                 label = f"{said.harm.guardrail}: {said.harm.name}"
-                yield label, said.until, self.seen(place, Ending.REVERTED)
+                bound = bound_of(self.setup.rules, said.harm)
+                yield Beside(label, said.until, self.seen(place, Ending.REVERTED), bound, block)
 
     def seen(self, place: int, ending: Ending) -> "Seen":
         """What a story's releases did."""
-        own = [end for end in self.ended if end.place == place]
+        own = self.own(place)
         there = [end.ending == str(ending) for end in own]
         values = np.array([[end.candidate_runs, end.age_us / HOUR] for end in own], dtype=np.float64)
         values[~np.array(there)] = np.inf
@@ -170,6 +201,11 @@ def judge() -> bytes:
     """What the results belong to: all that walks a release, and nothing that plans one."""
     files = [f for f in sorted((ROOT / "evaluators").glob("*.py")) if not f.name.startswith(PLANS)]
     return b"".join(file.read_bytes() for file in files)
+
+
+def told_apart(story: Story) -> str:
+    """All that makes a story's runs: a plan's modules say how large its harm is."""
+    return repr((story.kind, story.guardrail, story.label, replace(story.candidate, recorded=None)))
 
 
 @dataclass(frozen=True)
@@ -194,30 +230,77 @@ def at(values: FloatArray, level: float) -> float:
     return float(np.quantile(values, level, method="inverted_cdf"))
 
 
-def row(label: str, said: Until, seen: Seen) -> str:
+@dataclass(frozen=True)
+class Beside:
+    """What a plan says of one story beside what its releases did."""
+
+    label: str
+    said: Until
+    seen: Seen
+    #: how near the medians are meant to be
+    bound: float
+    #: candidate runs of a block: what no figure is finer than
+    block: float
+
+    @property
+    def medians(self) -> tuple[float, float]:
+        """Of the plan and the simulation; infinite where the horizon comes first."""
+        said = self.said.runs
+        return np.inf if said is None else float(said), at(self.seen.runs, 0.5)
+
+    @property
+    def verdict(self) -> str:
+        """`yes`, `outside` or `not known`; empty where neither has a median."""
+        (said, seen), (low, high) = self.medians, self.seen.median_range
+        if np.isinf(said) and np.isinf(seen):
+            return ""
+        inside = low <= said <= high
+        if not self._near(said, seen):
+            return "not known" if inside else "outside"
+        wide = not (self._near(low, seen) and self._near(high, seen))
+        return "not known" if wide else "yes"
+
+    def _near(self, runs: float, seen: float) -> bool:
+        if np.isinf(runs) or np.isinf(seen):
+            return runs == seen
+        return abs(runs - seen) <= max(self.bound * seen, self.block)
+
+
+def bound_of(rules: Rules, harm: Harm) -> float:
+    """How near a plan for a harm is meant to be: an effect of few points more bad runs is less sharp."""
+    (guardrail,) = (g for g in rules.guardrails if g.name == harm.guardrail)
+    return NEAR_SMALL if not guardrail.kind.measured and harm.size < SMALL else NEAR
+
+
+def row(found: Beside) -> str:
     """Chance, median runs, p90 runs and median hours, plan then simulation."""
-    rate = seen.rate
+    said, seen = found.said, found.seen
     median, ratio = beside(said.runs, at(seen.runs, 0.5))
     parts = [
-        f"{said.chance:.2f}", f"{rate.rate:.2f} ({rate.low:.2f} to {rate.high:.2f})",
+        f"{said.chance:.2f}", f"{seen.rate.rate:.2f} ({seen.rate.low:.2f} to {seen.rate.high:.2f})",
         f"{median} ({' to '.join(map(whole, seen.median_range))})", ratio, *beside(said.runs_p90, at(seen.runs, 0.9)),
         beside(said.hours, at(seen.hours, 0.5))[0],
     ]  # fmt: skip
-    return f"| {label} | {' | '.join(parts)} |"
+    verdict = f"{found.verdict} ({found.bound:.0%})" if found.verdict else ""
+    return f"| {found.label} | {' | '.join(parts)} | {verdict} |"
 
 
-def summed_up(both: Sequence[tuple[str, Until, Seen]]) -> str:
-    """How many medians of the plan lie near the simulated ones, and which can't be the same."""
-    known = [(label, float(said.runs), seen) for label, said, seen in both if said.runs is not None]
-    known = [each for each in known if np.isfinite(at(each[2].runs, 0.5))]
-    far = []
-    for label, said, seen in known:
-        low, high = seen.median_range
-        if abs(said / at(seen.runs, 0.5) - 1.0) > NEAR:
-            far.append(f"{label} ({'inside' if low <= said <= high else 'outside'} the simulated range)")
-    rest = f" The others: {'; '.join(far)}." if far else ""
-    near = len(known) - len(far)
-    return f"{near} of {len(known)} medians of the plan lie within {NEAR:.0%} of the simulated ones.{rest}"
+def summed_up(both: Sequence[Beside]) -> str:
+    """How many medians of the plan lie as near the simulated ones as they are meant to, and which do not."""
+    by = {word: [each for each in both if each.verdict == word] for word in ("yes", "outside", "not known")}
+    all_of = sum(map(len, by.values()))
+    lines = [
+        f"{len(by['yes'])} of {all_of} medians of the plan lie within their bound of the simulated ones."
+    ]
+    for word in ("outside", "not known"):
+        told = [f"{each.label}{said_ratio(*each.medians)}" for each in by[word]]
+        lines += [f"{word.capitalize()}: {'; '.join(told)}."] if told else []
+    return " ".join(lines)
+
+
+def said_ratio(said: float, seen: float) -> str:
+    """A ratio in brackets, where there is one."""
+    return f" ({said / seen:.2f})" if np.isfinite(said) and np.isfinite(seen) else ""
 
 
 def beside(said: float | None, seen: float) -> tuple[str, str]:
@@ -235,8 +318,10 @@ def whole(value: float) -> str:
 def main() -> None:
     """Simulate in rounds, all cases alike far, then write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--releases", type=int, default=400, help="unchanged candidates")
-    parser.add_argument("--harmed", type=int, default=200, help="candidates with each harm")
+    parser.add_argument(
+        "--releases", type=int, default=400, help="unchanged candidates, or with a harm soon seen"
+    )
+    parser.add_argument("--harmed", type=int, default=200, help="candidates with each other harm")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--only", type=int, nargs="*", help="places of cases")
     given = parser.parse_args()
@@ -244,7 +329,7 @@ def main() -> None:
     most = max(given.releases, given.harmed)
     for reached in [*range(ROUND, most, ROUND), most]:
         for each in tables:
-            each.simulate(min(reached, given.releases), min(reached, given.harmed), given.workers)
+            each.simulate(reached, given.releases, given.harmed, given.workers)
     lines = [HEAD.format(walks=HUNTS).rstrip("\n"), *(line for each in tables for line in each.lines())]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
