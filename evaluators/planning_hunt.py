@@ -13,12 +13,14 @@ import numpy as np
 from evaluators.decision import families, revert_line
 from evaluators.mixture import BoolArray, FloatArray
 from evaluators.planning_sources import Source
-from evaluators.planning_walk import GROWTH, Clock, Proof, Steps, Traffic
+from evaluators.planning_walk import GROWTH, Clock, Proof, Steps, Traffic, touched
 from evaluators.planning_worth import Worth
 from evaluators.rules import Rules
 
 #: a slice of runs is so much shorter than one of a ramp
 FINER = 0.75
+#: -zeta(1/2)/sqrt(2 pi): how far a walk's first step over a line goes, standard deviations of a step
+DISCRETE = 0.5826
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,9 +58,10 @@ def hunt(
         family.take(size)
         who = np.argmax(family.log_e, axis=1)
         now, was = family.log_e[places, who], before[places, who]
-        found = (now >= line) & np.isinf(runs) & ~clock.over
-        # within a slice of several blocks the path is taken as straight; a look follows each closed block
-        back = np.clip(np.where(found, (now - line) / np.maximum(now - was, 1e-9), 0.0), 0.0, 1.0)
+        found = reached(was, now, line, size // block, rng) & np.isinf(runs) & ~clock.over
+        # within a slice of several blocks the path is taken as straight, where it ends above the line
+        straight = np.clip((now - line) / np.maximum(now - was, 1e-9), 0.0, 1.0)
+        back = np.where(found, np.where(now >= line, straight, rng.random(len(now))), 0.0)
         back = np.floor(back * (size / block - 1e-9)) * block / size
         own = family.runs - np.floor(back * (family.runs - own_before))
         runs = np.where(found, np.maximum(own, 1.0), runs)
@@ -71,6 +74,21 @@ def hunt(
             break
     caught = at <= np.minimum(rules.horizon_us, steps.at_us[:, -1])
     return Catch(np.where(caught, runs, np.inf), np.where(caught, at, np.inf))
+
+
+def reached(
+    before: FloatArray, now: FloatArray, line: float, blocks: int, rng: np.random.Generator
+) -> BoolArray:
+    """Whether paths were at a line or above at the end of any of the blocks since `before`, (replicates,).
+
+    As a Brownian path that is looked at all the time would touch a line that much higher. Source: Broadie,
+    Glasserman and Kou, "A continuity correction for discrete barrier options", theorem 1.1.
+    """
+    over = now >= line
+    if blocks <= 1:
+        return np.asarray(over)
+    higher = line + DISCRETE * float(np.std(now - before)) / np.sqrt(blocks)
+    return np.asarray(over | touched(before, now, higher, rng))
 
 
 class _Family:

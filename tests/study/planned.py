@@ -8,11 +8,11 @@ releases are kept under .study/planned/ every few: a run that was stopped goes o
 import argparse
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy.stats import binom
@@ -20,7 +20,7 @@ from scipy.stats import binom
 from config.policy import Policy
 from evaluators.blocks import WHOLE
 from evaluators.mixture import FloatArray
-from evaluators.planning_harms import Harm
+from evaluators.planning_harms import Harm, harms
 from evaluators.planning_walk import Traffic
 from evaluators.prospects import HUNTS, Until, plan
 from evaluators.replay import Ending
@@ -34,9 +34,9 @@ PAGE = ROOT / "docs" / "planning.md"
 #: how near a plan is meant to be to a simulation; of a harm under SMALL, a difference of shares of runs
 NEAR, NEAR_SMALL, SMALL = 0.15, 0.25, 0.03
 #: releases of each kind that are walked between two writes
-ROUND = 20
-#: a harm that is caught within so many candidate runs at the median is cheap to walk more often; what says so
-SOON, FIRST = 700, 40
+ROUND = 10
+#: releases of each kind at least: fewer say nothing of how sharp a median is
+FIRST = 40
 #: modules of evaluators/ that only a plan is made by
 PLANS = ("planning", "prospects", "outlook", "blindness", "simulation_charts", "charts")
 HEAD = """\
@@ -47,7 +47,8 @@ runs: drawn once from the healthy base of docs/study.md, with .5% lost runs and 
 those runs for its history; each simulated release draws its own history, and its runs, from them.
 
 Each figure is plan / simulation, then the ratio of both. In brackets stands the 95% interval of a simulated share, and
-of a median the range that holds the true one in 95 of 100 simulations. A plan's own medians rest on {walks} walks and
+of a median the range that holds the true one in 95 of 100 simulations. Of each candidate {first} to {most} releases are
+simulated: until that range lies within the bound of the row. A plan's own medians rest on {walks} walks and
 are good to about 5%.
 
 A plan is meant to say the median number of candidate runs within 15%; within 25% where the harm is less than 3 points
@@ -117,17 +118,11 @@ class Table:
         #: place of the story, how it ended, candidate runs and microseconds
         self.ended = [End(*json.loads(line)) for line in lines]
 
-    def simulate(self, reached: int, releases: int, harmed: int, workers: int) -> None:
-        """Walk on to `reached` releases of each story: at most so many unchanged ones, or with each harm.
-
-        Of a harm that is caught soon as many as of the unchanged.
-        """
-        done = Counter(end.place for end in self.ended)
-        most = {"unchanged": releases, "harm": harmed, "margin": 0}
-        wanted = []
-        for place, story in enumerate(self.setup.stories):
-            own = releases if story.kind == "harm" and self.soon(place) else most[story.kind]
-            wanted.append((done[place], min(own, reached)))
+    def simulate(self, reached: int, workers: int) -> None:
+        """Walk on to `reached` releases of each story whose median is not sharp enough yet."""
+        wanted = [
+            (len(seen.runs), 0 if self.sharp(place) else reached) for place, seen in enumerate(self.seen)
+        ]
         todo = []
         for number in range(reached):
             places = tuple(place for place, (first, end) in enumerate(wanted) if first <= number < end)
@@ -139,24 +134,29 @@ class Table:
             file.writelines(f"{json.dumps(end)}\n" for end in ends)
         self.ended += ends
 
-    def soon(self, place: int) -> bool:
-        """Whether the first of a harm's releases were caught soon; of few it is not known and so it is."""
-        runs = [end.candidate_runs if end.ending == Ending.REVERTED else np.inf for end in self.own(place)]
-        return len(runs) < FIRST or float(np.median(runs[:FIRST])) <= SOON
+    @property
+    def seen(self) -> "list[Seen]":
+        """What each story's releases did."""
+        return [
+            Seen.of(
+                [end for end in self.ended if end.place == place],
+                Ending.PROMOTED if story.kind == "unchanged" else Ending.REVERTED,
+            )
+            for place, story in enumerate(self.setup.stories)
+        ]
 
-    def own(self, place: int) -> list["End"]:
-        """One story's releases."""
-        return [end for end in self.ended if end.place == place]
+    def sharp(self, place: int) -> bool:
+        """Whether enough releases are walked: the range of the median is within the story's bound.
+
+        Candidates at their margins are none of this page.
+        """
+        story, seen = self.setup.stories[place], self.seen[place]
+        return story.kind == "margin" or (len(seen.runs) >= FIRST and seen.within(*self.bounds[place]))
 
     def lines(self) -> Iterator[str]:
         """The table."""
-        done = Counter(end.place for end in self.ended)
-        kinds: dict[str, set[int]] = {}
-        for place, story in enumerate(self.setup.stories):
-            kinds.setdefault(story.kind, set()).add(done[place])
-        name, harmed = self.case.name, " or ".join(map(str, sorted(kinds["harm"], reverse=True)))
+        name = self.case.name
         yield f"\n## {name[0].upper()}{name[1:]}\n"
-        yield f"{max(kinds['unchanged'])} unchanged candidates, {harmed} with each harm.\n"
         yield COLUMNS
         both = list(self.beside())
         yield from (row(each) for each in both)
@@ -165,27 +165,22 @@ class Table:
     def beside(self) -> "Iterator[Beside]":
         """What a plan says of each story, and what its releases did."""
         made = plan(self.setup.rules, self.setup.history, Traffic(self.case.per_day))
-        caught, block = (
-            iter(made.caught),
-            self.setup.rules.block_size * self.setup.rules.steps[0].share_bp / WHOLE,
-        )
-        for place, story in enumerate(self.setup.stories):
+        caught = iter(made.caught)
+        for story, seen, bound in zip(self.setup.stories, self.seen, self.bounds, strict=True):
             if story.kind == "unchanged":
-                seen = self.seen(place, Ending.PROMOTED)
-                yield Beside("an equal candidate is promoted", made.promoted, seen, NEAR, block)
+                yield Beside("an equal candidate is promoted", made.promoted, seen, *bound)
             elif story.kind == "harm":
                 said = next(caught)
-                label = f"{said.harm.guardrail}: {said.harm.name}"
-                bound = bound_of(self.setup.rules, said.harm)
-                yield Beside(label, said.until, self.seen(place, Ending.REVERTED), bound, block)
+                yield Beside(f"{said.harm.guardrail}: {said.harm.name}", said.until, seen, *bound)
 
-    def seen(self, place: int, ending: Ending) -> "Seen":
-        """What a story's releases did."""
-        own = self.own(place)
-        there = [end.ending == str(ending) for end in own]
-        values = np.array([[end.candidate_runs, end.age_us / HOUR] for end in own], dtype=np.float64)
-        values[~np.array(there)] = np.inf
-        return Seen(Rate.of_counts(sum(there), len(own)), *np.sort(values, axis=0).T)
+    @cached_property
+    def bounds(self) -> list[tuple[float, float]]:
+        """By story how near a plan is meant to be, and the candidate runs of a block."""
+        rules, history = self.setup.rules, self.setup.history
+        known = {(g.name, harm.name): harm for g in rules.guardrails for harm in harms(g, rules, history)}
+        found = [known.get((story.guardrail, story.label)) for story in self.setup.stories]
+        block = rules.block_size * rules.steps[0].share_bp / WHOLE
+        return [(NEAR if harm is None else bound_of(rules, harm), block) for harm in found]
 
 
 class End(NamedTuple):
@@ -217,12 +212,37 @@ class Seen:
     runs: FloatArray
     hours: FloatArray
 
+    @classmethod
+    def of(cls, ends: Sequence[End], ending: Ending) -> Self:
+        """Of releases, by what they are waited for."""
+        there = [end.ending == str(ending) for end in ends]
+        values = np.array([[end.candidate_runs, end.age_us / HOUR] for end in ends], dtype=np.float64)
+        values = values.reshape(len(ends), 2)
+        values[~np.array(there, dtype=np.bool_)] = np.inf
+        return cls(Rate.of_counts(sum(there), len(ends)), *np.sort(values, axis=0).T)
+
+    @property
+    def median(self) -> float:
+        """Candidate runs; infinite where it happens in less than half."""
+        return at(self.runs, 0.5)
+
     @property
     def median_range(self) -> tuple[float, float]:
         """The 95% range of the median runs by order statistics."""
         n = len(self.runs)
         low, high = int(binom.ppf(0.025, n, 0.5)) - 1, int(binom.ppf(0.975, n, 0.5))
         return float(self.runs[max(low, 0)]), float(self.runs[min(high, n - 1)])
+
+    def within(self, bound: float, block: float) -> bool:
+        """Whether that range is no wider than a bound around the median, or a block."""
+        return all(near(end, self.median, bound, block) for end in self.median_range)
+
+
+def near(runs: float, seen: float, bound: float, block: float) -> bool:
+    """Whether candidate runs lie within a bound of those that were seen, or within a block."""
+    if np.isinf(runs) or np.isinf(seen):
+        return runs == seen
+    return abs(runs - seen) <= max(bound * seen, block)
 
 
 def at(values: FloatArray, level: float) -> float:
@@ -246,7 +266,7 @@ class Beside:
     def medians(self) -> tuple[float, float]:
         """Of the plan and the simulation; infinite where the horizon comes first."""
         said = self.said.runs
-        return np.inf if said is None else float(said), at(self.seen.runs, 0.5)
+        return np.inf if said is None else float(said), self.seen.median
 
     @property
     def verdict(self) -> str:
@@ -254,16 +274,9 @@ class Beside:
         (said, seen), (low, high) = self.medians, self.seen.median_range
         if np.isinf(said) and np.isinf(seen):
             return ""
-        inside = low <= said <= high
-        if not self._near(said, seen):
-            return "not known" if inside else "outside"
-        wide = not (self._near(low, seen) and self._near(high, seen))
-        return "not known" if wide else "yes"
-
-    def _near(self, runs: float, seen: float) -> bool:
-        if np.isinf(runs) or np.isinf(seen):
-            return runs == seen
-        return abs(runs - seen) <= max(self.bound * seen, self.block)
+        if not near(said, seen, self.bound, self.block):
+            return "not known" if low <= said <= high else "outside"
+        return "yes" if self.seen.within(self.bound, self.block) else "not known"
 
 
 def bound_of(rules: Rules, harm: Harm) -> float:
@@ -277,7 +290,7 @@ def row(found: Beside) -> str:
     said, seen = found.said, found.seen
     median, ratio = beside(said.runs, at(seen.runs, 0.5))
     parts = [
-        f"{said.chance:.2f}", f"{seen.rate.rate:.2f} ({seen.rate.low:.2f} to {seen.rate.high:.2f})",
+        f"{said.chance:.2f}", f"{seen.rate.rate:.2f} ({seen.rate.low:.2f} to {seen.rate.high:.2f}) of {seen.rate.of}",
         f"{median} ({' to '.join(map(whole, seen.median_range))})", ratio, *beside(said.runs_p90, at(seen.runs, 0.9)),
         beside(said.hours, at(seen.hours, 0.5))[0],
     ]  # fmt: skip
@@ -318,19 +331,18 @@ def whole(value: float) -> str:
 def main() -> None:
     """Simulate in rounds, all cases alike far, then write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--releases", type=int, default=400, help="unchanged candidates, or with a harm soon seen"
-    )
-    parser.add_argument("--harmed", type=int, default=200, help="candidates with each other harm")
+    parser.add_argument("--releases", type=int, default=400, help="of each candidate at most")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--only", type=int, nargs="*", help="places of cases")
     given = parser.parse_args()
     tables = [Table(c) for place, c in enumerate(cases()) if given.only is None or place in given.only]
-    most = max(given.releases, given.harmed)
-    for reached in [*range(ROUND, most, ROUND), most]:
+    for reached in [*range(FIRST, given.releases, ROUND), given.releases]:
         for each in tables:
-            each.simulate(reached, given.releases, given.harmed, given.workers)
-    lines = [HEAD.format(walks=HUNTS).rstrip("\n"), *(line for each in tables for line in each.lines())]
+            each.simulate(reached, given.workers)
+    lines = [
+        HEAD.format(walks=HUNTS, first=FIRST, most=given.releases).rstrip("\n"),
+        *(line for each in tables for line in each.lines()),
+    ]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
