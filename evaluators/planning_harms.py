@@ -15,6 +15,7 @@ from evaluators.mixture import FloatArray
 from evaluators.references import margin
 from evaluators.rules import Guardrail, Kind, Rules
 from evaluators.scales import scale, threshold
+from evaluators.scoring import LOST
 
 #: bad rate of a collapse, 0..1: nine runs of ten
 COLLAPSED = 0.9
@@ -48,8 +49,10 @@ class Mix:
     #: chance of each kind on the baseline and on the candidate, (kinds,) each
     baseline: FloatArray
     candidate: FloatArray
-    #: the part of the candidate's that the harm changed, (kinds,); the rest are as an equal candidate's
+    #: the part of the candidate's that the harm changed, (kinds,); of a harm that loses runs all lost ones
     changed: FloatArray
+    #: the part of the baseline's that is alike: where a harm loses runs, its lost ones, (kinds,); else none
+    alike: FloatArray
 
 
 def expected_rate(guardrail: Guardrail, rules: Rules, history: History) -> float | None:
@@ -163,7 +166,8 @@ def amounts(guardrail: Guardrail, found: Distribution, points: Amounts) -> Mix:
     changed = np.concatenate([none, points.changed])
     kept = np.concatenate([points.weights - points.changed, none])
     baseline = np.concatenate([points.weights, none])
-    return _with_silent(Mix(runs, baseline, kept + changed, changed), guardrail, found, per)
+    mixed = Mix(runs, baseline, kept + changed, changed, 0.0 * baseline)
+    return _with_silent(mixed, guardrail, found, per)
 
 
 def _with_silent(spoken: Mix, guardrail: Guardrail, found: Distribution, per: str | None) -> Mix:
@@ -177,7 +181,8 @@ def _with_silent(spoken: Mix, guardrail: Guardrail, found: Distribution, per: st
         rows[per] = [1.0, 0.0]
     arms = [np.concatenate([arm * (1.0 - part.sum()), part]) for arm in (spoken.baseline, spoken.candidate)]
     changed = np.append(spoken.changed * (1.0 - part.sum()), [0.0, 0.0])
-    return Mix(pd.concat([spoken.runs, pd.DataFrame(rows)], ignore_index=True), arms[0], arms[1], changed)
+    runs = pd.concat([spoken.runs, pd.DataFrame(rows)], ignore_index=True)
+    return Mix(runs, arms[0], arms[1], changed, 0.0 * changed)
 
 
 def _flags(guardrail: Guardrail, rules: Rules, history: History, size: float) -> Mix | None:
@@ -193,7 +198,9 @@ def _flags(guardrail: Guardrail, rules: Rules, history: History, size: float) ->
         values = [line + 1.0 if guardrail.bad else line / 2.0, line]
     runs = pd.DataFrame({guardrail.column: values})
     worse = rate + size
-    return Mix(runs, np.array([rate, 1.0 - rate]), np.array([worse, 1.0 - worse]), np.array([size, 0.0]))
+    lost = rate if guardrail.column == LOST else 0.0
+    changed, alike = np.array([lost + size, 0.0]), np.array([lost, 0.0])
+    return Mix(runs, np.array([rate, 1.0 - rate]), np.array([worse, 1.0 - worse]), changed, alike)
 
 
 def points_of(found: Distribution, per: str | None) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -230,7 +237,8 @@ def _marked_down(guardrail: Guardrail, values: FloatArray, weights: FloatArray, 
     part = size / room
     runs = pd.DataFrame({guardrail.column: marks})
     changed = np.append(np.zeros(len(weights)), part)
-    return Mix(runs, np.append(weights, 0.0), np.append((1.0 - part) * weights, part), changed)
+    worse = np.append((1.0 - part) * weights, part)
+    return Mix(runs, np.append(weights, 0.0), worse, changed, 0.0 * changed)
 
 
 __all__ = ["Amounts", "Harm", "Mix", "amounts", "expected_rate", "harms", "mix", "points_of", "said_size"]

@@ -105,7 +105,7 @@ class _Family:
     def take(self, size: int) -> None:
         """Take the blocks that closed within the last runs; those of one slice are the same to each."""
         names = {name for seer in self.seers.values() for name in seer.worth.parts}
-        luck = {name: self.rng.random(len(self.clock.step)) for name in sorted(names)}
+        luck = {name: self.rng.random((len(self.clock.step), 2)) for name in sorted(names)}
         for seer in self.seers.values():
             seer.take(size, luck)
         self.log_e = self._summed()

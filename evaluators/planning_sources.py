@@ -142,19 +142,21 @@ class Source:
         ours: BoolArray = np.arange(both) < len(found.runs)
         chance = np.concatenate([self.share * found.candidate, (1.0 - self.share) * found.baseline])
         runs = found.runs.loc[np.tile(np.arange(len(found.runs)), 2)].reset_index(drop=True)
-        none: BoolArray = np.zeros(both, dtype=np.bool_)
-        scored = self.method.score(runs, ours, np.full(both, self.share), none, none)
+        no: BoolArray = np.zeros(both, dtype=np.bool_)
+        scored = self.method.score(runs, ours, np.full(both, self.share), no, no)
         hit = scored.hit & scored.counted
         counts = np.stack([ours, ours & hit, ~ours, ~ours & hit], axis=1)
         there = chance > 0.0
         self.chance: FloatArray = chance[there] / chance[there].sum()
         self.counts: IntArray = counts[there].astype(np.int64)
         self.added: FloatArray = scored.added[there]
-        moved = np.concatenate([self.share * found.changed, 0.0 * found.baseline])[there]
-        rest = self.chance - moved
-        #: candidate runs that the harm changed, and all others
-        self._moved = Kinds(moved, self.counts, self.added)
-        self._rest = Kinds(np.where(rest > LEAST * self.chance, rest, 0.0), self.counts, self.added)
+        none = np.zeros(len(found.runs))
+        moved = np.concatenate([self.share * found.changed, none])[there]
+        alike = np.concatenate([none, (1.0 - self.share) * found.alike])[there]
+        rest = self.chance - moved - alike
+        rest = np.where(rest > LEAST * self.chance, rest, 0.0)
+        #: candidate runs that the harm changed, baseline runs alike, and all others
+        self._kinds = [Kinds(part, self.counts, self.added) for part in (moved, alike, rest)]
 
     @property
     def judge(self) -> Method:
@@ -217,12 +219,16 @@ class Source:
     def draw_runs(self, rng: np.random.Generator, runs: int, luck: FloatArray) -> tuple[IntArray, FloatArray]:
         """Counts (replicates, 4) and sums (replicates, width) of so many runs.
 
-        `luck` (replicates,), 0..1, says how many of them the harm changed, as a quantile: guardrails that see
-        the same runs are given the same.
+        `luck` (replicates, 2), 0..1, says as quantiles how many of them the harm changed, and how many of the
+        baseline's are alike: guardrails that see the same runs are given the same.
         """
-        moved = np.maximum(binom.ppf(luck, runs, min(self._moved.part, 1.0)), 0.0).astype(np.int64)
-        own, rest = self._moved.draw(rng, moved), self._rest.draw(rng, runs - moved)
-        return own[0] + rest[0], own[1] + rest[1]
+        left, parts, ahead = np.full(len(luck), runs), [], 1.0
+        for kinds, quantile in zip(self._kinds[:2], luck.T, strict=True):
+            chance = min(kinds.part / ahead, 1.0)
+            parts.append(np.maximum(binom.ppf(quantile, left, chance), 0.0).astype(np.int64))
+            left, ahead = left - parts[-1], ahead - kinds.part
+        drawn = [kinds.draw(rng, n) for kinds, n in zip(self._kinds, [*parts, left], strict=True)]
+        return np.sum([counts for counts, _ in drawn], axis=0), np.sum([sums for _, sums in drawn], axis=0)
 
     def proof(self, rng: np.random.Generator, blocks: float, runs: FloatArray) -> FloatArray:
         """What so many blocks add to `blocks`, (replicates, K + 4 + width).

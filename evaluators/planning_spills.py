@@ -40,11 +40,14 @@ def seen(guardrail: Guardrail, rules: Rules, history: History, harm: Harm | None
 
 
 def _losing(plain: Mix, guardrail: Guardrail, size: float, lost: float) -> Mix:
-    """So many more candidate runs are lost, of those that were not: a missing outcome counts alike."""
+    """So many more candidate runs are lost, of those that were not: a missing outcome counts alike.
+
+    What was lost before is lost to each guardrail too, on both arms.
+    """
     there: dict[str, list[float]] = {guardrail.column: [np.nan]}
     if guardrail.kind is Kind.RATIO:
         there[guardrail.per] = [0.0]
-    gone = np.zeros(len(plain.runs))  # runs that are lost on both arms: bad ones, or those without an amount
+    gone = np.zeros(len(plain.runs))  # these are among the bad ones, or those without an amount
     row = -1 if guardrail.kind.measured else 0
     gone[row] = min(lost, plain.candidate[row])
     kept = gone + (plain.candidate - gone) * (1.0 - size / max(1.0 - gone.sum(), size))
@@ -52,7 +55,8 @@ def _losing(plain: Mix, guardrail: Guardrail, size: float, lost: float) -> Mix:
         pd.concat([plain.runs, pd.DataFrame(there)], ignore_index=True),
         np.append(plain.baseline, 0.0),
         np.append(kept, size),
-        np.append(0.0 * kept, size),
+        np.append(gone, size),
+        np.append(gone, 0.0),
     )
 
 

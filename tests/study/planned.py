@@ -47,8 +47,8 @@ runs: drawn once from the healthy base of docs/study.md, with .5% lost runs and 
 those runs for its history; each simulated release draws its own history, and its runs, from them.
 
 Each figure is plan / simulation, then the ratio of both. In brackets stands the 95% interval of a simulated share, and
-of a median the range that holds the true one in 95 of 100 simulations. Of each candidate {first} to {most} releases are
-simulated: until that range lies within the bound of the row. A plan's own medians rest on {walks} walks and
+of a median the range that holds the true one in 95 of 100 simulations. Of each candidate {first} to {most} releases were
+simulated; `make planned` goes on until that range lies within the bound of the row, or 400. A plan's own medians rest on {walks} walks and
 are good to about 5%.
 
 A plan is meant to say the median number of candidate runs within 15%; within 25% where the harm is less than 3 points
@@ -331,7 +331,9 @@ def whole(value: float) -> str:
 def main() -> None:
     """Simulate in rounds, all cases alike far, then write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--releases", type=int, default=400, help="of each candidate at most")
+    parser.add_argument(
+        "--releases", type=int, default=400, help="of each candidate at most; 0: write the page"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--only", type=int, nargs="*", help="places of cases")
     given = parser.parse_args()
@@ -339,8 +341,9 @@ def main() -> None:
     for reached in [*range(FIRST, given.releases, ROUND), given.releases]:
         for each in tables:
             each.simulate(reached, given.workers)
+    walked = [len(seen.runs) for each in tables for seen in each.seen if len(seen.runs)]
     lines = [
-        HEAD.format(walks=HUNTS, first=FIRST, most=given.releases).rstrip("\n"),
+        HEAD.format(walks=HUNTS, first=min(walked), most=max(walked)).rstrip("\n"),
         *(line for each in tables for line in each.lines()),
     ]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
