@@ -53,7 +53,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 .PHONY: test
 test: setup  ## Run the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: static
 static: setup  ## Check format, lint, types and layers
@@ -98,6 +98,10 @@ mutation: setup  ## Change the pure parts of these in one place at a time: their
 study: setup  ## Simulate how often verdicts are right and write docs/study.md (hours; QUICK=1: minutes)
 	@$(BIN)/python tests/study/run.py --workers $(or $(WORKERS),2) $(if $(QUICK),--quick)
 
+.PHONY: healthy
+healthy: setup  ## Healthy candidates that each peer reverts on the study's streams: docs/peers.md (goes on where it stood)
+	@PYTHONPATH=. $(BIN)/python tests/study/healthy.py
+
 .PHONY: support
 support: setup  ## Release each bundle of the support agent many times over and write docs/support-agent.md (an hour)
 	@$(BIN)/python -m examples.support_agent.measure --workers $(or $(WORKERS),1)
@@ -111,12 +115,13 @@ planned: setup  ## What a plan says beside what simulated releases do: docs/plan
 	@PYTHONPATH=. $(BIN)/python tests/study/planned.py --workers $(or $(WORKERS),2)
 
 .PHONY: interop
-interop: setup  ## Real clients: pydantic-evals, promptfoo, OpenFeature in Python and JS, OpenTelemetry, Langfuse (installs them; needs npm)
+interop: setup  ## Real clients: pydantic-evals, promptfoo, OpenFeature in Python and JS, OpenTelemetry, Langfuse, the recipes (installs them; needs npm)
 	@$(BIN)/python tests/interop/run.py
 	@$(BIN)/python tests/interop/flags.py
 	@$(BIN)/python tests/interop/telemetry.py
 	@$(BIN)/python tests/interop/readme.py
 	@$(BIN)/python tests/interop/scores.py
+	@$(BIN)/python tests/interop/recipes.py
 
 .PHONY: test-ui
 test-ui: setup  ## Releases in a real browser: Debian's chromium, headless; screenshots in .ui/

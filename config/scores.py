@@ -4,9 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from config.metrics import Misplaced
 from config.sections import Section
-from config.signals import Address, Pointer, Reference
+from config.signals import Address, Pointer, Reference, the_one
 
 #: what belongs to each source: needed, and taken beside it
 _TOGETHER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -60,21 +59,8 @@ class ScoresSpec(Section):
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        sources = [name for name in _TOGETHER if self._given(name)]
-        if len(sources) != 1:
-            raise Misplaced(f"needs one of {', '.join(_TOGETHER)}, and has {' and '.join(sources) or 'none'}")
-        needed, taken = _TOGETHER[sources[0]]
-        for name in needed:
-            if not self._given(name):
-                raise Misplaced(f"{sources[0]} needs {name} beside it", sources[0])
-        others = {each for pair in _TOGETHER.values() for group in pair for each in group}
-        for name in sorted(others - {*needed, *taken}):
-            if self._given(name):
-                raise Misplaced(f"belongs to no scores by {sources[0]}; take it out", name)
+        the_one(self, _TOGETHER, "scores")
         return self
-
-    def _given(self, name: str) -> bool:
-        return getattr(self, "json_" if name == "json" else name) is not None
 
 
 __all__ = ["ScoresSpec"]

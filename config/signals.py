@@ -1,5 +1,6 @@
 """What a profile or policy says of figures from outside: a function, a query, or an address that is asked."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -60,6 +61,31 @@ _TOGETHER = {
     "json": (("points", "time", "value"), ("token",)),
 }
 _RANGE = between("1 s", "1 d")
+
+
+def the_one(
+    section: Section, together: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]], what: str
+) -> None:
+    """Check that a section names one source with what belongs to it: needed, and taken beside it.
+
+    Raises Misplaced at the field that is missing, or that belongs to another source.
+    """
+
+    def given(name: str) -> bool:
+        return getattr(section, "json_" if name == "json" else name) is not None
+
+    sources = [name for name in together if given(name)]
+    if len(sources) != 1:
+        raise Misplaced(f"needs one of {', '.join(together)}, and has {' and '.join(sources) or 'none'}")
+    (source,) = sources
+    needed, taken = together[source]
+    for name in needed:
+        if not given(name):
+            raise Misplaced(f"{source} needs {name} beside it", source)
+    others = {each for pair in together.values() for group in pair for each in group}
+    for name in sorted(others - {*needed, *taken}):
+        if given(name):
+            raise Misplaced(f"belongs to no {what} by {source}; take it out", name)
 
 
 class SourceSpec(Section):
@@ -126,24 +152,10 @@ class SourceSpec(Section):
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        sources = [name for name in _TOGETHER if self._given(name)]
-        if len(sources) != 1:
-            raise Misplaced(f"needs one of {', '.join(_TOGETHER)}, and has {' and '.join(sources) or 'none'}")
-        (source,) = sources
-        needed, taken = _TOGETHER[source]
-        for name in needed:
-            if not self._given(name):
-                raise Misplaced(f"{source} needs {name} beside it", source)
-        others = {each for pair in _TOGETHER.values() for group in pair for each in group}
-        for name in sorted(others - {*needed, *taken}):
-            if self._given(name):
-                raise Misplaced(f"belongs to no signal by {source}; take it out", name)
+        the_one(self, _TOGETHER, "signal")
         if self.metric == "score" and self.name is None:
             raise Misplaced("a score has a name; write name beside it", "metric")
         return self
-
-    def _given(self, name: str) -> bool:
-        return getattr(self, "json_" if name == "json" else name) is not None
 
 
 class SignalSpec(SourceSpec):
@@ -154,4 +166,4 @@ class SignalSpec(SourceSpec):
     )
 
 
-__all__ = ["Address", "Call", "Pointer", "Reference", "SignalSpec", "SourceSpec"]
+__all__ = ["Address", "Call", "Pointer", "Reference", "SignalSpec", "SourceSpec", "the_one"]

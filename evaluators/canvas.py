@@ -1,11 +1,9 @@
-"""The canvas that all pictures share: panels, colours, and the way to bytes.
+"""The canvas that all pictures share: panels, colours, and the pixels.
 
 Colours are Okabe and Ito's, which colour-blind eyes tell apart; no meaning hangs on a colour alone: lines
 differ in their dashes too, regions are hatched, and words stand beside what they name.
 """
 
-import base64
-import io
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,6 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 #: Okabe and Ito (2008)
 BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
@@ -27,8 +24,8 @@ LINES = (
     (PURPLE, (0, (1, 1))),
     (ORANGE, (0, (5, 1, 1, 1, 1, 1))),
 )
-#: pixels per inch; colours that a picture is stored in: its edges stay smooth, its bytes few
-DPI, COLOURS = 100, 48
+#: pixels per inch
+DPI = 100
 #: inches of one panel, and panels side by side at most
 PANEL, ABREAST = (3.6, 2.3), 2
 #: inches of every picture: a lone panel is as wide as two
@@ -70,28 +67,12 @@ def forbidden(axes: Axes, low: float, high: float) -> None:
     axes.axhspan(low, high, facecolor="none", edgecolor=VERMILION, hatch="//", alpha=0.35, linewidth=0.0)
 
 
-def png(*figures: Figure) -> bytes:
-    """The figures, one under another, as one PNG."""
-    drawn = [_pixels(figure) for figure in figures]
-    wide = max(pixels.shape[1] for pixels in drawn)
-    padded = [np.pad(p, ((0, 0), (0, wide - p.shape[1]), (0, 0)), constant_values=255) for p in drawn]
-    image = Image.fromarray(np.concatenate(padded)).quantize(COLOURS, dither=Image.Dither.NONE)
-    held = io.BytesIO()
-    image.save(held, format="PNG", optimize=True)
-    return held.getvalue()
-
-
-def _pixels(figure: Figure) -> npt.NDArray[np.uint8]:
-    """Red, green and blue, (height, width, 3)."""
+def pixels(figure: Figure) -> npt.NDArray[np.uint8]:
+    """What a figure looks like: red, green and blue, (height, width, 3)."""
     with rc_context(_STYLE):
         canvas: Any = FigureCanvasAgg(figure)  # its methods have no types
         canvas.draw()
     return np.asarray(canvas.buffer_rgba(), dtype=np.uint8)[:, :, :3]
-
-
-def data_uri(image: bytes) -> str:
-    """A PNG as the target of a markdown image."""
-    return "data:image/png;base64," + base64.b64encode(image).decode("ascii")
 
 
 def say(axes: Axes, words: str) -> None:
@@ -109,5 +90,5 @@ def beside(axes: Axes, x: float, y: float, words: str, **how: Any) -> None:
 
 __all__ = [
     "ABREAST", "BLACK", "BLUE", "GREEN", "GREY", "LINES", "ORANGE", "PANEL", "PURPLE", "SKY", "VERMILION",
-    "beside", "caption", "data_uri", "forbidden", "panels", "png", "say", "title",
+    "beside", "caption", "forbidden", "panels", "pixels", "say", "title",
 ]  # fmt: skip

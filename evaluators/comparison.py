@@ -32,8 +32,10 @@ from evaluators.terms import terms
 from evaluators.units import Units
 from evaluators.verdict import Decision, Verdict
 from evaluators.wording import describe
-from lastgood.errors import InvalidEvidence
+from lastgood.errors import InvalidEvidence, OutdatedEvidence
 
+#: of what `to_json` gives; rises when it, the frozen terms or the statistics behind them change
+VERSION = 2
 #: a guardrail's blocks: every run, and each unit's first run where runs name units
 Tables = dict[str, tuple[BlockTable, BlockTable | None]]
 
@@ -183,7 +185,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """The evidence as a plain dict, doubles exact; rules and history are kept elsewhere."""
         return {
-            "version": 2,
+            "version": VERSION,
             "policy": self.rules.judged_by(),
             "bars": {name: found.terms.bars for name, found in self._evidence.items()},
             "guardrails": {name: found.to_json() for name, found in self._evidence.items()},
@@ -195,8 +197,16 @@ class Comparison:
 
     @classmethod
     def from_json(cls, rules: Rules, history: History, data: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json` under the same rules and history; InvalidEvidence where it can't be."""
+        """The inverse of `to_json` under the same rules and history.
+
+        Raises InvalidEvidence where it can't be, OutdatedEvidence where another version wrote it.
+        """
         found = cls(rules, history)
+        if data.get("version", VERSION) != VERSION:
+            raise OutdatedEvidence(
+                f"stored evidence is of version {data['version']}, this process has {VERSION};"
+                " add what its looks were given anew"
+            )
         bars = {name: held.terms.bars for name, held in found._evidence.items()}
         try:
             if data["bars"] != bars or data["policy"] != rules.judged_by():

@@ -105,6 +105,8 @@ class Standing:
     frozen: str = ""
     #: figures from outside that are bad or not known, in words: they hold every step and the promotion
     held: str = ""
+    #: the ceiling that lets no candidate run start, in words with when it frees; empty where there is none
+    full: str = ""
 
     @property
     def at_start(self) -> bool:
@@ -299,6 +301,10 @@ def _gate_opens(standing: Standing, verdict: Verdict, rules: Rules) -> bool:
 
 
 def _waiting(standing: Standing, rules: Rules) -> str:
+    return "; ".join(words for words in (_lacking(standing, rules), standing.full) if words)
+
+
+def _lacking(standing: Standing, rules: Rules) -> str:
     step = rules.steps[standing.step]
     if standing.step_runs < step.min_runs:
         return f"{standing.step_runs} of at least {step.min_runs} candidate runs of this step are scored"

@@ -36,8 +36,8 @@ def standing(agent: str) -> str:
     seen = json.loads(look["verdict"])
     promote = min(found["log_e_promote"] for found in seen["guardrails"])
     return (
-        f"{share}: {seen['candidate_runs']} of {seen['assigned']} runs; harm e^{seen['log_family']:+.1f}, "
-        f"no harm e^{promote:+.1f}; either decides at e^{seen['log_line']:.1f}"
+        f"{share}: {seen['candidate_runs']} of {seen['assigned']} runs; evidence of harm "
+        f"{seen['log_family']:+.1f}, of no harm {promote:+.1f} (natural logs; {seen['log_line']:.1f} decides)"
     )
 
 

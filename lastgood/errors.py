@@ -6,6 +6,7 @@ LastgoodError
 │   ├── InvalidPolicy
 │   ├── InvalidProfile  an agent's profile can't be used
 │   ├── InvalidEvidence
+│   │   └── OutdatedEvidence  another version of the statistics wrote it
 │   ├── InvalidMove     the control point's state does not allow this move
 │   ├── InvalidRuns     a file of recorded runs can't be read
 │   └── MalformedCall   a tool's call or answer does not fit the manifest's schema
@@ -60,6 +61,10 @@ class InvalidProfile(InvalidInput):
 
 class InvalidEvidence(InvalidInput):
     """Evidence with impossible numbers; the message names the block and the column."""
+
+
+class OutdatedEvidence(InvalidEvidence):
+    """Evidence that another version of the statistics stored: what its looks were given is added anew."""
 
 
 class InvalidMove(InvalidInput):

@@ -55,14 +55,15 @@ def most_usd(caps: Caps) -> float:
 def short_of(txn: Transaction, release_id: str, claims: tuple[Claim, ...]) -> Claim | None:
     """Return the first claim that finds no headroom, after expired reservations came back."""
     for claim in claims:
-        if not _fits(txn, release_id, claim):
+        if not fits(txn, release_id, claim):
             expire(txn, release_id)
-            if not _fits(txn, release_id, claim):
+            if not fits(txn, release_id, claim):
                 return claim
     return None
 
 
-def _fits(txn: Transaction, release_id: str, claim: Claim) -> bool:
+def fits(txn: Transaction, release_id: str, claim: Claim) -> bool:
+    """Return whether a claim finds headroom in the present hour."""
     return taken(txn, release_id, claim.cap) + claim.amount <= claim.ceiling
 
 
@@ -80,7 +81,7 @@ def give_back(txn: Transaction, release_id: str, cap: str, at_us: int) -> None:
 def reserve(txn: Transaction, release_id: str, claim: Claim) -> bool:
     """Take one claim's amount; return whether there was headroom."""
     start = window(txn.now_us)
-    fits = txn.run(
+    taken_now = txn.run(
         sql.RESERVE,
         release_id=release_id,
         cap=claim.cap,
@@ -88,9 +89,9 @@ def reserve(txn: Transaction, release_id: str, claim: Claim) -> bool:
         amount=claim.amount,
         ceiling=claim.ceiling,
     )
-    if fits and not claim.held:
+    if taken_now and not claim.held:
         _settle(txn, release_id, claim.cap, start, amount=claim.amount, spent=claim.amount)
-    return bool(fits)
+    return bool(taken_now)
 
 
 def hold(txn: Transaction, release_id: str, run_id: str, claim: Claim, expires_us: int) -> None:

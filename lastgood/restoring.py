@@ -20,8 +20,8 @@ def newest_other(txn: Transaction, point: ControlPoint) -> str:
         if row["bundle_id"] != point.baseline and _is_sound(txn, row["bundle_id"]):
             return str(row["bundle_id"])
     msg = (
-        f"{point.name} has no other last known good bundle to roll back to; "
-        f"name one with `lastgood rollback {point.agent} --to BUNDLE`"
+        f"{point.name} has no other last known good bundle to roll back to: b-{point.baseline[:8]} goes on "
+        f"serving; name another with `lastgood rollback {point.agent} --to BUNDLE`"
     )
     raise InvalidMove(msg)
 

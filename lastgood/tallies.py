@@ -170,13 +170,20 @@ class Tallies:
     def write(self, txn: Transaction) -> None:
         """Add them to the live sums; in one order everywhere, so that two writers never wait in a circle."""
         txn.many_bare(sql.ADD_TALLY, [(*cell, *sums) for cell, sums in self.cells().items()])
-        txn.many(
-            sql.ADD_METRIC_TALLY,
-            [
-                {**dict(zip(_CELL, cell, strict=True)), "metric": name, "n": n, "total_micro": total}
-                for (cell, name), (n, total) in sorted(self._metrics.items())
-            ],
-        )
+        txn.many(sql.ADD_METRIC_TALLY, self.metric_rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the sums as rows of `tally`."""
+        return [
+            dict(zip((*_CELL, *sql.SUMS), (*cell, *sums), strict=True)) for cell, sums in self.cells().items()
+        ]
+
+    def metric_rows(self) -> list[dict[str, Any]]:
+        """Return the sums of free metrics as rows of `metric_tally`."""
+        return [
+            {**dict(zip(_CELL, cell, strict=True)), "metric": name, "n": n, "total_micro": total}
+            for (cell, name), (n, total) in sorted(self._metrics.items())
+        ]
 
 
 def seal(

@@ -1,6 +1,7 @@
 """The look: new evidence is read in one transaction, judged, then sealed with its verdict in another."""
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ from evaluators.referees import Judges, Refereed, applied, unfit
 from evaluators.rules import Rules
 from evaluators.verdict import Verdict
 from lastgood import points, registry, releasing, tallies
-from lastgood.errors import Conflict, InvalidBundle, InvalidEvidence
+from lastgood.errors import Conflict, InvalidBundle, InvalidEvidence, OutdatedEvidence
 from lastgood.part import Part
 from lastgood.release import Terms
 from lastgood.store import statements as sql
@@ -22,6 +23,7 @@ from lastgood.store.connection import Row, Store, Transaction
 from tasks import evidence, frames, progress
 from tasks.progress import Progress
 
+log = logging.getLogger("lastgood")
 #: times that a look is made when others store theirs first
 _TRIES = 5
 
@@ -117,7 +119,7 @@ def _gather(store: Store, release: Row, frozen: Frozen) -> _Gathered:
         # read here: a switch between two transactions must not seal a block that still fills
         point = points.read(txn, release["agent"], release["environment"])
         stored = txn.one(sql.EVIDENCE, release_id=release["id"])
-        comparison = _resumed(frozen, stored)
+        comparison = _resumed(txn, frozen, stored)
         before = progress.read_progress(stored["sealed"] if stored else "{}")
         judges = Judges(judges_named(frozen), validators_differ(txn, release))
         sought = evidence.Sought(
@@ -186,11 +188,24 @@ def _validators(part: Part) -> Any:
     return data.get("validators") if isinstance(data, Mapping) else None
 
 
-def _resumed(frozen: Frozen, stored: Row | None) -> Comparison:
+def _resumed(txn: Transaction, frozen: Frozen, stored: Row | None) -> Comparison:
+    """The comparison as the last look left it.
+
+    Where that look was an older version's, whose sums are not ours, what all looks were given is added anew:
+    once, as the next look is stored by this version.
+    """
     rules = frozen.rules
     if stored is None:
         return Comparison(rules, frozen.history)
-    return Comparison.from_json(rules, frozen.history, json.loads(stored["state"]))
+    try:
+        return Comparison.from_json(rules, frozen.history, json.loads(stored["state"]))
+    except OutdatedEvidence as error:
+        release_id = stored["release_id"]
+        log.warning("%s began under another version of lastgood: %s", release_id, error)
+        anew = Comparison(rules, frozen.history)
+        for row in txn.all(sql.LOOKS, release_id=release_id):
+            anew.observe_blocks(Given.read(json.loads(row["verdict"])).blocks)
+        return anew
 
 
 def _store_blocks(txn: Transaction, release_id: str, blocks: evidence.Blocks) -> None:

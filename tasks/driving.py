@@ -321,6 +321,7 @@ def _standing(store: Store, row: Row, point: ControlPoint, made: Look | None) ->
         asked=_asked(store, row, now_us),
         frozen=Frozen.of(row).policy.frozen(now_us),
         held=_held(store, row),
+        full=_full(store, row),
     )
 
 
@@ -328,6 +329,12 @@ def _held(store: Store, row: Row) -> str:
     """What is bad or not known outside, in words."""
     with store.reading() as txn:
         return "; ".join(each.holds for each in outside.told(txn, row) if each.holds)
+
+
+def _full(store: Store, row: Row) -> str:
+    """Which ceiling lets no candidate run start, in words."""
+    with store.reading() as txn:
+        return limits.full(txn, row["id"], Frozen.of(row).policy.caps())
 
 
 def _is_at_start(row: Row, point: ControlPoint) -> bool:

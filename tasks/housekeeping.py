@@ -7,7 +7,7 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from config.settings import Settings
-from tasks import forms
+from tasks import forms, lost_runs
 
 #: as many as Prefect deletes at once
 _BATCH = 50
@@ -39,8 +39,11 @@ def sweep(client: SyncPrefectClient, settings: Settings) -> int:
 
 def sweep_now() -> str:
     """Sweep; what was done in a sentence."""
+    settings = Settings.from_environment()
     with get_client(sync_client=True) as client:
-        return f"{sweep(client, Settings.from_environment())} runs of Prefect were deleted"
+        # where workers run the flows nobody serves, who would do it every few seconds
+        lost_runs.end(client, _FREQUENT, timedelta(microseconds=settings.lost_after))
+        return f"{sweep(client, settings)} runs of Prefect were deleted"
 
 
 def drop_missed(client: SyncPrefectClient) -> int:

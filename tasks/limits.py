@@ -7,8 +7,9 @@ from lastgood import points, releasing, reserving
 from lastgood.caps import Caps
 from lastgood.errors import InvalidMove
 from lastgood.store import statements as sql
-from lastgood.store.connection import Store
+from lastgood.store.connection import Store, Transaction
 from tasks.comparison import Frozen
+from tasks.readings import time_of
 
 
 def verify(store: Store, release_id: str) -> tuple[str, ...]:
@@ -33,6 +34,20 @@ def verify(store: Store, release_id: str) -> tuple[str, ...]:
             if r["window_us"] == reserving.window(txn.now_us)
         }
     return describe(caps, used)
+
+
+def full(txn: Transaction, release_id: str, caps: Caps) -> str:
+    """Return which ceiling lets no candidate run start now and when it frees, in words; empty for none."""
+    claim = next((c for c in reserving.run_claims(caps) if not reserving.fits(txn, release_id, c)), None)
+    if claim is None:
+        return ""
+    money = claim.cap == reserving.SPEND
+    what = "the candidate's spend" if money else "candidate runs"
+    frees = time_of(reserving.window(txn.now_us) + reserving.HOUR_US)
+    most = _amount(claim.ceiling, money=money)
+    return (
+        f"the ceiling of {most} an hour on {what} is reached, and no run is evidence until {frees:%H:%M} UTC"
+    )
 
 
 @dataclass(frozen=True, slots=True)

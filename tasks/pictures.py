@@ -15,19 +15,20 @@ _LOOK = "SELECT verdict FROM look WHERE release_id = :release_id AND seq = :seq"
 
 def drawn(store: Store, release_id: str) -> dict[str, bytes]:
     """PNGs by short name; none before the first look. Reads a few hundred looks at most, however many are."""
-    from evaluators import canvas, charts  # matplotlib takes half a second to load
+    from evaluators import charts  # matplotlib takes half a second to load
+    from tasks.png import png
 
     verdicts = _looks(store, release_id)
     if not verdicts:
         return {}
-    return {name: canvas.png(figure) for name, figure in charts.pictures(verdicts).items()}
+    return {name: png(figure) for name, figure in charts.pictures(verdicts).items()}
 
 
 def illustrated(store: Store, release_id: str) -> Report:
     """The report with its pictures inside, as data URIs: what Prefect's artifacts show."""
-    from evaluators import canvas
+    from tasks.png import data_uri
 
-    images = {name: canvas.data_uri(image) for name, image in drawn(store, release_id).items()}
+    images = {name: data_uri(image) for name, image in drawn(store, release_id).items()}
     return report.build(store, release_id, images)
 
 

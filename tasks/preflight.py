@@ -120,9 +120,10 @@ def _refuse_open_incidents(txn: Transaction, point: ControlPoint, policy: Policy
     found = incidents.unproven(txn, point.agent, point.environment)
     if found:
         first = found[0]
+        more = f", nor have {len(found) - 1} newer ones" if len(found) > 1 else ""
         msg = (
-            f"no release of {point.name} can start: {len(found)} open incidents have no regression case, the "
-            f"oldest is {first.id} ({first.reason}). `lastgood cases make {first.id}` makes them, `lastgood "
+            f"no release of {point.name} can start: the open incident {first.id} ({first.reason}) has no "
+            f"regression case{more}. `lastgood cases make {first.id}` makes them, `lastgood "
             f"incident close {first.id} --reason ...` says why none can stand for it, and "
             "`preflight: {open_incidents: allow}` in the policy lets the release start all the same"
         )

@@ -136,7 +136,8 @@ def wait(url: str, *, seconds: float, alive: Callable[[], bool], say: Callable[[
             )
         if passed - said >= _SAY_S:
             said = passed
-            say(f"waiting for the Prefect server ({passed:.0f} s; a first start takes up to 20)")
+            usual = "a first start takes about 20, on a busy machine a minute"
+            say(f"waiting for the Prefect server ({passed:.0f} s; {usual})")
         time.sleep(_ASK_S)
 
 

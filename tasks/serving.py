@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,7 +23,16 @@ from prefect.settings import PREFECT_API_URL
 from config.settings import Settings
 from lastgood import agent
 from lastgood.errors import PrefectUnusable
-from tasks import automations, choices, forms, housekeeping, notifying, prefect_block, server
+from tasks import (
+    automations,
+    choices,
+    forms,
+    housekeeping,
+    lost_runs,
+    notifying,
+    prefect_block,
+    server,
+)
 from tasks.forms import TAG
 from tasks.supervising import HOPELESS, SUPERVISOR
 
@@ -33,6 +43,8 @@ _PARENT_S = 1.0
 _KNOWN_S = 10.0
 #: the logger of what Prefect's runner says of a run that it does not start
 _PROPOSER = "prefect.runner.state_proposer"
+#: where a person begins; the UI shows ten deployments a page
+_HOW = "to start a release there: Deployments, search for `release`, Run, Custom run; Ctrl-C ends all this"
 #: flow runs at once: releases hold their process for an hour at most
 _LIMIT = 50
 
@@ -111,6 +123,8 @@ def serve(served: Sequence[Served]) -> None:
     found = named()
     settings = Settings.from_environment()
     logging.getLogger(_PROPOSER).addFilter(is_news)
+    # Prefect's own, at every SIGTERM: what would be awaited only sets what its exit sets again
+    warnings.filterwarnings("ignore", r"coroutine 'Runner\.astop' was never awaited", RuntimeWarning)
     runner = Runner(limit=_LIMIT, pause_on_shutdown=False, query_seconds=1)
     for each in served:
         runner.add_deployment(each.deployment(settings))
@@ -122,10 +136,16 @@ def serve(served: Sequence[Served]) -> None:
     keeper.start()
     sending = (agent.store(), stopped, 5.0, prefect_block.WITH_PREFECT)
     threading.Thread(target=notifying.keep_sending, args=sending, daemon=True).start()
+    alone = (
+        [each.name for each in served if each.alone],
+        timedelta(microseconds=settings.lost_after),
+        stopped,
+    )
+    threading.Thread(target=lost_runs.keep_ending, args=alone, daemon=True).start()
     if parent := os.environ.get(SUPERVISOR):
         threading.Thread(target=_end_when_forgotten, args=(stopped,), daemon=True).start()
         threading.Thread(target=_end_with_parent, args=(int(parent),), daemon=True).start()
-    said = [f"serving {', '.join(each.name for each in served)}", *lines, f"the UI is at {found.ui}"]
+    said = [f"serving {', '.join(each.name for each in served)}", *lines, f"the UI is at {found.ui}", _HOW]
     print("\n".join(said), flush=True)  # noqa: T201  the command's answer
     try:
         asyncio.run(runner.start())

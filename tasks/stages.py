@@ -180,7 +180,7 @@ def _told(what: Due) -> str:
     verdict = what.look.verdict
     return (
         f"look {what.look.seq}: {verdict.candidate_runs} candidate runs of {verdict.assigned}, "
-        f"harm ln e {verdict.log_family:.2f} of {verdict.log_line:.2f}: {reason}"
+        f"evidence of harm {verdict.log_family:.2f} ({verdict.log_line:.2f} decides): {reason}"
     )
 
 

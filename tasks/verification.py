@@ -99,7 +99,7 @@ def verify(rows: Rows, release_id: str) -> Verified:
 
 def _looks(frozen: Frozen, release: Row, stored: list[Row]) -> Iterator[Difference]:
     """The first look that differs, and by what."""
-    given, said = [], []
+    given, said = [], list[dict[str, Any]]()
     for row in stored:
         try:
             verdict = json.loads(row["verdict"])
@@ -108,6 +108,7 @@ def _looks(frozen: Frozen, release: Row, stored: list[Row]) -> Iterator[Differen
         except (ValueError, AttributeError) as error:
             yield Difference(row["seq"], f"it can't be read: {error}")
             break
+    yield from _older(stored, said)
     again = recomputed(frozen, given)
     for row, verdict in zip(stored, said, strict=False):
         if verdict.get("policy_digest", release["policy_digest"]) != release["policy_digest"]:
@@ -118,10 +119,27 @@ def _looks(frozen: Frozen, release: Row, stored: list[Row]) -> Iterator[Differen
         except InvalidEvidence as error:
             yield Difference(row["seq"], f"its evidence can't be: {error}")
             return
-        differs = _compared(made, verdict, row["decision"])
+        differs = "" if _is_older(verdict) else _compared(made, verdict, row["decision"])
         if differs:
             yield Difference(row["seq"], differs)
             return
+
+
+def _is_older(verdict: Mapping[str, Any]) -> bool:
+    """Whether a look was made before schema 0002: every later one names the policy it was made under."""
+    return "policy_digest" not in verdict
+
+
+def _older(stored: list[Row], said: list[dict[str, Any]]) -> Iterator[Difference]:
+    """That looks can't be recomputed, since the statistics are others by now."""
+    numbers = [row["seq"] for row, verdict in zip(stored, said, strict=False) if _is_older(verdict)]
+    if numbers:
+        which = f"looks {numbers[0]} to {numbers[-1]} were" if len(numbers) > 1 else "it was"
+        yield Difference(
+            numbers[0],
+            f"{which} judged by an older version of lastgood, with statistics that this one does not have: "
+            "verify a copy from before the upgrade with that version",
+        )
 
 
 def _compared(made: Verdict, stored: Mapping[str, Any], decision: str) -> str:

@@ -45,16 +45,17 @@ def build(found: Glance, image: str = "") -> WatchReport:
 
 def drawn(found: Glance) -> bytes:
     """The picture as a PNG."""
-    from evaluators import canvas, watch_charts  # matplotlib takes half a second to load
+    from evaluators import watch_charts  # matplotlib takes half a second to load
+    from tasks.png import png
 
-    return canvas.png(watch_charts.picture(found.seen, found.verdict))
+    return png(watch_charts.picture(found.seen, found.verdict))
 
 
 def illustrated(found: Glance) -> WatchReport:
     """The report with its picture inside, as a data URI: what Prefect's artifacts show."""
-    from evaluators import canvas
+    from tasks.png import data_uri
 
-    return build(found, canvas.data_uri(drawn(found)))
+    return build(found, data_uri(drawn(found)))
 
 
 def write(found: Glance, path: Path) -> WatchReport:

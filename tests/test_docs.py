@@ -15,9 +15,14 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"(?:`|^|&& |exec )lastgood ([a-z][a-z -]*[a-z])", re.MULTILINE)
 
 
+def prose(page):
+    """The text of a page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
 def anchors(page):
     """What links may name within a page, as GitHub makes it of headings."""
-    heads = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    heads = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
@@ -36,7 +41,7 @@ def commands(words):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page):
     dead = []
-    for link in LINK.findall(page.read_text("utf-8")):
+    for link in LINK.findall(prose(page)):
         path, _, anchor = link.partition("#")
         if path.startswith(("http://", "https://")):
             continue
@@ -52,3 +57,21 @@ def test_every_command_exists(page):
     assert sorted(" ".join(words) for words in named if commands(words[:1]) is None) == []
     groups = [words for words in named if isinstance(commands(words[:1]), click.Group) and len(words) > 1]
     assert sorted(" ".join(words) for words in groups if commands(words[:2]) is None) == []
+
+
+def test_every_cell_of_the_comparison_has_its_source_or_says_that_none_was_found():
+    page = (ROOT / "docs" / "comparison.md").read_text("utf-8")
+    rows = [
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in re.findall(r"^\|.*\|$", page, re.MULTILINE)
+    ]
+    names = next(row for row in rows if "Kayenta" in row)
+    told = [row for row in rows if row != names and not row[1].startswith("---")]
+    assert len(told) > 15
+    bare = [
+        (what, name, cell)
+        for what, *cells in told
+        for name, cell in zip(names[1:], cells, strict=True)
+        if cell != "-" and not LINK.search(cell) and name != "lastgood"
+    ]
+    assert bare == []

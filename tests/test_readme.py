@@ -1,4 +1,4 @@
-"""What README.md shows is run as it stands there."""
+"""What README.md and the pages it leads to show is run as it stands there."""
 
 import os
 import re
@@ -17,14 +17,16 @@ from evaluators.streams import Population, draw, draw_history
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+#: what people follow: the README first
+SHOWN = "\n".join([README, *(page.read_text(encoding="utf-8") for page in sorted(ROOT.glob("docs/*.md")))])
 BIN = Path(sys.executable).parent
 
 
 def snippet(name: str) -> str:
     """The code block behind `<!-- test: name -->`."""
-    found = re.search(rf"<!-- test: {name} -->\n```\w+\n(.*?)```", README, re.DOTALL)
-    assert found, f"README.md has no snippet {name}"
-    return found[1]
+    found = re.findall(rf"<!-- test: {name} -->\n```\w+\n(.*?)```", SHOWN, re.DOTALL)
+    assert len(found) == 1, f"README.md and docs/ have {len(found)} snippets {name}"
+    return found[0]
 
 
 def commands(begin: str, end: str) -> list[str]:
@@ -106,6 +108,37 @@ def test_plan_writes_a_policy_that_can_be_used(shell):
     assert "policy swebench-demo can be used" in shell(check)
 
 
+def test_what_cannot_be_decided_is_what_the_plan_says(shell):
+    """Each figure of the README's table stands in the line of the plan that it names."""
+    said = [shell(line) for line in snippet("calm").strip().splitlines()][-1].splitlines()
+    part = README[README.index("## What can't be decided") : README.index("## Your first release")]
+    rows = [
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in re.findall(r"^\|.*\|$", part, re.MULTILINE)
+    ]
+    harms = [row for row in rows if re.match(r"(completion|escalation|incidents), ", row[0])]
+    assert len(harms) == 5
+    for what, half, nine in harms:
+        guardrail, _, harm = what.partition(", ")
+        [line] = [line for line in said if re.match(rf"\s+{guardrail}\s+{re.escape(harm)}\s", line)]
+        shown = re.findall(r"\d+% are|[\d.]+ (?:h|days)", f"{half} {nine}".replace("not in 30 days: ", ""))
+        assert [each for each in shown if each.removesuffix(" are") not in line] == []
+    [promotion] = [line for line in said if line.startswith("Promotion")]
+    assert "440 candidate runs and 6.1 days, nine of ten within 860 and 10.2 days" in promotion
+    assert "| an equal candidate is promoted, by margins of 5 points | 6.1 days | 10.2 days |" in part
+    assert any("completion 2.71 points" in line for line in said)
+    assert "less than 2.71 points of completion" in part
+
+
+def test_two_points_cannot_be_proven_at_200_runs_a_day(shell):
+    ours, filled, planned = snippet("calm").strip().replace("low_traffic", "default").splitlines()
+    shell(ours)
+    shell(filled)
+    said = shell(planned, fails=True)
+    assert "policy default can't decide before its horizon" in said
+    assert "completion +5.47 points (the policy wants +2 points)" in said
+
+
 def test_simulate_answers_at_recorded_rates_and_draws(shell, tmp_path):
     """A fifth of the releases: what takes seconds alone takes minutes beside other tests."""
     line = snippet("simulate").replace("\\\n", " ").replace("examples/", f"{ROOT}/examples/").strip()
@@ -116,17 +149,19 @@ def test_simulate_answers_at_recorded_rates_and_draws(shell, tmp_path):
 
 def test_first_release_goes_as_the_page_says(shell, tmp_path):
     """The change makes the example agent worse, so the release reverts; each line works as written."""
-    ids, last_run, last_release, said = [], "", "", {}
+    ids, last_run, last_release, incident, said = [], "", "", "", {}
     for shown in commands("## Your first release", "### In Prefect"):
         if shown.startswith("lastgood bundle add") and ids:
             prompt = tmp_path / "prompt.md"
             prompt.write_text(prompt.read_text().replace("from the documents only", "from memory"))
         line = shown.replace("b-… b-…", " ".join(ids)).replace("run_…", last_run)
         line = line.replace("b-…", ids[-1] if ids else "").replace("rel_…", last_release)
+        line = line.replace("inc_…", incident)
         # after a revert the first baseline is the only good bundle: the message says so
         said[line] = shell(line, fails=line.startswith("lastgood rollback"))
         ids += re.findall(r"^registered (b-\w+)", said[line], re.MULTILINE)
         last_release = (re.findall(r"rel_\w+", said[line]) or [last_release])[-1]
+        incident = (re.findall(r"inc_\w+", said[line]) or [incident])[-1]
         last_run = (re.findall(r"run_\w+", said[line]) or [last_run])[-1]
         if line.startswith("python") and not line.endswith("&"):
             time.sleep(2.5)  # the newest outcomes mature
@@ -135,6 +170,7 @@ def test_first_release_goes_as_the_page_says(shell, tmp_path):
         "REVERTED: validation is worse" in said[f"lastgood release start support {ids[1]} --policy support"]
     )
     assert "no other last known good" in said["lastgood rollback support"]
+    assert ": admitted" in said[f"lastgood cases make {incident}"]
     assert "are what the evidence says, the last says revert" in said[f"lastgood verify {last_release}"]
 
 

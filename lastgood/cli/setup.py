@@ -1,11 +1,11 @@
-"""`lastgood init`, `lastgood db upgrade | grants | prune`: the files of a first release, and the store."""
+"""`lastgood init`, `lastgood db upgrade | backup | restore | grants | prune`: a first release, the store."""
 
 from pathlib import Path
 
 import click
 
 from lastgood import agent as agents
-from lastgood import retention
+from lastgood import backups, retention
 from lastgood.bundle import check_name
 from lastgood.cli.common import actor_option, store
 from lastgood.errors import InvalidInput
@@ -18,6 +18,7 @@ _FILES = {
     "prompt.md": "prompt.md",
     "policy.yaml": "policy.yaml",
     "agent.py.txt": "agent_example.py",
+    "agent.yaml": "agent.yaml",
 }
 
 
@@ -61,6 +62,42 @@ def _upgrade() -> None:
     url = agents.database_url()
     engine.upgrade(url)
     click.echo(f"the store {Store(url).name} is at this version's schema")
+
+
+@db.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+def backup(file: Path) -> None:
+    """Copy a SQLite store to FILE while it is in use, and its run keys to FILE.keys."""
+    backups.take(store(), file)
+    click.echo(f"wrote {file}: every ledger in it verifies")
+
+
+@db.command("restore")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@actor_option
+def restore(file: Path | None, actor: str) -> None:
+    """Put a backup of a SQLite store back; without FILE, settle a store that was put back by other means.
+
+    Nobody may have the store open. A backup knows nothing of what came after it, so where a release was live
+    in it the kill switch is turned on: no candidate run starts until you say how it goes on.
+    """
+    held = store()
+    if file is None:
+        killed = backups.settle(held, actor=actor)
+    else:
+        done = backups.put_back(held, file, actor=actor)
+        killed = done.killed
+        where = f"; the store that was there is {done.aside}" if done.aside else ""
+        click.echo(f"put back {file}{where}")
+    click.echo(
+        "every ledger verifies; `lastgood audit verify --against HEAD` tells what is missing since an export"
+    )
+    for agent, environment in killed:
+        at = "" if environment == agents.environment_name() else f" --environment {environment}"
+        click.echo(
+            f"{agent} in {environment}: a release was live then, its candidate is not served. "
+            f"`lastgood rollback {agent}{at}` ends it, `lastgood clear {agent}{at}` lets it go on"
+        )
 
 
 @db.command("grants")

@@ -11,7 +11,7 @@ from lastgood.errors import LastgoodError
 from lastgood.moves import ControlPoint
 from lastgood.store import approving as sql_of
 from lastgood.store import statements as sql
-from lastgood.store.connection import Store, Transaction
+from lastgood.store.connection import Row, Store, Transaction
 
 _RECENT = 8
 
@@ -33,7 +33,7 @@ def status(agent: str | None, environment: str, *, as_json: bool) -> None:
         moves = [dict(row) for row in rows_of_ledger if row["action"] != "renew"]
     rows, head = ledger.verify(held, agent, environment)
     if as_json:
-        click.echo(json.dumps({**facts, "ledger": {"rows": rows, "head": head}}, indent=2))
+        click.echo(json.dumps({**facts, **_ids(point), "ledger": {"rows": rows, "head": head}}, indent=2))
         return
     for name, value in facts.items():
         click.echo(f"{name.replace('_', ' '):<12} {value}")
@@ -43,6 +43,15 @@ def status(agent: str | None, environment: str, *, as_json: bool) -> None:
             f"  {when(row['at_us'])}  epoch {row['epoch']:<4} {row['action']:<9} "
             f"{row['actor']}: {row['reason']}"
         )
+
+
+def _ids(point: ControlPoint) -> dict[str, str | None]:
+    """The same for machines: what the words of `_facts` name."""
+    return {
+        "baseline_id": point.baseline,
+        "candidate_id": point.candidate,
+        "release_id": point.release_id,
+    }
 
 
 def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]:
@@ -137,7 +146,8 @@ def _overview(held: Store, *, as_json: bool) -> None:
 def _summary(held: Store, txn: Transaction, agent: str, environment: str) -> dict[str, Any]:
     """A corrupt row must not hide the others: it is listed with what is wrong."""
     try:
-        return _facts(held, txn, points.read(txn, agent, environment))
+        point = points.read(txn, agent, environment)
+        return {**_facts(held, txn, point), **_ids(point)}
     except LastgoodError as error:
         return {"agent": agent, "environment": environment, "baseline": f"unusable: {error}"}
 
@@ -197,8 +207,10 @@ def _run_facts(txn: Transaction, run_id: str) -> dict[str, Any]:
         "outcome": _outcome(dict(outcome)) if outcome else "none yet",
         "later": [json.loads(late["fields"]) for late in txn.all(sql.LATE_REPORTS, run_id=run_id)],
         "events": [event["name"] for event in txn.all(sql.EVENTS, run_id=run_id)],
-        "actions": [
-            f"{a['kind']} {a['target']} {a['state']}{' (late)' if a['late'] else ''}"
-            for a in txn.all(sql.ACTIONS, run_id=run_id)
-        ],
+        "actions": [_action(row) for row in txn.all(sql.ACTIONS, run_id=run_id)],
     }
+
+
+def _action(row: Row) -> str:
+    words = (row["kind"], row["target"], row["state"], "(late)" if row["late"] else "")
+    return " ".join(word for word in words if word)

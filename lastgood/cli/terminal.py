@@ -1,6 +1,7 @@
 """What commands print is text: nothing that a run or a person said can steer the terminal."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -43,6 +44,12 @@ def printing_plainly() -> Iterator[None]:
         yield
     finally:
         sys.stdout = before
+        try:
+            before.flush()
+        except (
+            BrokenPipeError
+        ):  # whoever read it has gone, as `| head` does: Python would complain at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), before.fileno())
 
 
 __all__ = ["Plain", "plain", "printing_plainly"]

@@ -3,10 +3,9 @@
 `lastgood.store.tables` imports this module, so that the schema is whole wherever that is.
 """
 
-from sqlalchemy import BigInteger, Column, Integer, Text
 from sqlmodel import Field, SQLModel
 
-BIG = BigInteger().with_variant(Integer, "sqlite")
+from lastgood.store.columns import big, long
 
 
 class AccessTokenRow(SQLModel, table=True):
@@ -16,14 +15,12 @@ class AccessTokenRow(SQLModel, table=True):
     id: str = Field(primary_key=True)  #: the part of the token that may be shown
     name: str  #: who uses it
     role: str  #: of `lastgood.roles.Role`
-    agents: str = Field(sa_column=Column(Text, nullable=False))  #: JSON list of agents, `*` for all
-    environments: str = Field(sa_column=Column(Text, nullable=False))  #: JSON list, likewise
+    agents: str = Field(sa_column=long())  #: JSON list of agents, `*` for all
+    environments: str = Field(sa_column=long())  #: JSON list, likewise
     digest: str  #: sha256 of the secret, hex
     created_by: str
-    created_us: int = Field(sa_column=Column(BIG, nullable=False))
-    expires_us: int = Field(
-        sa_column=Column(BIG, nullable=False)
-    )  #: brought forward by a rotation or revocation
+    created_us: int = Field(sa_column=big())
+    expires_us: int = Field(sa_column=big())  #: brought forward by a rotation or revocation
     replaced_by: str | None = None  #: id of the token that a rotation made
 
 

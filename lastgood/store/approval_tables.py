@@ -3,10 +3,10 @@
 `lastgood.store.tables` imports this module, so that the schema is whole wherever that is.
 """
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Text
+from sqlalchemy import Index
 from sqlmodel import Field, SQLModel
 
-BIG = BigInteger().with_variant(Integer, "sqlite")
+from lastgood.store.columns import big, long
 
 
 class ApprovalRow(SQLModel, table=True):
@@ -23,12 +23,12 @@ class ApprovalRow(SQLModel, table=True):
     look: int  #: the look that it was, 0 before the first
     level: str  #: asked: the level that the policy wants; answered: `claimed` or `verified`
     not_author: bool
-    asked_us: int = Field(sa_column=Column(BIG, nullable=False))
-    expires_us: int = Field(sa_column=Column(BIG, nullable=False))
+    asked_us: int = Field(sa_column=big())
+    expires_us: int = Field(sa_column=big())
     decision: str  #: empty, `promote`, `revert`, `wait`, or `void` where another question took its place
     who: str
-    reason: str = Field(sa_column=Column(Text, nullable=False))
-    decided_us: int | None = Field(default=None, sa_column=Column(BIG, nullable=True))
+    reason: str = Field(sa_column=long())
+    decided_us: int | None = Field(default=None, sa_column=big(nullable=True))
 
 
 class ApprovalCodeRow(SQLModel, table=True):
@@ -39,9 +39,9 @@ class ApprovalCodeRow(SQLModel, table=True):
     release_id: str = Field(foreign_key="release.id")
     person: str
     issued_by: str
-    issued_us: int = Field(sa_column=Column(BIG, nullable=False))
-    expires_us: int = Field(sa_column=Column(BIG, nullable=False))
-    used_us: int | None = Field(default=None, sa_column=Column(BIG, nullable=True))
+    issued_us: int = Field(sa_column=big())
+    expires_us: int = Field(sa_column=big())
+    used_us: int | None = Field(default=None, sa_column=big(nullable=True))
 
 
 class CooldownRow(SQLModel, table=True):
@@ -50,6 +50,6 @@ class CooldownRow(SQLModel, table=True):
     __tablename__ = "cooldown"
     agent: str = Field(primary_key=True)
     environment: str = Field(primary_key=True)
-    until_us: int = Field(sa_column=Column(BIG, nullable=False))
-    reason: str = Field(sa_column=Column(Text, nullable=False))
+    until_us: int = Field(sa_column=big())
+    reason: str = Field(sa_column=long())
     release_id: str | None = None

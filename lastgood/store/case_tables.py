@@ -3,10 +3,10 @@
 `lastgood.store.tables` imports this module, so that the schema is whole wherever that is.
 """
 
-from sqlalchemy import BigInteger, Column, Integer, Text, UniqueConstraint
+from sqlalchemy import UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-BIG = BigInteger().with_variant(Integer, "sqlite")
+from lastgood.store.columns import big, long
 
 
 class RegressionCaseRow(SQLModel, table=True):
@@ -23,16 +23,16 @@ class RegressionCaseRow(SQLModel, table=True):
     signature: str  #: how that run failed, in words
     bad: str = Field(foreign_key="bundle.id")
     good: str = Field(foreign_key="bundle.id")
-    body: str = Field(sa_column=Column(Text, nullable=False))  #: JSON of a case file's entry
+    body: str = Field(sa_column=long())  #: JSON of a case file's entry
     digest: str  #: sha256 of `body`
     state: str  #: `candidate`, or `admitted`: it failed on `bad` and passed on `good`
-    reason: str = Field(sa_column=Column(Text, nullable=False))  #: why it is a candidate still
-    proof: str = Field(sa_column=Column(Text, nullable=False))  #: JSON: counts of pairs, log e-values
+    reason: str = Field(sa_column=long())  #: why it is a candidate still
+    proof: str = Field(sa_column=long())  #: JSON: counts of pairs, log e-values
     review: str  #: `pending`, `accepted`, `rejected`
     reviewer: str
-    review_note: str = Field(sa_column=Column(Text, nullable=False))
-    created_us: int = Field(sa_column=Column(BIG, nullable=False))
-    reviewed_us: int | None = Field(default=None, sa_column=Column(BIG, nullable=True))
+    review_note: str = Field(sa_column=long())
+    created_us: int = Field(sa_column=big())
+    reviewed_us: int | None = Field(default=None, sa_column=big(nullable=True))
 
 
 class SuitePartRow(SQLModel, table=True):
@@ -41,5 +41,5 @@ class SuitePartRow(SQLModel, table=True):
     __tablename__ = "suite_part"
     suite_id: str = Field(primary_key=True)
     part: int = Field(primary_key=True)
-    report: str = Field(sa_column=Column(Text, nullable=False))  #: JSON
-    at_us: int = Field(sa_column=Column(BIG, nullable=False))
+    report: str = Field(sa_column=long())  #: JSON
+    at_us: int = Field(sa_column=big())

@@ -3,10 +3,10 @@
 `lastgood.store.tables` imports this module, so that the schema is whole wherever that is.
 """
 
-from sqlalchemy import BigInteger, Column, Integer, Text
+from sqlalchemy import BigInteger
 from sqlmodel import Field, SQLModel
 
-BIG = BigInteger().with_variant(Integer, "sqlite")
+from lastgood.store.columns import big, long
 
 
 class TriggerStateRow(SQLModel, table=True):
@@ -15,7 +15,7 @@ class TriggerStateRow(SQLModel, table=True):
     __tablename__ = "trigger_state"
     release_id: str = Field(primary_key=True, foreign_key="release.id")
     name: str = Field(primary_key=True)
-    state: str = Field(sa_column=Column(Text, nullable=False))  #: JSON
+    state: str = Field(sa_column=long())  #: JSON
 
 
 class _Sums(SQLModel):
@@ -68,7 +68,7 @@ class MetricTallyRow(SQLModel, table=True):
     arm: str = Field(primary_key=True)
     metric: str = Field(primary_key=True)
     n: int
-    total_micro: int = Field(sa_column=Column(BIG, nullable=False))  #: millionths
+    total_micro: int = Field(sa_column=big())  #: millionths
 
 
 class StopRow(SQLModel, table=True):
@@ -77,9 +77,9 @@ class StopRow(SQLModel, table=True):
     __tablename__ = "stop"
     agent: str = Field(primary_key=True)
     environment: str = Field(primary_key=True)
-    since_us: int = Field(sa_column=Column(BIG, nullable=False))
+    since_us: int = Field(sa_column=big())
     actor: str
-    reason: str = Field(sa_column=Column(Text, nullable=False))
+    reason: str = Field(sa_column=long())
 
 
 class RefusalRow(SQLModel, table=True):
@@ -90,4 +90,4 @@ class RefusalRow(SQLModel, table=True):
     environment: str = Field(primary_key=True)
     reason: str = Field(primary_key=True)  #: `missing`, `forged`, `expired`, `crossed`, `unknown_key`
     n: int
-    last_us: int = Field(sa_column=Column(BIG, nullable=False))
+    last_us: int = Field(sa_column=big())

@@ -3,18 +3,10 @@
 `lastgood.store.tables` imports this module, so that the schema is whole wherever that is.
 """
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, Text
+from sqlalchemy import CheckConstraint, Index
 from sqlmodel import Field, SQLModel
 
-BIG = BigInteger().with_variant(Integer, "sqlite")
-
-
-def _time(*, nullable: bool = False) -> Column[int]:
-    return Column(BIG, nullable=nullable)
-
-
-def _long(*, nullable: bool = False) -> Column[str]:
-    return Column(Text, nullable=nullable)
+from lastgood.store.columns import big, long
 
 
 class IncidentRow(SQLModel, table=True):
@@ -34,22 +26,22 @@ class IncidentRow(SQLModel, table=True):
     release_id: str | None = None  #: the release under which the bad bundle served
     bad_bundle: str  #: no foreign key: a revert must not fail where a hand deleted a bundle
     good_bundle: str | None = None  #: None: there was none
-    from_us: int = Field(sa_column=_time())  #: the window: runs of the bad bundle assigned from here
-    to_us: int = Field(sa_column=_time())  #: to here, both included
+    from_us: int = Field(sa_column=big())  #: the window: runs of the bad bundle assigned from here
+    to_us: int = Field(sa_column=big())  #: to here, both included
     by: str  #: `evidence`, `trigger`, `hand`, `lapse`, `undecided`, `baseline`, `alarm`, `person`
-    culprits: str = Field(sa_column=_long())  #: JSON list
-    reason: str = Field(sa_column=_long())
+    culprits: str = Field(sa_column=long())  #: JSON list
+    reason: str = Field(sa_column=long())
     opened_by: str
-    opened_us: int = Field(sa_column=_time())
+    opened_us: int = Field(sa_column=big())
     state: str  #: `open` or `closed`
     recovery: str  #: `due`, `running`, `waiting`, `done`, `residue`
     recovery_worker: str  #: who recovers it now
-    recovery_until_us: int = Field(sa_column=_time())  #: until when nobody else may
+    recovery_until_us: int = Field(sa_column=big())  #: until when nobody else may
     watch: str  #: `due`, then what the watch says
-    cases: str = Field(sa_column=_long())  #: JSON list: ids of the regression cases that stand for it
-    close_reason: str | None = Field(default=None, sa_column=_long(nullable=True))
+    cases: str = Field(sa_column=long())  #: JSON list: ids of the regression cases that stand for it
+    close_reason: str | None = Field(default=None, sa_column=long(nullable=True))
     closed_by: str | None = None
-    closed_us: int | None = Field(default=None, sa_column=_time(nullable=True))
+    closed_us: int | None = Field(default=None, sa_column=big(nullable=True))
 
 
 class CompensationRow(SQLModel, table=True):
@@ -62,18 +54,18 @@ class CompensationRow(SQLModel, table=True):
     run_id: str = Field(foreign_key="run.id", index=True)
     kind: str
     target: str
-    covers_us: int = Field(sa_column=_time())  #: when the action that this undoes was reserved
+    covers_us: int = Field(sa_column=big())  #: when the action that this undoes was reserved
     doubt: bool  #: whether it is known that the action took effect; True: it is not
     generation: int  #: 1; one more each time that the action took effect anew after it was undone
     key: str = Field(unique=True)  #: the idempotency key that every call brings
-    handler: str = Field(sa_column=_long())  #: `module:function` or a URL; empty where there is none
+    handler: str = Field(sa_column=long())  #: `module:function` or a URL; empty where there is none
     state: str  #: `planned`, `calling`, `done`, `residue`
     cause: str  #: of a residue: `irreversible`, `no_handler`, `in_doubt`, `refused`, `exhausted`
     attempts: int
-    last_error: str = Field(sa_column=_long())
-    next_try_us: int = Field(sa_column=_time())
-    planned_us: int = Field(sa_column=_time())
-    settled_us: int | None = Field(default=None, sa_column=_time(nullable=True))
+    last_error: str = Field(sa_column=long())
+    next_try_us: int = Field(sa_column=big())
+    planned_us: int = Field(sa_column=big())
+    settled_us: int | None = Field(default=None, sa_column=big(nullable=True))
 
 
 class RecoveryApprovalRow(SQLModel, table=True):
@@ -83,9 +75,9 @@ class RecoveryApprovalRow(SQLModel, table=True):
     incident_id: str = Field(primary_key=True, foreign_key="incident.id")
     kind: str = Field(primary_key=True)
     actor: str
-    reason: str = Field(sa_column=_long())
+    reason: str = Field(sa_column=long())
     actions: int  #: how many were planned when it was given
-    at_us: int = Field(sa_column=_time())
+    at_us: int = Field(sa_column=big())
 
 
 class QuarantineItemRow(SQLModel, table=True):
@@ -100,7 +92,7 @@ class QuarantineItemRow(SQLModel, table=True):
     environment: str
     run_id: str = Field(foreign_key="run.id", index=True)  #: the run that made it (its first, of several)
     state: str  #: `pending_review`, `cleared`, `recalled`
-    since_us: int = Field(sa_column=_time())
-    changed_us: int = Field(sa_column=_time())
+    since_us: int = Field(sa_column=big())
+    changed_us: int = Field(sa_column=big())
     actor: str  #: who changed the state last
-    reason: str = Field(sa_column=_long())
+    reason: str = Field(sa_column=long())

@@ -220,8 +220,8 @@ class SqliteDatabase:
             found = self.path.stat()
         except (FileNotFoundError, NotADirectoryError) as error:
             msg = (
-                f"there is no store at {self.path}: create it with `lastgood db upgrade`, "
-                "or set LASTGOOD_DATABASE"
+                f"there is no store at {self.path}: start this in the store's folder or below it, or set "
+                "LASTGOOD_DATABASE; `lastgood db upgrade` makes a new one"
             )
             raise StoreUnavailable(msg) from error
         except OSError as error:

@@ -6,7 +6,7 @@ Rows of `bundle`, `bundle_part`, `part`, `policy` and `ledger` are immutable: th
 that refuse an UPDATE or DELETE, and each row carries a digest that is checked when it is read.
 """
 
-from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, Index, Integer, LargeBinary, Text, text
+from sqlalchemy import Column, ForeignKeyConstraint, Index, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
 from lastgood.store import (  # their tables are part of the schema
@@ -15,22 +15,15 @@ from lastgood.store import (  # their tables are part of the schema
     case_tables,  # noqa: F401
     containment_tables,  # noqa: F401
     incident_tables,  # noqa: F401
+    run_tables,  # noqa: F401
     telemetry_tables,  # noqa: F401
     telling_tables,  # noqa: F401
     upkeep_tables,  # noqa: F401
     watch_tables,  # noqa: F401
 )
+from lastgood.store.columns import BIG, big, long
 
-BIG = BigInteger().with_variant(Integer, "sqlite")
 LIVE = text("ended_us IS NULL")
-
-
-def _time(*, nullable: bool = False) -> Column[int]:
-    return Column(BIG, nullable=nullable)
-
-
-def _long(*, nullable: bool = False) -> Column[str]:
-    return Column(Text, nullable=nullable)
 
 
 class PartRow(SQLModel, table=True):
@@ -52,7 +45,7 @@ class BundleRow(SQLModel, table=True):
     author: str
     approver: str
     parent: str
-    created_us: int = Field(sa_column=_time())
+    created_us: int = Field(sa_column=big())
     seal: str  #: sha256 over the other columns and the parts
 
 
@@ -72,9 +65,9 @@ class PolicyRow(SQLModel, table=True):
     __tablename__ = "policy"
     digest: str = Field(primary_key=True)
     name: str = Field(index=True)
-    body: str = Field(sa_column=_long())  #: canonical JSON
+    body: str = Field(sa_column=long())  #: canonical JSON
     author: str
-    created_us: int = Field(sa_column=_time())
+    created_us: int = Field(sa_column=big())
 
 
 class ControlPointRow(SQLModel, table=True):
@@ -88,15 +81,15 @@ class ControlPointRow(SQLModel, table=True):
     candidate: str | None = Field(default=None, foreign_key="bundle.id")
     release_id: str | None = None
     share_bp: int
-    epoch: int = Field(sa_column=Column(BIG, nullable=False))
-    lease_seq: int = Field(sa_column=Column(BIG, nullable=False))
-    lease_until_us: int = Field(sa_column=_time())
+    epoch: int = Field(sa_column=big())
+    lease_seq: int = Field(sa_column=big())
+    lease_until_us: int = Field(sa_column=big())
     lease_boot_id: str  #: the boot whose clock `lease_boot_until_us` is on
-    lease_boot_until_us: int = Field(sa_column=_time())
-    driver_term: int = Field(sa_column=Column(BIG, nullable=False))
+    lease_boot_until_us: int = Field(sa_column=big())
+    driver_term: int = Field(sa_column=big())
     killed: bool
-    terms: str = Field(sa_column=_long())  #: JSON of `lastgood.release.Terms`
-    changed_us: int = Field(sa_column=_time())
+    terms: str = Field(sa_column=long())  #: JSON of `lastgood.release.Terms`
+    changed_us: int = Field(sa_column=big())
     seal: str  #: sha256 over the other columns
 
 
@@ -110,8 +103,8 @@ class ServedRow(SQLModel, table=True):
     bundle_id: str = Field(foreign_key="bundle.id")
     standing: str
     release_id: str | None = None
-    since_us: int = Field(sa_column=_time())
-    withdrawn_us: int | None = Field(default=None, sa_column=_time(nullable=True))  #: rolled back from
+    since_us: int = Field(sa_column=big())
+    withdrawn_us: int | None = Field(default=None, sa_column=big(nullable=True))  #: rolled back from
     fence: str | None = None  #: what its runs may still do after that: `abort` or `finish`
 
 
@@ -122,9 +115,9 @@ class QuarantineRow(SQLModel, table=True):
     agent: str = Field(primary_key=True)
     environment: str = Field(primary_key=True)
     bundle_id: str = Field(primary_key=True, foreign_key="bundle.id")
-    since_us: int = Field(sa_column=_time())
-    until_us: int | None = Field(default=None, sa_column=_time(nullable=True))  #: None: until re-admitted
-    reason: str = Field(sa_column=_long())
+    since_us: int = Field(sa_column=big())
+    until_us: int | None = Field(default=None, sa_column=big(nullable=True))  #: None: until re-admitted
+    reason: str = Field(sa_column=long())
     release_id: str | None = None
 
 
@@ -144,27 +137,25 @@ class ReleaseRow(SQLModel, table=True):
     candidate: str = Field(foreign_key="bundle.id")
     policy_name: str
     policy_digest: str
-    policy: str = Field(sa_column=_long())  #: the frozen policy, canonical JSON
-    history: str = Field(sa_column=_long())  #: frozen reference counts of the baseline, JSON
+    policy: str = Field(sa_column=long())  #: the frozen policy, canonical JSON
+    history: str = Field(sa_column=long())  #: frozen reference counts of the baseline, JSON
     state: str
     step: int
     started_by: str
     approver: str
-    note: str = Field(sa_column=_long())
-    started_us: int = Field(sa_column=_time())
-    step_since_us: int = Field(sa_column=_time())
+    note: str = Field(sa_column=long())
+    started_us: int = Field(sa_column=big())
+    step_since_us: int = Field(sa_column=big())
     driver: str  #: who drives it, shown to people
-    driver_seen_us: int = Field(sa_column=_time())
-    invalid_since_us: int | None = Field(default=None, sa_column=_time(nullable=True))
-    ended_us: int | None = Field(default=None, sa_column=_time(nullable=True))
-    reason: str = Field(sa_column=_long())
-    culprits: str = Field(sa_column=_long())  #: JSON list
+    driver_seen_us: int = Field(sa_column=big())
+    invalid_since_us: int | None = Field(default=None, sa_column=big(nullable=True))
+    ended_us: int | None = Field(default=None, sa_column=big(nullable=True))
+    reason: str = Field(sa_column=long())
+    culprits: str = Field(sa_column=long())  #: JSON list
     fence: str | None = None  #: reverted: what its runs may still do, `abort` or `finish`
-    pruned_us: int | None = Field(
-        default=None, sa_column=_time(nullable=True)
-    )  #: when its evidence was pruned
+    pruned_us: int | None = Field(default=None, sa_column=big(nullable=True))  #: when its evidence was pruned
     readiness: str | None = Field(
-        default=None, sa_column=_long(nullable=True)
+        default=None, sa_column=long(nullable=True)
     )  #: JSON: the answers before it started, and the share that they allow
 
 
@@ -173,8 +164,8 @@ class EvidenceRow(SQLModel, table=True):
 
     __tablename__ = "evidence"
     release_id: str = Field(primary_key=True, foreign_key="release.id")
-    state: str = Field(sa_column=_long())  #: JSON of `evaluators.Comparison`
-    sealed: str = Field(sa_column=_long())  #: JSON: how far each guardrail is scored
+    state: str = Field(sa_column=long())  #: JSON of `evaluators.Comparison`
+    sealed: str = Field(sa_column=long())  #: JSON: how far each guardrail is scored
     looks: int
 
 
@@ -201,8 +192,8 @@ class BlockCounterRow(SQLModel, table=True):
     stratum: str = Field(primary_key=True)
     block: int
     size: int  #: runs in the block so far
-    epoch: int = Field(sa_column=Column(BIG, nullable=False))
-    opened_us: int = Field(sa_column=_time())
+    epoch: int = Field(sa_column=big())
+    opened_us: int = Field(sa_column=big())
 
 
 class UnitRow(SQLModel, table=True):
@@ -219,9 +210,9 @@ class LookRow(SQLModel, table=True):
     __tablename__ = "look"
     release_id: str = Field(primary_key=True, foreign_key="release.id")
     seq: int = Field(primary_key=True)
-    at_us: int = Field(sa_column=_time())
+    at_us: int = Field(sa_column=big())
     decision: str
-    verdict: str = Field(sa_column=_long())  #: JSON of `evaluators.verdict.Verdict`
+    verdict: str = Field(sa_column=long())  #: JSON of `evaluators.verdict.Verdict`
 
 
 class StageRow(SQLModel, table=True):
@@ -230,99 +221,9 @@ class StageRow(SQLModel, table=True):
     __tablename__ = "stage"
     release_id: str = Field(primary_key=True, foreign_key="release.id")
     key: str = Field(primary_key=True)  #: `canary:0`, `cap:0`, `compare:0`, `promote`, `revert`
-    at_us: int = Field(sa_column=_time())
-    epoch: int = Field(sa_column=Column(BIG, nullable=False))
-    detail: str = Field(sa_column=_long())
-
-
-class RunRow(SQLModel, table=True):
-    """One assigned run, tied to exactly one bundle. Written before the work, never changed."""
-
-    __tablename__ = "run"
-    __table_args__ = (
-        Index("run_by_release", "release_id", "seq"),
-        Index("run_by_agent", "agent", "environment", "seq"),
-        Index("run_by_bundle", "bundle_id", "environment", "seq"),
-    )
-    seq: int = Field(sa_column=Column(BIG, primary_key=True, autoincrement=True))  #: assignment order
-    id: str = Field(unique=True)
-    agent: str
-    environment: str
-    unit: str
-    conversation: str | None = None
-    task_type: str
-    risk: str
-    bundle_id: str = Field(foreign_key="bundle.id")
-    arm: str
-    epoch: int = Field(sa_column=Column(BIG, nullable=False))
-    release_id: str | None = None
-    eligible: bool
-    reason: str
-    share_bp: int
-    block: int | None = None  #: None: no evidence (not eligible)
-    assigned_us: int = Field(sa_column=_time())
-
-
-class ConversationRow(SQLModel, table=True):
-    """The bundle of a conversation's first turn."""
-
-    __tablename__ = "conversation"
-    agent: str = Field(primary_key=True)
-    environment: str = Field(primary_key=True)
-    conversation: str = Field(primary_key=True)
-    bundle_id: str = Field(foreign_key="bundle.id")
-    release_id: str | None = None
-    arm: str
-    since_us: int = Field(sa_column=_time())
-
-
-class OutcomeRow(SQLModel, table=True):
-    """What a run reported when it ended; one a run."""
-
-    __tablename__ = "outcome"
-    run_id: str = Field(primary_key=True, foreign_key="run.id")
-    received_us: int = Field(sa_column=_time())
-    status: str  #: `ended`, `failed`, `disconnected`
-    completed: bool | None = None
-    validated: bool | None = None
-    escalated: bool | None = None
-    incidents: int | None = None
-    cost_usd: float | None = None
-    operator_edits: int | None = None
-    latency_s: float | None = None
-    infra_failure: bool | None = None
-    error: str | None = None
-    usage: str = Field(sa_column=_long())  #: JSON list of model calls
-    metrics: str = Field(sa_column=_long())  #: JSON map of free metrics
-    input: str | None = Field(default=None, sa_column=_long(nullable=True))
-    output: str | None = Field(default=None, sa_column=_long(nullable=True))
-    parts_read: int | None = None  #: bit n: the agent read the nth of `lastgood.part.KINDS`; None: not known
-    error_text: str | None = Field(
-        default=None, sa_column=_long(nullable=True)
-    )  #: the exception's message, normalised
-
-
-class LateReportRow(SQLModel, table=True):
-    """What arrived for a run after it ended, in order of arrival."""
-
-    __tablename__ = "late_report"
-    __table_args__ = (Index("late_report_by_key", "run_id", "key", unique=True),)
-    seq: int = Field(sa_column=Column(BIG, primary_key=True, autoincrement=True))
-    run_id: str = Field(foreign_key="run.id", index=True)
-    received_us: int = Field(sa_column=_time())
-    fields: str = Field(sa_column=_long())  #: JSON map of outcome columns
-    key: str | None = None  #: the reporter's own id of this report: the same one again counts once
-
-
-class EventRow(SQLModel, table=True):
-    """A named event of a run, for example `data_leak`."""
-
-    __tablename__ = "event"
-    seq: int = Field(sa_column=Column(BIG, primary_key=True, autoincrement=True))
-    run_id: str = Field(foreign_key="run.id", index=True)
-    name: str
-    at_us: int = Field(sa_column=_time())
-    detail: str = Field(sa_column=_long())
+    at_us: int = Field(sa_column=big())
+    epoch: int = Field(sa_column=big())
+    detail: str = Field(sa_column=long())
 
 
 class ActionRow(SQLModel, table=True):
@@ -336,15 +237,13 @@ class ActionRow(SQLModel, table=True):
     kind: str
     target: str
     state: str  #: `reserved`, `done`, `failed`
-    undo: str = Field(sa_column=_long())  #: JSON: what undoes it
-    reserved_us: int = Field(sa_column=_time())
-    settled_us: int | None = Field(default=None, sa_column=_time(nullable=True))
+    undo: str = Field(sa_column=long())  #: JSON: what undoes it
+    reserved_us: int = Field(sa_column=big())
+    settled_us: int | None = Field(default=None, sa_column=big(nullable=True))
     tool: str | None = None  #: the tool of the manifest that made it
     key: str | None = None  #: the same key again in one run is the same effect
-    result: str | None = Field(default=None, sa_column=_long(nullable=True))  #: JSON, for a call with a key
-    epoch: int | None = Field(
-        default=None, sa_column=Column(BIG, nullable=True)
-    )  #: the point's, when reserved
+    result: str | None = Field(default=None, sa_column=long(nullable=True))  #: JSON, for a call with a key
+    epoch: int | None = Field(default=None, sa_column=big(nullable=True))  #: the point's, when reserved
     late: bool | None = None  #: it came after its bundle was reverted, and the policy let it finish
 
 
@@ -372,9 +271,9 @@ class ReservationRow(SQLModel, table=True):
     run_id: str = Field(primary_key=True, foreign_key="run.id")
     cap: str = Field(primary_key=True)
     release_id: str
-    window_us: int = Field(sa_column=_time())
+    window_us: int = Field(sa_column=big())
     amount: float
-    expires_us: int = Field(sa_column=_time())
+    expires_us: int = Field(sa_column=big())
 
 
 class TriggerCountRow(SQLModel, table=True):
@@ -394,13 +293,13 @@ class LedgerRow(SQLModel, table=True):
     agent: str = Field(primary_key=True)
     environment: str = Field(primary_key=True)
     seq: int = Field(sa_column=Column(BIG, primary_key=True))
-    at_us: int = Field(sa_column=_time())
+    at_us: int = Field(sa_column=big())
     actor: str
     action: str
-    reason: str = Field(sa_column=_long())
-    epoch: int = Field(sa_column=Column(BIG, nullable=False))
+    reason: str = Field(sa_column=long())
+    epoch: int = Field(sa_column=big())
     release_id: str | None = None
-    point: str = Field(sa_column=_long())  #: JSON: the control point after this move
+    point: str = Field(sa_column=long())  #: JSON: the control point after this move
     previous: str  #: hash of the row before
     hash: str
 
@@ -411,5 +310,5 @@ class LedgerAnchorRow(SQLModel, table=True):
     __tablename__ = "ledger_anchor"
     agent: str = Field(primary_key=True)
     environment: str = Field(primary_key=True)
-    seq: int = Field(sa_column=Column(BIG, nullable=False))
+    seq: int = Field(sa_column=big())
     hash: str

@@ -3,10 +3,10 @@
 `lastgood.store.tables` imports this module, so that the schema is whole wherever that is.
 """
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Text
+from sqlalchemy import Index
 from sqlmodel import Field, SQLModel
 
-BIG = BigInteger().with_variant(Integer, "sqlite")
+from lastgood.store.columns import big, long
 
 
 class SpanRow(SQLModel, table=True):
@@ -20,9 +20,9 @@ class SpanRow(SQLModel, table=True):
     parent_id: str
     run_id: str | None = None  #: the run that it is the root of
     body: str | None = Field(
-        default=None, sa_column=Column(Text, nullable=True)
+        default=None, sa_column=long(nullable=True)
     )  #: JSON: what waits for the trace's run
-    received_us: int = Field(sa_column=Column(BIG, nullable=False))
+    received_us: int = Field(sa_column=big())
 
 
 class UnmappedRow(SQLModel, table=True):
@@ -32,5 +32,5 @@ class UnmappedRow(SQLModel, table=True):
     agent: str = Field(primary_key=True)
     environment: str = Field(primary_key=True)
     kind: str = Field(primary_key=True)
-    n: int = Field(sa_column=Column(BIG, nullable=False))
-    last_us: int = Field(sa_column=Column(BIG, nullable=False))
+    n: int = Field(sa_column=big())
+    last_us: int = Field(sa_column=big())

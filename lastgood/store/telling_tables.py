@@ -3,10 +3,11 @@
 `lastgood.store.tables` imports this module, so that the schema is whole wherever that is.
 """
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Text, text
+from sqlalchemy import Column, Index, text
 from sqlmodel import Field, SQLModel
 
-BIG = BigInteger().with_variant(Integer, "sqlite")
+from lastgood.store.columns import BIG, big, long
+
 #: notices and deliveries that somebody has to look at; the others are far more in time
 _NEW = text("state = 'new'")
 _OPEN = text("state IN ('waiting', 'sending')")
@@ -17,9 +18,9 @@ class AgentProfileRow(SQLModel, table=True):
 
     __tablename__ = "agent_profile"
     agent: str = Field(primary_key=True)
-    body: str = Field(sa_column=Column(Text, nullable=False))  #: canonical JSON
+    body: str = Field(sa_column=long())  #: canonical JSON
     digest: str  #: sha256 of `body`
-    changed_us: int = Field(sa_column=Column(BIG, nullable=False))
+    changed_us: int = Field(sa_column=big())
     actor: str
 
 
@@ -38,8 +39,8 @@ class NoticeRow(SQLModel, table=True):
     level: str  #: `page` or `inform`
     key: str = Field(unique=True)  #: the same key is the same notice
     title: str
-    text: str = Field(sa_column=Column(Text, nullable=False))
-    at_us: int = Field(sa_column=Column(BIG, nullable=False))
+    text: str = Field(sa_column=long())
+    at_us: int = Field(sa_column=big())
     state: str  #: `new`, `routed`, or `unrouted` where no route takes it
 
 
@@ -61,12 +62,12 @@ class DeliveryRow(SQLModel, table=True):
     agent: str
     environment: str
     level: str
-    seq: int = Field(sa_column=Column(BIG, nullable=False))  #: the notice's: what comes first
+    seq: int = Field(sa_column=big())  #: the notice's: what comes first
     state: str  #: `waiting`, `sending`, `sent`, `dead`
     attempts: int
-    next_try_us: int = Field(sa_column=Column(BIG, nullable=False))
-    expires_us: int = Field(sa_column=Column(BIG, nullable=False))  #: not tried again after that
+    next_try_us: int = Field(sa_column=big())
+    expires_us: int = Field(sa_column=big())  #: not tried again after that
     claimed_by: str
-    claimed_until_us: int = Field(sa_column=Column(BIG, nullable=False))  #: after that the sender is gone
-    ended_us: int | None = Field(default=None, sa_column=Column(BIG, nullable=True))
-    error: str = Field(sa_column=Column(Text, nullable=False))  #: of the last try
+    claimed_until_us: int = Field(sa_column=big())  #: after that the sender is gone
+    ended_us: int | None = Field(default=None, sa_column=big(nullable=True))
+    error: str = Field(sa_column=long())  #: of the last try

@@ -3,10 +3,10 @@
 `lastgood.store.tables` imports this module, so that the schema is whole wherever that is.
 """
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Text
+from sqlalchemy import Index
 from sqlmodel import Field, SQLModel
 
-BIG = BigInteger().with_variant(Integer, "sqlite")
+from lastgood.store.columns import big, long
 
 
 class BeatRow(SQLModel, table=True):
@@ -14,7 +14,7 @@ class BeatRow(SQLModel, table=True):
 
     __tablename__ = "beat"
     name: str = Field(primary_key=True)  #: `evaluate_canaries`
-    at_us: int = Field(sa_column=Column(BIG, nullable=False))
+    at_us: int = Field(sa_column=big())
 
 
 class DriftWatchRow(SQLModel, table=True):
@@ -24,8 +24,8 @@ class DriftWatchRow(SQLModel, table=True):
     agent: str = Field(primary_key=True)
     environment: str = Field(primary_key=True)
     bundle_id: str = Field(primary_key=True, foreign_key="bundle.id")
-    after_seq: int = Field(sa_column=Column(BIG, nullable=False))  #: runs up to this place were seen
-    state: str = Field(sa_column=Column(Text, nullable=False))  #: JSON of `evaluators.drifting.Watch`
+    after_seq: int = Field(sa_column=big())  #: runs up to this place were seen
+    state: str = Field(sa_column=long())  #: JSON of `evaluators.drifting.Watch`
 
 
 class DriftRow(SQLModel, table=True):
@@ -40,5 +40,5 @@ class DriftRow(SQLModel, table=True):
     kind: str  #: `model`: another one answered; `outcome`: a rate got worse
     name: str  #: the model's name, or the outcome's
     run_id: str  #: the run at which it was seen
-    detail: str = Field(sa_column=Column(Text, nullable=False))  #: one sentence
-    at_us: int = Field(sa_column=Column(BIG, nullable=False))
+    detail: str = Field(sa_column=long())  #: one sentence
+    at_us: int = Field(sa_column=big())

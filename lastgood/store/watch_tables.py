@@ -3,10 +3,9 @@
 `lastgood.store.tables` imports this module, so that the schema is whole wherever that is.
 """
 
-from sqlalchemy import BigInteger, Column, Integer, Text
 from sqlmodel import Field, SQLModel
 
-BIG = BigInteger().with_variant(Integer, "sqlite")
+from lastgood.store.columns import big, long
 
 
 class WatchRow(SQLModel, table=True):
@@ -21,14 +20,14 @@ class WatchRow(SQLModel, table=True):
     release_id: str | None = Field(default=None, foreign_key="release.id")
     left_bundle: str = Field(foreign_key="bundle.id")
     good_bundle: str = Field(foreign_key="bundle.id")
-    from_us: int = Field(sa_column=Column(BIG, nullable=False))  #: where the window begins
-    at_us: int = Field(sa_column=Column(BIG, nullable=False))  #: the switch
-    until_us: int = Field(sa_column=Column(BIG, nullable=False))  #: the fast verdict is made from here on
-    matures_us: int = Field(sa_column=Column(BIG, nullable=False))  #: the final one, at the latest
-    terms: str = Field(sa_column=Column(Text, nullable=False))  #: JSON: thresholds and what is given
+    from_us: int = Field(sa_column=big())  #: where the window begins
+    at_us: int = Field(sa_column=big())  #: the switch
+    until_us: int = Field(sa_column=big())  #: the fast verdict is made from here on
+    matures_us: int = Field(sa_column=big())  #: the final one, at the latest
+    terms: str = Field(sa_column=long())  #: JSON: thresholds and what is given
     state: str  #: `watching`, `fast` (the fast verdict stands), `ended`
-    fast: str | None = Field(default=None, sa_column=Column(Text, nullable=True))  #: JSON of the verdict
-    fast_us: int | None = Field(default=None, sa_column=Column(BIG, nullable=True))
-    final: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
-    ended_us: int | None = Field(default=None, sa_column=Column(BIG, nullable=True))
-    begun_us: int = Field(sa_column=Column(BIG, nullable=False))
+    fast: str | None = Field(default=None, sa_column=long(nullable=True))  #: JSON of the verdict
+    fast_us: int | None = Field(default=None, sa_column=big(nullable=True))
+    final: str | None = Field(default=None, sa_column=long(nullable=True))
+    ended_us: int | None = Field(default=None, sa_column=big(nullable=True))
+    begun_us: int = Field(sa_column=big())

@@ -1,4 +1,4 @@
-"""`lastgood agent set | show | list`: what a team says once about an agent."""
+"""`lastgood agent set | show | list | ask`: what a team says once about an agent, and asks outside."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import click
 
 from config.profile import Profile
 from lastgood import profile as profiles
-from lastgood.cli.common import actor_option, store, table, when
+from lastgood.cli.common import actor_option, environment_option, store, table, when
 from lastgood.errors import NotFound
 from lastgood.store import telling
 
@@ -114,3 +114,26 @@ def list_() -> None:
         ],
         ("agent", "owner", "routes", "digest", "changed", "by"),
     )
+
+
+@agent.command("ask")
+@click.argument("name", metavar="AGENT")
+@click.option("--policy", metavar="POLICY", help="Ask for its figures outside and its referee's scores too.")
+@environment_option
+def ask(name: str, policy: str | None, environment: str) -> None:
+    """Ask the signals of AGENT's profile now, and say what each answers; ends with 1 where one does not.
+
+    With --policy also what a release would ask under it; the baseline stands in for the candidate. Nothing
+    is written.
+    """
+    from tasks import trying  # pandas: only who asks needs it
+
+    found = trying.ask(store(), name, environment, policy)
+    if not found:
+        click.echo(f"{name} names nothing outside: no signals in its profile{' or policy' if policy else ''}")
+        return
+    words = {True: "yes", False: "NO", None: "-"}
+    rows = [(each.what, each.name, words[each.answers], each.said) for each in found]
+    table(rows, ("what", "name", "answers", "said"))
+    if any(each.answers is False for each in found):
+        raise SystemExit(1)

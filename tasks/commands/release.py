@@ -3,7 +3,7 @@
 import click
 
 from config.settings import Settings
-from lastgood import releasing
+from lastgood import incidents, releasing
 from lastgood.cli.common import actor_option, environment_option, short, store, table, when
 from lastgood.errors import Conflict, NotFound, StaleDriver
 from lastgood.store import statements as sql
@@ -98,6 +98,22 @@ def _drive(held: Store, release_id: str, name: str) -> None:
     with notifying.beside(held):
         _drive_on(held, driver)
     click.echo(report.build(held, release_id).headline)
+    _say_what_is_open(held, release_id)
+
+
+def _say_what_is_open(held: Store, release_id: str) -> None:
+    """An incident that a revert opened: it stands before the next release."""
+    with held.reading() as txn:
+        row = releasing.read(txn, release_id)
+        found = [
+            i for i in incidents.unproven(txn, row["agent"], row["environment"]) if i.release_id == row["id"]
+        ]
+    for incident in found:
+        click.echo(
+            f"incident {incident.id} is open: by default no release starts until a case stands for it or "
+            f"it is closed. `lastgood incident show {incident.id}`, `lastgood cases make {incident.id}`, "
+            f"`lastgood incident close {incident.id} --reason ...`"
+        )
 
 
 def _drive_on(held: Store, driver: Driver) -> None:
@@ -140,7 +156,7 @@ def _said(due: Due) -> str:
     verdict = due.look.verdict
     return (
         f"{due.stage}: {verdict.candidate_runs} candidate runs of {verdict.assigned}, "
-        f"harm ln e {verdict.log_family:.2f} of {verdict.log_line:.2f}: {reason}"
+        f"evidence of harm {verdict.log_family:.2f} ({verdict.log_line:.2f} decides): {reason}"
     )
 
 

@@ -223,10 +223,11 @@ def _shown(total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _draw(told: Told, path: Path) -> None:
-    from evaluators import canvas, simulation_charts  # matplotlib takes half a second to load
+    from evaluators import simulation_charts  # matplotlib takes half a second to load
+    from tasks.png import png
 
     figures = told.figures
-    image = canvas.png(
+    image = png(
         simulation_charts.risks(figures, told.rules), simulation_charts.detection(figures, told.rules)
     )
     path.write_bytes(image)

@@ -63,6 +63,7 @@ def up(host: str, port: int) -> None:
             flows = Child("serving", [sys.executable, "-m", "flows"], environment, ROOT)
             children.append(flows)
             flows.start()
+            click.echo("deploying the flows: about 10 s, on a busy machine a minute")
             code = watch(children, click.echo)
             raise SystemExit(code)
         except Stopped as stopped:

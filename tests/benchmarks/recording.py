@@ -24,7 +24,7 @@ from lastgood.releasing import Stage, Start, set_share, start
 from lastgood.snapshot import Serving
 from lastgood.store import engine
 from lastgood.store.connection import Store
-from lastgood.store.tables import OutcomeRow
+from lastgood.store.run_tables import OutcomeRow
 
 BATCH = 1_000
 HOUR_US = 3_600_000_000

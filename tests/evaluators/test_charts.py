@@ -10,6 +10,7 @@ from PIL import Image
 from evaluators import Comparison, History, canvas, charts
 from evaluators.checking import known_columns
 from evaluators.rules import Guardrail, Kind, Rules, Step
+from tasks.png import data_uri, png
 
 KINDS = (
     Guardrail("completion", "completed", False, 1 / 5, 0.02, None, 0),
@@ -156,8 +157,8 @@ def test_an_endless_e_value_is_drawn_at_the_edge(twelve):
 @pytest.mark.parametrize("count", [1, 12])
 def test_every_picture_is_a_png_that_fits_an_artifact(twelve, count):
     for figure in charts.pictures(twelve[:count]).values():
-        image = canvas.png(figure)
-        assert len(canvas.data_uri(image)) < 60_000
+        image = png(figure)
+        assert len(data_uri(image)) < 60_000
         with Image.open(io.BytesIO(image)) as found:
             assert (found.format, found.mode) == ("PNG", "P")
 
@@ -168,26 +169,15 @@ def test_six_guardrails_go_into_one_picture(twelve):
     assert [len(figure.axes) for figure in found.values()] == [1, 6, 4]
 
 
-def test_the_bytes_are_the_same_every_time(twelve):
-    assert canvas.png(charts.family(twelve)) == canvas.png(charts.family(twelve))
-
-
 def test_lines_that_are_told_apart_differ_in_their_dashes_too():
     assert len({str(dashes) for _, dashes in canvas.LINES}) == len(canvas.LINES)
-
-
-def test_figures_go_one_under_another(twelve):
-    figures = [charts.family(twelve), charts.confidence(charts.courses(twelve)[:1])]
-    sizes = [Image.open(io.BytesIO(canvas.png(figure))).size for figure in figures]
-    both = Image.open(io.BytesIO(canvas.png(*figures))).size
-    assert both == (max(w for w, _ in sizes), sum(h for _, h in sizes))
 
 
 def test_the_caption_fits_even_over_a_lone_panel(twelve):
     for figure in charts.pictures(
         [{**look, "guardrails": look["guardrails"][:1]} for look in twelve]
     ).values():
-        canvas.png(figure)
+        png(figure)
         words = [text for text in [figure._suptitle, figure.axes[0].title, *figure.axes[0].texts] if text]
         inside = figure.bbox.x1
         assert all(text.get_window_extent().x1 <= inside for text in words)

@@ -13,7 +13,7 @@ from evaluators.blocks import BlockCounts
 from evaluators.mixture import BET_PRIOR, log_mean_exp
 from evaluators.path import ASSIGNED
 from evaluators.rules import Step
-from lastgood.errors import InvalidEvidence, InvalidPolicy
+from lastgood.errors import InvalidEvidence, InvalidPolicy, OutdatedEvidence
 
 LONG = History.from_counts(
     {
@@ -260,6 +260,12 @@ def test_evidence_of_other_rules_is_refused(rules, draw):
     wider = replace(rules, guardrails=tuple(replace(g, margin_abs=0.1) for g in rules.guardrails))
     with pytest.raises(InvalidEvidence, match="other rules"):
         Comparison.from_json(wider, LONG, stored)
+
+
+def test_evidence_of_another_version_is_told_from_what_cant_be_read(rules):
+    stored = {**Comparison(rules, LONG).to_json(), "version": 1}
+    with pytest.raises(OutdatedEvidence, match="of version 1"):
+        Comparison.from_json(rules, LONG, stored)
 
 
 @pytest.mark.parametrize("broken", [{}, {"guardrails": {}}, {"assigned": 3}])

@@ -69,4 +69,4 @@ def test_mistakes_stand_with_their_intervals_beside_what_is_allowed():
 def test_a_policy_without_a_harm_to_simulate_still_draws():
     (panel,) = simulation_charts.detection(FOUND[:1], RULES).axes
     assert panel.get_title(loc="left") == "an equal candidate"
-    assert canvas.png(simulation_charts.risks(FOUND[:1], RULES)).startswith(b"\x89PNG")
+    assert canvas.pixels(simulation_charts.risks(FOUND[:1], RULES)).min() < 255

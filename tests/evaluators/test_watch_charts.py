@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from evaluators import canvas
 from evaluators.watch_charts import PARTS, picture, spots
 from evaluators.watched import Answer, Group, Kind, Seen, Watched, WatchRules
 from evaluators.watching import judge
+from tasks.png import png
 
 from .test_watching import BAD, queue, seen  # the planted windows
 
@@ -33,7 +33,7 @@ def test_a_stretch_is_the_mean_of_its_runs():
 
 
 def test_a_picture_is_a_small_png():
-    image = canvas.png(drawn(seen(BAD, series=(queue(),))))
+    image = png(drawn(seen(BAD, series=(queue(),))))
     assert image[:4] == b"\x89PNG"
     assert len(image) < 200_000
 

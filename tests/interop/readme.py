@@ -1,4 +1,4 @@
-"""`make interop`: README's agent in TypeScript, type-checked and run as it stands there.
+"""`make interop`: the agent in TypeScript of the README, type-checked and run as it stands there.
 
 With the service its run is recorded with its outcome; without it the bundle in the file serves, and the
 agent ends well. Without Node.js and npm it is left out, and said.
@@ -27,7 +27,7 @@ _TYPED = {"strict": True, "module": "nodenext", "target": "es2022", "skipLibChec
 
 
 def snippet() -> str:
-    """The agent as README.md shows it."""
+    """The agent as the README shows it."""
     found = re.search(r"```ts\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert found, "README.md shows no agent in TypeScript"
     return found[1]
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / ".interop")
     work = parser.parse_args().work.resolve()
     if shutil.which("npm") is None or shutil.which("node") is None:
-        print("README's agent in TypeScript: left out, there is no Node.js with npm here")
+        print("the agent in TypeScript: left out, there is no Node.js with npm here")
         return
     home = work / "readme-ts"
     with serving(work / "readme") as served:
@@ -91,7 +91,7 @@ def main() -> None:
         assert (row["unit"], row["validated"], row["cost_usd"]) == ("ticket-4711", 1, 0.002)
         served.stop()
         assert answer(home, token) == "(kept) 42"
-    print("README's agent in TypeScript: compiled, recorded its run, and served the bundle in its file alone")
+    print("the agent in TypeScript: compiled, recorded its run, and served the bundle in its file alone")
 
 
 if __name__ == "__main__":

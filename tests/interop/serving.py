@@ -66,11 +66,12 @@ def _register(store: Store, prompt: str) -> str:
     return registry.register(store, "support", bundle, author="ann")[0].bundle.id
 
 
-def _live(store: Store, candidate: str, share_bp: int) -> str:
-    wanted = Start("support", "production", candidate, "default", "d" * 64, "{}", "{}", OPEN, "ann")
+def go_live(store: Store, candidate: str, share_bp: int, agent: str = "support") -> str:
+    """Start a release and serve its candidate; the release."""
+    wanted = Start(agent, "production", candidate, "default", "d" * 64, "{}", "{}", OPEN, "ann")
     release = releasing.start(store, wanted)
     with store.reading() as txn:
-        point = points.read(txn, "support", "production")
+        point = points.read(txn, agent, "production")
     stage = Stage("canary:0", ReleaseState.CANARY, 0)
     entry = Entry("share", "ann", "half", release)
     given = {"share_bp": share_bp, "lease_us": HOUR_US, "entry": entry, "expect": Expect.of(point)}
@@ -89,7 +90,7 @@ def serving(folder: Path, share_bp: int = 5_000) -> Iterator[Served]:
     store = Store(url)
     baseline, candidate = _register(store, "first"), _register(store, "second")
     control.adopt(store, "support", "production", baseline, actor="ann", reason="it serves today")
-    release = _live(store, candidate, share_bp)
+    release = go_live(store, candidate, share_bp)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]

@@ -3,11 +3,12 @@
 import pytest
 
 from lastgood.assigning import Request, assign
-from lastgood.errors import NotFound
+from lastgood.errors import BadToken, InvalidMove, NotFound, Refused
 from lastgood.outcome import Outcome
+from lastgood.recorder import record
 from lastgood.records import Ref
 from lastgood.snapshot import Serving
-from lastgood.suspending import Held, suspend, suspended
+from lastgood.suspending import Held, check_runtime, reopened, suspend, suspended
 
 
 @pytest.fixture
@@ -48,3 +49,37 @@ def test_a_reference_stays_a_reference(desk, run_id):
 def test_an_unknown_run_can_not_be_suspended(desk):
     with pytest.raises(NotFound):
         suspend(desk.store, "run_none", Held(Outcome(), 0.0))
+
+
+def gone_on(desk, run_id, token=None):
+    with desk.store.reading() as txn:
+        return reopened(txn, desk.store, run_id, token)
+
+
+def test_a_run_is_gone_on_with_as_it_was_left(desk, run_id):
+    kept = Held(Outcome(validated=True), 1.5)
+    suspend(desk.store, run_id, kept)
+    row, before = gone_on(desk, run_id)
+    assert (row["id"], before) == (run_id, kept)
+
+
+def test_a_run_that_has_ended_is_not_gone_on_with(desk, run_id):
+    record(desk.store, run_id, "baseline", Outcome(completed=True), None, None)
+    with pytest.raises(InvalidMove, match=f"run {run_id} has ended; report what comes later"):
+        gone_on(desk, run_id)
+
+
+def test_only_a_runs_own_token_goes_on_with_it(desk, run_id, monkeypatch):
+    monkeypatch.setenv("LASTGOOD_RUN_KEY", "k:" + "k" * 32)
+    with pytest.raises(BadToken, match=run_id):
+        gone_on(desk, run_id, "v1.k.run_other.b.1.9.signature")
+    with pytest.raises(BadToken, match=run_id):
+        gone_on(desk, run_id, "")
+
+
+def test_a_process_that_is_not_the_runtime_a_bundle_needs_does_not_go_on(build):
+    image = frozenset({"image:2"})
+    bundle = build("answer kindly", "image:2")
+    check_runtime("run_1", bundle, image)
+    with pytest.raises(Refused, match=f"run run_1 is on {bundle.short}, which needs image:2; resume it in"):
+        check_runtime("run_1", bundle, frozenset({"image:1"}))

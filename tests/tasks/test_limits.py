@@ -2,10 +2,11 @@
 
 import pytest
 
-from lastgood import points, releasing
+from lastgood import points, releasing, reserving
 from lastgood.caps import Caps
 from lastgood.errors import InvalidMove
 from tasks import driving, limits
+from tasks.readings import time_of
 
 HOUR = 3_600_000_000
 CAPPED = """
@@ -65,6 +66,35 @@ def test_the_next_hour_is_free_again(world):
         world.assign()
     world.clock.advance(HOUR)
     assert limits.verify(world.store, release_id)[2] == "candidate runs 0 of 9 this hour"
+
+
+def test_a_release_that_waits_for_a_ceiling_says_until_when(world):
+    release_id = world.start(CAPPED)
+    driver = driving.begin(world.store, release_id, "me")
+    while not driving.due(world.store, driver).waits:
+        world.step(driver)
+    assert "ceiling" not in driving.due(world.store, driver).transition.reason
+    while world.assign().decision.reason != "cap":
+        pass
+    world.clock.advance(driving.due(world.store, driver).interval_us)
+    said = driving.due(world.store, driver).transition.reason
+    ends = time_of(reserving.window(world.clock.now_us()) + HOUR)
+    ceiling = "; the ceiling of 9 an hour on candidate runs is reached"
+    assert said.endswith(f"{ceiling}, and no run is evidence until {ends:%H:%M} UTC")
+    world.clock.advance(HOUR)
+    with world.store.reading() as txn:
+        assert limits.full(txn, release_id, Caps(runs_per_hour=9)) == ""
+
+
+def test_a_ceiling_of_spend_is_full_when_one_more_run_does_not_fit(world):
+    release_id = world.start(CAPPED.replace("runs_per_hour: 9", "runs_per_hour: 900"))
+    driver = driving.begin(world.store, release_id, "me")
+    world.step(driver)
+    while world.assign().decision.reason != "cap":
+        pass
+    with world.store.reading() as txn:
+        said = limits.full(txn, release_id, Caps(spend_usd_per_hour=5, spend_usd_per_run=0.5))
+    assert said.startswith("the ceiling of $5.00 an hour on the candidate's spend is reached")
 
 
 def test_no_ceiling_says_nothing():

@@ -79,6 +79,7 @@ def test_init_writes_the_files_of_a_first_release(call):
     assert "wrote bundle.yaml" in said
     assert sorted(p.name for p in Path.cwd().iterdir()) == [
         ".lastgood",
+        "agent.yaml",
         "agent_example.py",
         "bundle.yaml",
         "policy.yaml",
@@ -118,6 +119,38 @@ def test_db_upgrade_makes_the_store_and_may_be_repeated(call):
     for _ in range(2):
         assert "is at this version's schema" in call("db", "upgrade")
     assert Path(".lastgood/lastgood.db").exists()
+
+
+def test_a_reader_who_has_gone_is_no_error_to_tell_of():
+    """As with `lastgood status | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    ran = subprocess.run(
+        [sys.executable, "-m", "lastgood.cli", "--help"], stdout=writer, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writer)
+    assert ran.stderr == b""
+
+
+@pytest.mark.only("sqlite")
+def test_db_backup_and_restore(at, call, refused, tmp_path):
+    release, file = at.live(), str(tmp_path / "monday.db")
+    assert "every ledger in it verifies" in call("db", "backup", file)
+    assert "is there already" in refused("db", "backup", file)
+    at.revert(release)
+    at.store.close()
+    said = call("db", "restore", file)
+    assert "the store that was there is" in said
+    assert "support in production: a release was live then" in said
+    assert "`lastgood rollback support` ends it" in said
+    assert "kill switch  on" in call("status", "support")
+    assert "there is no backup at" in refused("db", "restore", "nowhere.db")
+
+
+def test_db_restore_without_a_file_settles_what_is_there(at, call):
+    at.live()
+    assert "`lastgood clear support` lets it go on" in call("db", "restore")
+    assert at.point.killed
 
 
 def test_db_upgrade_of_a_newer_store(at, refused):
@@ -296,6 +329,14 @@ def test_status_of_one(call, at):
     facts = json.loads(call("status", "support", "--json"))
     assert facts["release"] == f"{release_id} (canary)"
     assert facts["ledger"]["rows"] == 3
+
+
+def test_status_gives_machines_whole_ids(call, at):
+    at.live(500)
+    one, [all_of_it] = json.loads(call("status", "support", "--json")), json.loads(call("status", "--json"))
+    for facts in (one, all_of_it):
+        assert (facts["baseline_id"], facts["candidate_id"]) == (at.baseline, at.candidate)
+        assert facts["release"].startswith(facts["release_id"])
 
 
 def test_a_corrupt_row_hides_no_other(call, at, refused):
