@@ -5,7 +5,7 @@ the release's own tests. Chance brings an e-value to its line sooner than its ex
 expected path leaves open is walked many times (`evaluators.planning_walk`). Source: STATISTICS.md, section 4.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -118,14 +118,8 @@ class Outlook:
                 path.serve(place, served)
         return Need(float(np.ceil(runs + own)), us, len(self.rules.steps) - 1)
 
-    def climbed(
-        self,
-        *guardrails: Guardrail,
-        replicates: int,
-        seed: int,
-        harmed: Mapping[str, Sequence[Source]] | None = None,
-    ) -> Ramp:
-        """Walks of a candidate on these guardrails, equal but where `harmed` has sources of its own."""
+    def climbed(self, *guardrails: Guardrail, replicates: int, seed: int) -> Ramp:
+        """Walks of an equal candidate on these guardrails."""
         rules = self.rules
         if self.traffic is None:  # only runs count: none is served while others mature
             rules = replace(
@@ -135,7 +129,7 @@ class Outlook:
                 look_interval_us=0,
             )
         return climb(
-            {g.name: self.sources(g) for g in guardrails} | dict(harmed or {}),
+            {g.name: self.sources(g) for g in guardrails},
             rules,
             self.traffic or Traffic(1e12),
             {g.name: self.worth(g) for g in guardrails},

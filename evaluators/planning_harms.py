@@ -12,9 +12,10 @@ import pandas as pd
 from evaluators.distribution import Distribution
 from evaluators.history import History
 from evaluators.mixture import FloatArray
-from evaluators.references import logit, margin
+from evaluators.references import margin
 from evaluators.rules import Guardrail, Kind, Rules
 from evaluators.scales import scale, threshold
+from evaluators.scoring import LOST
 
 #: bad rate of a collapse, 0..1: nine runs of ten
 COLLAPSED = 0.9
@@ -48,6 +49,10 @@ class Mix:
     #: chance of each kind on the baseline and on the candidate, (kinds,) each
     baseline: FloatArray
     candidate: FloatArray
+    #: the part of the candidate's that the harm changed, (kinds,); of a harm that loses runs all lost ones
+    changed: FloatArray
+    #: the part of the baseline's that is alike: where a harm loses runs, its lost ones, (kinds,); else none
+    alike: FloatArray
 
 
 def expected_rate(guardrail: Guardrail, rules: Rules, history: History) -> float | None:
@@ -127,20 +132,42 @@ def mix(guardrail: Guardrail, rules: Rules, history: History, harm: Harm | None 
     per = guardrail.per if guardrail.kind is Kind.RATIO else None
     if found is None or scale(guardrail, history) is None:
         return None
-    values, weights, flag = _points_of(found, per)
+    values, weights, flag = points_of(found, per)
     if guardrail.kind is Kind.SCORE:
         spoken = _marked_down(guardrail, values, weights, size)
         return None if spoken is None else _with_silent(spoken, guardrail, found, per)
     worse = values * (1.0 + size if guardrail.bad else 1.0 - size)
     if (worse < 0.0).any():
         return None
-    none = np.zeros(len(weights))
-    runs = pd.DataFrame({guardrail.column: np.concatenate([values, worse])})
-    if per is not None:
-        runs[per] = np.concatenate([flag, flag])
-    return _with_silent(
-        Mix(runs, np.concatenate([weights, none]), np.concatenate([none, weights])), guardrail, found, per
+    return amounts(
+        guardrail, found, Amounts(values, weights, flag, worse, weights if size else 0.0 * weights)
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Amounts:
+    """Amounts of runs as points, and what a harm makes of them, (points,) each."""
+
+    own: FloatArray
+    #: chance of each, of sum 1, and whether its run is a denominator
+    weights: FloatArray
+    flag: FloatArray
+    #: what a changed run has instead, and the part of the weight that is changed
+    worse: FloatArray
+    changed: FloatArray
+
+
+def amounts(guardrail: Guardrail, found: Distribution, points: Amounts) -> Mix:
+    """Kinds of runs of amounts: unchanged ones, changed ones, and those without an amount."""
+    none, per = np.zeros(len(points.weights)), guardrail.per if guardrail.kind is Kind.RATIO else None
+    runs = pd.DataFrame({guardrail.column: np.concatenate([points.own, points.worse])})
+    if per is not None:
+        runs[per] = np.concatenate([points.flag, points.flag])
+    changed = np.concatenate([none, points.changed])
+    kept = np.concatenate([points.weights - points.changed, none])
+    baseline = np.concatenate([points.weights, none])
+    mixed = Mix(runs, baseline, kept + changed, changed, 0.0 * baseline)
+    return _with_silent(mixed, guardrail, found, per)
 
 
 def _with_silent(spoken: Mix, guardrail: Guardrail, found: Distribution, per: str | None) -> Mix:
@@ -153,7 +180,9 @@ def _with_silent(spoken: Mix, guardrail: Guardrail, found: Distribution, per: st
     if per is not None:
         rows[per] = [1.0, 0.0]
     arms = [np.concatenate([arm * (1.0 - part.sum()), part]) for arm in (spoken.baseline, spoken.candidate)]
-    return Mix(pd.concat([spoken.runs, pd.DataFrame(rows)], ignore_index=True), arms[0], arms[1])
+    changed = np.append(spoken.changed * (1.0 - part.sum()), [0.0, 0.0])
+    runs = pd.concat([spoken.runs, pd.DataFrame(rows)], ignore_index=True)
+    return Mix(runs, arms[0], arms[1], changed, 0.0 * changed)
 
 
 def _flags(guardrail: Guardrail, rules: Rules, history: History, size: float) -> Mix | None:
@@ -169,10 +198,12 @@ def _flags(guardrail: Guardrail, rules: Rules, history: History, size: float) ->
         values = [line + 1.0 if guardrail.bad else line / 2.0, line]
     runs = pd.DataFrame({guardrail.column: values})
     worse = rate + size
-    return Mix(runs, np.array([rate, 1.0 - rate]), np.array([worse, 1.0 - worse]))
+    lost = rate if guardrail.column == LOST else 0.0
+    changed, alike = np.array([lost + size, 0.0]), np.array([lost, 0.0])
+    return Mix(runs, np.array([rate, 1.0 - rate]), np.array([worse, 1.0 - worse]), changed, alike)
 
 
-def _points_of(found: Distribution, per: str | None) -> tuple[FloatArray, FloatArray, FloatArray]:
+def points_of(found: Distribution, per: str | None) -> tuple[FloatArray, FloatArray, FloatArray]:
     """A distribution as points: values, weights of sum 1 and whether the run is a denominator.
 
     Two points stand for a bin, so that its mean and its square mean are kept: m - s and m + s, or where
@@ -205,18 +236,9 @@ def _marked_down(guardrail: Guardrail, values: FloatArray, weights: FloatArray, 
         return None
     part = size / room
     runs = pd.DataFrame({guardrail.column: marks})
-    return Mix(runs, np.append(weights, 0.0), np.append((1.0 - part) * weights, part))
+    changed = np.append(np.zeros(len(weights)), part)
+    worse = np.append((1.0 - part) * weights, part)
+    return Mix(runs, np.append(weights, 0.0), worse, changed, 0.0 * changed)
 
 
-def lifted(guardrail: Guardrail, rules: Rules, history: History, harm: Harm) -> float:
-    """A harm on the scale of a gate's bar: log odds ratio, ratio of means, or difference of mean loss."""
-    if guardrail.kind is Kind.SCORE:
-        return harm.size / (guardrail.highest - guardrail.lowest)
-    if guardrail.kind.measured:
-        return 1.0 + harm.size if guardrail.bad else 1.0 - harm.size
-    rate = expected_rate(guardrail, rules, history) or 0.0
-    rate = min(max(rate, 1e-6), 1.0 - 1e-6)
-    return logit(min(rate + harm.size, 1.0 - 1e-6)) - logit(rate)
-
-
-__all__ = ["Harm", "Mix", "expected_rate", "harms", "lifted", "mix", "said_size"]
+__all__ = ["Amounts", "Harm", "Mix", "amounts", "expected_rate", "harms", "mix", "points_of", "said_size"]

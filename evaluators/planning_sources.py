@@ -16,7 +16,8 @@ from evaluators.blocks import ALL, WHOLE, BlockTable
 from evaluators.history import History
 from evaluators.method import Method, no_sums
 from evaluators.mixture import BoolArray, FloatArray, IntArray
-from evaluators.planning_harms import Harm, mix
+from evaluators.planning_harms import Harm
+from evaluators.planning_spills import seen
 from evaluators.proportion_method import GATE, HARM, ProportionMethod
 from evaluators.ratio_method import RatioMethod
 from evaluators.rules import Guardrail, Rules
@@ -30,6 +31,8 @@ FEW_KINDS, SOME_KINDS = 8, 160
 FEW = 40
 #: chance of a block below which it is left out
 UNLIKELY = 1e-8
+#: variance, of columns in units of their own, that counts as none
+LEAST = 1e-9
 
 
 class Sums:
@@ -38,26 +41,56 @@ class Sums:
     def __init__(self, rows: FloatArray, chance: FloatArray | None = None) -> None:
         """Rows (rows, K) and the chance of each, (rows,); None: all the same."""
         self._rows, self._chance = rows, chance
+        self._slopes: dict[int, tuple[FloatArray, FloatArray]] = {}
         self._weights = np.full(len(rows), 1.0 / len(rows)) if chance is None else chance
         #: mean of one draw, (K,)
         self.mean: FloatArray = self._weights @ rows
 
-    def draw(self, rng: np.random.Generator, times: int, replicates: int) -> FloatArray:
-        """The sum of so many draws in each replicate, (replicates, K)."""
-        if times <= FEW:
-            return np.asarray(self._rows[self._places(rng, (replicates, times))].sum(axis=1))
-        moved = np.sqrt(times) * rng.standard_normal((replicates, len(self._basis)))
-        return np.asarray(times * self.mean + moved @ self._basis)
+    def draw(self, rng: np.random.Generator, times: IntArray) -> FloatArray:
+        """The sum of so many draws in each replicate, (replicates, K), from times (replicates,)."""
+        most = int(times.max())
+        if most <= FEW:
+            rows = self._rows[self._places(rng, (len(times), most))]
+            return np.asarray((rows * (np.arange(most) < times[:, None])[:, :, None]).sum(axis=1))
+        moved = np.sqrt(times)[:, None] * rng.standard_normal((len(times), len(self._basis)))
+        return np.asarray(times[:, None] * self.mean + moved @ self._basis)
+
+    def given(self, rng: np.random.Generator, times: float, last: FloatArray) -> FloatArray:
+        """The first numbers of so many draws whose last ones sum up to these, (replicates, K - last).
+
+        As if all were normal: what the last ones tell, and the spread that they leave.
+        """
+        slope, basis = self._told(last.shape[1])
+        first = len(self.mean) - last.shape[1]
+        left = np.sqrt(times) * rng.standard_normal((len(last), len(basis))) @ basis
+        return np.asarray(times * self.mean[:first] + (last - times * self.mean[first:]) @ slope + left)
+
+    @cached_property
+    def _unit(self) -> FloatArray:
+        """The columns' standard deviations: each has a unit of its own."""
+        deviation = np.sqrt(self._weights @ (self._rows - self.mean) ** 2)
+        return np.where(deviation > 0.0, deviation, 1.0)
+
+    @cached_property
+    def _covariance(self) -> FloatArray:
+        """Of the columns in their units, (K, K)."""
+        centred = (self._rows - self.mean) / self._unit
+        return np.asarray((centred * self._weights[:, None]).T @ centred)
 
     @cached_property
     def _basis(self) -> FloatArray:
         """Spread along each direction, (r, K): r standard normals make one draw."""
-        deviation = np.sqrt(self._weights @ (self._rows - self.mean) ** 2)  # columns have units of their own
-        unit = np.where(deviation > 0.0, deviation, 1.0)
-        centred = (self._rows - self.mean) / unit
-        values, vectors = np.linalg.eigh((centred * self._weights[:, None]).T @ centred)
-        kept = values > 1e-9
-        return np.asarray((vectors[:, kept] * np.sqrt(values[kept])).T * unit)
+        return _spread(self._covariance) * self._unit
+
+    def _told(self, last: int) -> tuple[FloatArray, FloatArray]:
+        """What the last columns say of the first, (last, first), and the spread they leave, (r, first)."""
+        if last not in self._slopes:
+            first, both, unit = len(self.mean) - last, self._covariance, self._unit
+            slope = np.linalg.pinv(both[first:, first:], rcond=LEAST, hermitian=True) @ both[first:, :first]
+            left = both[:first, :first] - both[:first, first:] @ slope
+            scaled = slope * unit[:first] / unit[first:, None]
+            self._slopes[last] = scaled, _spread(left) * unit[:first]
+        return self._slopes[last]
 
     def _places(self, rng: np.random.Generator, shape: tuple[int, int]) -> IntArray:
         if self._chance is None:
@@ -66,8 +99,32 @@ class Sums:
         return np.minimum(found, len(self._rows) - 1)
 
 
+class Kinds:
+    """Kinds of runs with what each adds, to draw numbers of them from."""
+
+    def __init__(self, chance: FloatArray, counts: IntArray, added: FloatArray) -> None:
+        """Chances (kinds,) up to a factor, counts (kinds, 4) and sums (kinds, width)."""
+        there = chance > 0.0
+        #: chance of any of them
+        self.part = float(chance.sum())
+        self.chance: FloatArray = chance[there] / max(self.part, 1e-300)
+        self.counts, self.added = counts[there], added[there]
+
+    def draw(self, rng: np.random.Generator, runs: IntArray) -> tuple[IntArray, FloatArray]:
+        """Counts (replicates, 4) and sums (replicates, width) of so many runs in each replicate."""
+        if len(self.chance) <= SOME_KINDS:
+            drawn = rng.multinomial(runs, self.chance) if len(self.chance) else np.zeros((len(runs), 0), int)
+            return drawn @ self.counts, drawn @ self.added
+        found = self._runs.draw(rng, runs)
+        return np.maximum(np.rint(found[:, :4]), 0.0).astype(np.int64), found[:, 4:]
+
+    @cached_property
+    def _runs(self) -> Sums:
+        return Sums(np.hstack([self.counts, self.added]), self.chance)
+
+
 class Source:
-    """Runs of one guardrail at one share, of an equal candidate or one with a harm."""
+    """Runs of one guardrail at one share, of an equal candidate or one with a harm, its own or another's."""
 
     def __init__(
         self, guardrail: Guardrail, rules: Rules, history: History, share_bp: int, harm: Harm | None = None
@@ -76,7 +133,7 @@ class Source:
         self.guardrail, self.rules = guardrail, rules
         self.share_bp, self.share, self.equal = share_bp, share_bp / WHOLE, harm is None
         self.method = _light(method_of(guardrail, rules, history), len(rules.steps))
-        found = None if self.method is None else mix(guardrail, rules, history, harm)
+        found = None if self.method is None else seen(guardrail, rules, history, harm)
         #: whether history or the policy fixes how it is scored and what to expect
         self.known = found is not None
         if self.method is None or found is None:
@@ -85,14 +142,21 @@ class Source:
         ours: BoolArray = np.arange(both) < len(found.runs)
         chance = np.concatenate([self.share * found.candidate, (1.0 - self.share) * found.baseline])
         runs = found.runs.loc[np.tile(np.arange(len(found.runs)), 2)].reset_index(drop=True)
-        none: BoolArray = np.zeros(both, dtype=np.bool_)
-        scored = self.method.score(runs, ours, np.full(both, self.share), none, none)
+        no: BoolArray = np.zeros(both, dtype=np.bool_)
+        scored = self.method.score(runs, ours, np.full(both, self.share), no, no)
         hit = scored.hit & scored.counted
         counts = np.stack([ours, ours & hit, ~ours, ~ours & hit], axis=1)
         there = chance > 0.0
         self.chance: FloatArray = chance[there] / chance[there].sum()
         self.counts: IntArray = counts[there].astype(np.int64)
         self.added: FloatArray = scored.added[there]
+        none = np.zeros(len(found.runs))
+        moved = np.concatenate([self.share * found.changed, none])[there]
+        alike = np.concatenate([none, (1.0 - self.share) * found.alike])[there]
+        rest = self.chance - moved - alike
+        rest = np.where(rest > LEAST * self.chance, rest, 0.0)
+        #: candidate runs that the harm changed, baseline runs alike, and all others
+        self._kinds = [Kinds(part, self.counts, self.added) for part in (moved, alike, rest)]
 
     @property
     def judge(self) -> Method:
@@ -114,13 +178,8 @@ class Source:
         return np.asarray(self.chance @ self.judge.bets(table, np.zeros((len(table), 2))))
 
     @cached_property
-    def runs(self) -> Sums:
-        """Single runs: counts, then the method's sums."""
-        return Sums(np.hstack([self.counts, self.added]), self.chance)
-
-    @cached_property
     def blocks(self) -> Sums:
-        """Blocks of both arms: what they add to the proof, then counts."""
+        """Blocks of both arms: what they add to the proof, then counts and sums."""
         if len(self.chance) <= FEW_KINDS and not self.added.shape[1]:
             counts, chance = self._every_block()
             return Sums(
@@ -139,7 +198,7 @@ class Source:
             # arms that are equal: C_c D_b/M and C_b D_c/M have one mean, which few blocks only guess
             both = proof[:, :2].mean()
             proof[:, :2] += both - proof[:, :2].mean(axis=0)
-        return Sums(np.hstack([proof, counts]))
+        return Sums(np.hstack([proof, counts, sums]))
 
     def _every_block(self) -> tuple[IntArray, FloatArray]:
         """Every block of good and bad runs that may come, (rows, 4), and its chance."""
@@ -157,17 +216,38 @@ class Source:
         kept = chance > UNLIKELY
         return np.stack([n, y, size - n, z], axis=1)[kept], chance[kept] / chance[kept].sum()
 
-    def draw_runs(self, rng: np.random.Generator, runs: int, replicates: int) -> tuple[IntArray, FloatArray]:
-        """Counts (replicates, 4) and sums (replicates, width) of so many runs."""
-        if len(self.chance) <= SOME_KINDS:
-            drawn = rng.multinomial(runs, self.chance, replicates)
-            return drawn @ self.counts, drawn @ self.added
-        found = self.runs.draw(rng, runs, replicates)
-        return np.maximum(np.rint(found[:, :4]), 0.0).astype(np.int64), found[:, 4:]
+    def draw_runs(self, rng: np.random.Generator, runs: int, luck: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Counts (replicates, 4) and sums (replicates, width) of so many runs.
+
+        `luck` (replicates, 2), 0..1, says as quantiles how many of them the harm changed, and how many of the
+        baseline's are alike: guardrails that see the same runs are given the same.
+        """
+        left, parts, ahead = np.full(len(luck), runs), [], 1.0
+        for kinds, quantile in zip(self._kinds[:2], luck.T, strict=True):
+            chance = min(kinds.part / ahead, 1.0)
+            parts.append(np.maximum(binom.ppf(quantile, left, chance), 0.0).astype(np.int64))
+            left, ahead = left - parts[-1], ahead - kinds.part
+        drawn = [kinds.draw(rng, n) for kinds, n in zip(self._kinds, [*parts, left], strict=True)]
+        return np.sum([counts for counts, _ in drawn], axis=0), np.sum([sums for _, sums in drawn], axis=0)
+
+    def proof(self, rng: np.random.Generator, blocks: float, runs: FloatArray) -> FloatArray:
+        """What so many blocks add to `blocks`, (replicates, K + 4 + width).
+
+        `runs` (replicates, 4 + width) are the counts and sums of their runs.
+        """
+        return np.hstack([self.blocks.given(rng, blocks, runs), runs])
 
     def gates(self, proof: FloatArray) -> FloatArray:
-        """Ln e-values of the gates, (rows, steps), from totals of `blocks`, (rows, K + 4)."""
-        return self.judge.gates(proof[:, :-4], proof[:, -4:])
+        """Ln e-values of the gates, (rows, steps), from totals of `blocks`, (rows, K + 4 + width)."""
+        cut = self.judge.proof_width
+        return self.judge.gates(proof[:, :cut], proof[:, cut : cut + 4])
+
+
+def _spread(covariance: FloatArray) -> FloatArray:
+    """Rows (r, K) that r standard normals are multiplied with to have a covariance (K, K)."""
+    values, vectors = np.linalg.eigh(covariance)
+    kept = values > LEAST
+    return np.asarray((vectors[:, kept] * np.sqrt(values[kept])).T)
 
 
 def _likely(n: int, chance: Any) -> IntArray:

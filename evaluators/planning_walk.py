@@ -1,8 +1,7 @@
-"""Walks: a release from its first run to its end, from drawn sums, many times at once.
+"""Walks: the ramp of an equal candidate from its first run to its end, from drawn sums, many times at once.
 
-Two of them. The ramp of an equal candidate: all guardrails open the gates of the policy's steps. And the
-hunt for one harm: the harm test of its guardrail, along the ramps that were found. What is left out, and so
-slightly wrong: guardrails are drawn independently, and a harmful candidate's other guardrails bet nothing.
+All guardrails open the gates of the policy's steps. What is left out, and so slightly wrong: they are drawn
+independently. A candidate with a harm is walked by `evaluators.planning_hunt`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,7 +53,7 @@ class Ramp:
     proven: Mapping[str, float]
 
 
-class _Clock:
+class Clock:
     """Time, step and candidate runs of each replicate while all of them take the same runs."""
 
     def __init__(self, rules: Rules, traffic: Traffic, replicates: int) -> None:
@@ -92,6 +91,49 @@ class _Clock:
             yield step, np.flatnonzero(self.step == step)
 
 
+class Steps:
+    """Which step each replicate is on, and when each gate opened."""
+
+    def __init__(self, rules: Rules, clock: Clock) -> None:
+        """All on the first one."""
+        replicates, steps = len(clock.step), len(rules.steps)
+        self.rules, self.clock = rules, clock
+        self.at_us, self.runs = np.full((replicates, steps), np.inf), np.full((replicates, steps), np.inf)
+        #: replicates whose last gate opened
+        self.last: BoolArray = np.zeros(replicates, dtype=np.bool_)
+        self._began, self._runs_before = np.zeros(replicates), np.zeros(replicates)
+        self._due = np.full(replicates, np.inf)
+        self._least_us = np.array([float(step.min_time_us) for step in rules.steps])
+        self._least_runs = np.array([step.min_runs for step in rules.steps])
+
+    @property
+    def waiting(self) -> BoolArray:
+        """Replicates whose gate may open: their step's least runs are scored."""
+        enough = self.clock.runs - self._runs_before >= self._least_runs[self.clock.step]
+        return np.asarray(np.isinf(self._due) & ~self.last & enough)
+
+    def open(self, open_: BoolArray, size: int, rng: np.random.Generator, not_before: FloatArray) -> None:
+        """Open the gates that are proven within the last `size` runs, each not before its time.
+
+        The step's least time is over then too. Go on to the next step where that time has come.
+        """
+        clock, block = self.clock, self.rules.block_size
+        # where in the slice it opened is not known: after any of its blocks alike
+        back = np.floor(rng.random(len(open_)) * (size // block)) * block
+        seen = clock.at - back / clock.rates[clock.step] + clock.lag
+        due = np.maximum(np.maximum(seen, not_before), self._began + self._least_us[clock.step])
+        self._due = np.where(open_, due, self._due)
+        waited = (self._due - seen)[open_] * (clock.rates * clock.shares)[clock.step[open_]]
+        rows = np.flatnonzero(open_)
+        served = (clock.runs - back * clock.shares[clock.step])[rows] + waited
+        self.at_us[rows, clock.step[rows]], self.runs[rows, clock.step[rows]] = self._due[rows], served
+        self.last |= open_ & (clock.step == len(self.rules.steps) - 1)
+        moves = ~self.last & (clock.at >= self._due)
+        self._began = np.where(moves, self._due, self._began)
+        self._runs_before = np.where(moves, clock.runs, self._runs_before)
+        clock.step, self._due = clock.step + moves, np.where(moves, np.inf, self._due)
+
+
 def climb(
     sources: Mapping[str, Sequence[Source]],
     rules: Rules,
@@ -106,43 +148,27 @@ def climb(
     `sources` has, by guardrail, one source a step. A gate opens when every guardrail has reached
     1/alpha_promote on it and is at least 1 now, its least runs are scored and its least time is over.
     """
-    rng, clock = np.random.default_rng(seed), _Clock(rules, traffic, replicates)
-    proofs = {name: _Proof(own, worth[name], clock, rng) for name, own in sources.items()}
-    steps = len(rules.steps)
-    at, runs = np.full((replicates, steps), np.inf), np.full((replicates, steps), np.inf)
-    began, runs_before, due = np.zeros(replicates), np.zeros(replicates), np.full(replicates, np.inf)
-    least_us = np.array([float(step.min_time_us) for step in rules.steps])
-    least_runs = np.array([step.min_runs for step in rules.steps])
-    last = np.zeros(replicates, dtype=np.bool_)
-    block = rules.block_size
-    for size in clock.slices(block, 2.0 * GROWTH):
-        open_ = np.isinf(due) & ~last & (clock.runs - runs_before >= least_runs[clock.step])
+    rng, clock = np.random.default_rng(seed), Clock(rules, traffic, replicates)
+    proofs = {name: Proof(own, worth[name], clock, rng) for name, own in sources.items()}
+    steps, any_time = Steps(rules, clock), np.zeros(replicates)
+    for size in clock.slices(rules.block_size, 2.0 * GROWTH):
+        open_ = steps.waiting
         for proof in proofs.values():
             open_ &= proof.taken()
-        # where in the slice it opened is not known: after any of its blocks alike
-        back = np.floor(rng.random(replicates) * (size // block)) * block
-        seen = clock.at - back / clock.rates[clock.step] + clock.lag
-        due = np.where(open_, np.maximum(seen, began + least_us[clock.step]), due)
-        waited = (due - seen)[open_] * (clock.rates * clock.shares)[clock.step[open_]]
-        rows = np.flatnonzero(open_)
-        served = (clock.runs - back * clock.shares[clock.step])[rows] + waited
-        at[rows, clock.step[rows]], runs[rows, clock.step[rows]] = due[rows], served
-        last |= open_ & (clock.step == steps - 1)
-        if last.all():
+        steps.open(open_, size, rng, any_time)
+        if steps.last.all():
             break
-        moves = ~last & (clock.at >= due)
-        began, runs_before = np.where(moves, due, began), np.where(moves, clock.runs, runs_before)
-        clock.step, due = clock.step + moves, np.where(moves, np.inf, due)
+    at, runs = steps.at_us, steps.runs
     kept = (at <= rules.horizon_us) & (runs <= rules.horizon_runs)
     proven = {name: float(proof.crossed[:, -1].mean()) for name, proof in proofs.items()}
     return Ramp(np.where(kept, at, np.inf), np.where(kept, runs, np.inf), proven)
 
 
-class _Proof:
+class Proof:
     """One guardrail's gates while runs come."""
 
     def __init__(
-        self, sources: Sequence[Source], worth: Worth, clock: _Clock, rng: np.random.Generator
+        self, sources: Sequence[Source], worth: Worth, clock: Clock, rng: np.random.Generator
     ) -> None:
         """Nothing is proven yet."""
         self.sources, self.worth, self.clock, self.rng = sources, worth, clock, rng
@@ -159,84 +185,23 @@ class _Proof:
         blocks = int(self.clock.total / self.worth.proof) // size
         if blocks > self.blocks:
             for step, rows in self.clock.groups():
-                added = self.sources[step].blocks.draw(self.rng, blocks - self.blocks, len(rows))
-                self.total[rows] += added
-            self.blocks, before = blocks, self.now
-            self.now = self.sources[0].gates(self.total)
-            self.crossed |= touched(before, self.now, self.line, self.rng)
+                fresh = np.full(len(rows), blocks - self.blocks)
+                self.total[rows] += self.sources[step].blocks.draw(self.rng, fresh)
+            self.blocks = blocks
+            self.look()
+        return self.open
+
+    def look(self) -> None:
+        """Read the gates from the totals."""
+        before = self.now
+        self.now = self.sources[0].gates(self.total)
+        self.crossed |= touched(before, self.now, self.line, self.rng)
+
+    @property
+    def open(self) -> BoolArray:
+        """Whether the gate that each replicate is at is proven."""
         proven = self.crossed & (self.now >= self.worth.price)
         return np.asarray(proven[np.arange(len(proven)), self.clock.step])
-
-
-def hunt(
-    sources: Sequence[Source],
-    rules: Rules,
-    traffic: Traffic,
-    worth: Worth,
-    opens_us: FloatArray,
-    *,
-    seed: int,
-) -> tuple[FloatArray, FloatArray]:
-    """Candidate runs, and microseconds since the start, until one harm is caught, (replicates,) each.
-
-    `sources` has one source with the harm a step, `opens_us` (replicates, steps) is when each step's gate
-    opens; the last one ends the release. Infinite where that or the horizon comes first.
-    """
-    guardrail, replicates = sources[0].guardrail, len(opens_us)
-    rng, clock = np.random.default_rng(seed), _Clock(rules, traffic, replicates)
-    line, harm = alone(rules, guardrail.weight) + worth.price, _Harm(sources, worth, clock, rng)
-    runs, at = np.full(replicates, np.inf), np.full(replicates, np.inf)
-    lag, block = guardrail.maturity_us + rules.look_interval_us, rules.block_size
-    for size in clock.slices(block, 1.5 * GROWTH):
-        before, own_before = harm.log_e, harm.runs
-        harm.take(size)
-        found = (harm.log_e >= line) & np.isinf(runs) & ~clock.over
-        # within a slice of several blocks the path is taken as straight; a look follows each closed block
-        rise = np.where(found, np.maximum(harm.log_e - before, 1e-9), 1.0)
-        back = np.clip(np.where(found, (harm.log_e - line) / rise, 0.0), 0.0, 1.0)
-        back = np.floor(back * (size / block - 1e-9)) * block / size
-        own = harm.runs - np.floor(back * (harm.runs - own_before))
-        runs = np.where(found, np.maximum(own, 1.0), runs)
-        at = np.where(found, clock.at - back * size / clock.rates[clock.step] + lag, at)
-        if (np.isfinite(runs) | clock.over | (opens_us[:, -1] <= clock.at)).all():
-            break
-        clock.step = (opens_us[:, :-1] <= clock.at[:, None]).sum(axis=1)
-    return runs, np.where(at <= np.minimum(rules.horizon_us, opens_us[:, -1]), at, np.inf)
-
-
-class _Harm:
-    """One guardrail's harm test while runs come, slice by slice in whole blocks."""
-
-    def __init__(
-        self, sources: Sequence[Source], worth: Worth, clock: _Clock, rng: np.random.Generator
-    ) -> None:
-        """No run yet."""
-        self.sources, self.worth, self.clock, self.rng = sources, worth, clock, rng
-        replicates, width = len(clock.step), len(sources[0].judge.prior)
-        self._bets = {name: np.zeros((replicates, width)) for name in worth.parts}
-        self._seen = {name: np.zeros((replicates, 4)) for name in worth.parts}
-        self._done = dict.fromkeys(worth.parts, 0)
-        self.log_e: FloatArray = np.zeros(replicates)
-        #: candidate runs so far, those that tell nothing included, (replicates,)
-        self.runs: FloatArray = np.zeros(replicates)
-
-    def take(self, size: int) -> None:
-        """Take the blocks of each slice that closed within the last runs."""
-        mute, runs, block = size, self.runs.copy(), self.sources[0].rules.block_size
-        for name, part in self.worth.parts.items():
-            closed = int(self.clock.total * part / self.worth.design_effect) // block * block
-            fresh = round(closed * self.worth.counted) - self._done[name]
-            self._done[name] += fresh
-            mute -= fresh
-            for step, rows in self.clock.groups() if fresh else ():
-                source = self.sources[step]
-                counts, sums = source.draw_runs(self.rng, fresh, len(rows))
-                table = source.table(counts, sums)
-                self._bets[name][rows] += source.judge.bets(table, self._seen[name][rows, 2:])
-                self._seen[name][rows] += counts
-                runs[rows] += counts[:, 0]
-        self.runs = runs + mute * self.clock.shares[self.clock.step]
-        self.log_e = self.worth.log_e(self._bets)
 
 
 def touched(before: FloatArray, now: FloatArray, line: float, rng: np.random.Generator) -> BoolArray:
@@ -255,4 +220,4 @@ def alone(rules: Rules, weight: float) -> float:
     return revert_line(rules) - float(np.log(weight))
 
 
-__all__ = ["DAY", "Ramp", "Traffic", "alone", "climb", "hunt", "touched"]
+__all__ = ["DAY", "GROWTH", "Clock", "Proof", "Ramp", "Steps", "Traffic", "alone", "climb", "touched"]

@@ -1,6 +1,6 @@
 """Prospects: what a policy will see and prove at an agent's traffic, and when: what `lastgood plan` says."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -9,17 +9,15 @@ import numpy as np
 from evaluators.blocks import WHOLE
 from evaluators.history import History
 from evaluators.mixture import FloatArray
-from evaluators.outlook import Outlook
+from evaluators.outlook import Outlook, named
 from evaluators.planning import said_margin, undecidable
-from evaluators.planning_harms import Harm, expected_rate, harms, lifted, said_size
+from evaluators.planning_harms import Harm, expected_rate, harms, said_size
+from evaluators.planning_hunt import hunt
 from evaluators.planning_sources import Source
-from evaluators.planning_walk import Ramp, Traffic, alone, hunt
+from evaluators.planning_walk import Ramp, Traffic, alone
 from evaluators.planning_worth import worth_of
-from evaluators.proportion_method import ProportionMethod
-from evaluators.ratio_method import RatioMethod
 from evaluators.references import margin
 from evaluators.rules import HOUR, Guardrail, Kind, Rules
-from evaluators.score_method import ScoreMethod
 
 #: walks of an equal candidate, and of each harm
 CLIMBS, HUNTS = 480, 480
@@ -116,40 +114,17 @@ def plan(rules: Rules, history: History, traffic: Traffic, seed: int = 0) -> Pla
 
 
 def _caught(guardrail: Guardrail, harm: Harm, outlook: Outlook, ramp: Ramp, *, seed: int) -> Until | None:
-    rules, history, traffic = outlook.rules, outlook.history, outlook.traffic
-    sources = [Source(guardrail, rules, history, step.share_bp, harm) for step in rules.steps]
-    worth = outlook.worth(guardrail)
-    if not sources[0].known or not worth.parts or traffic is None:
+    rules, traffic = outlook.rules, outlook.traffic
+    seers = {}
+    for each in sorted(rules.guardrails, key=lambda g: g != guardrail):  # its own first
+        sources = [Source(each, rules, outlook.history, step.share_bp, harm) for step in rules.steps]
+        if sources[0].known and outlook.worth(each).parts:
+            seers[each.name] = sources
+    if guardrail.name not in seers or traffic is None:
         return None
-    opens = _opens(sources, harm, outlook, ramp, seed)
-    return Until.of(*hunt(sources, rules, traffic, worth, opens, seed=seed))
-
-
-def _opens(sources: Sequence[Source], harm: Harm, outlook: Outlook, ramp: Ramp, seed: int) -> FloatArray:
-    """When gates open for a candidate with a harm: as for an equal one, up to the first that rules it out.
-
-    One that every gate lets through may be promoted before its harm is seen, and later than an equal one.
-    """
-    guardrail, rules = sources[0].guardrail, outlook.rules
-    size, found = lifted(guardrail, rules, outlook.history, harm), ramp.at_us.copy()
-    less = guardrail.kind in {Kind.RATIO, Kind.COUNT} and not guardrail.bad
-    for step, bar in enumerate(_bars(sources[0])):
-        if bar is not None and (size <= bar if less else size >= bar):
-            found[:, step:] = np.inf
-            return found
-    if np.isinf(found[:, -1]).all():
-        return found
-    harmed = {guardrail.name: sources}
-    return outlook.climbed(*rules.guardrails, replicates=len(found), seed=seed, harmed=harmed).at_us
-
-
-def _bars(source: Source) -> tuple[float | None, ...]:
-    """What each gate rules out, on the scale of `lifted`."""
-    if isinstance(source.method, ProportionMethod):
-        return tuple(gate.null for gate in source.method.bars)
-    if isinstance(source.method, RatioMethod | ScoreMethod):
-        return source.method.bars
-    return ()
+    worth = {name: outlook.worth(named(rules, name)) for name in seers}
+    found = hunt(seers, rules, traffic, worth, ramp.at_us, seed=seed)
+    return Until.of(found.runs, found.at_us)
 
 
 def _served(rules: Rules, traffic: Traffic, ramp: Ramp) -> FloatArray:

@@ -9,8 +9,9 @@ from evaluators import Comparison, History
 from evaluators.drawing import closings
 from evaluators.planning import can_decide
 from evaluators.planning_harms import Harm, expected_rate, harms
+from evaluators.planning_hunt import hunt
 from evaluators.planning_sources import Source
-from evaluators.planning_walk import Traffic, climb, hunt
+from evaluators.planning_walk import Traffic, climb
 from evaluators.planning_worth import slice_shares, worth_of
 from evaluators.prospects import plan
 from evaluators.rules import OnHarm, Undecided, Waiver
@@ -34,6 +35,12 @@ def rules(make_rules):
 
 def of(rules, history):
     return worth_of(rules.guardrails[0], rules, history)
+
+
+def hunted(source, rules, worth):
+    """Candidate runs until a harm is caught where no gate opens."""
+    name, never = source.guardrail.name, np.full((300, 1), np.inf)
+    return hunt({name: [source]}, rules, BUSY, {name: worth}, never, seed=3).runs
 
 
 def scored(runs, looks):
@@ -100,7 +107,7 @@ def test_a_harm_in_every_slice_is_caught_when_the_comparison_catches_it(rules, h
         comparison.observe(runs)
         ends.append(scored(runs, len(comparison.path())) if comparison.ended else np.inf)
     source = Source(rules.guardrails[0], rules, history, 1_000, Harm("completion", "", 0.28))
-    found, _ = hunt([source], rules, BUSY, of(rules, history), np.full((300, 1), np.inf), seed=3)
+    found = hunted(source, rules, of(rules, history))
     # 15% and the standard error of a median of 60
     assert np.median(found) == pytest.approx(np.median(ends), rel=0.15 + 0.12, abs=1.0)
 
@@ -148,9 +155,9 @@ def test_a_policy_whose_every_slice_holds_is_no_problem_and_catches_nothing_by_i
 
 
 def test_a_few_infrastructure_failures_put_no_block_off(make_rules, history):
-    rules, never = make_rules("completion", "infra"), np.full((300, 1), np.inf)
+    rules = make_rules("completion", "infra")
     source = Source(rules.guardrails[0], rules, history, 1_000, Harm("completion", "", 0.82))
     plain = of(rules, history)
-    some, _ = hunt([source], rules, BUSY, replace(plain, counted=0.995), never, seed=3)
-    none, _ = hunt([source], rules, BUSY, plain, never, seed=3)
+    some = hunted(source, rules, replace(plain, counted=0.995))
+    none = hunted(source, rules, plain)
     assert np.median(some) == np.median(none)

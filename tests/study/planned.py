@@ -1,38 +1,42 @@
 """What a plan says beside what simulated releases do: `make planned` writes docs/planning.md.
 
-Both are made of the same policy, the same rates and the same harms. A plan walks sums of one guardrail at a
-time; a simulation walks whole releases through the release's own comparison and stage machine. Simulated
+Both are made of the same policy, the same rates and the same harms. A plan walks sums of the guardrails that
+see a harm; a simulation walks whole releases through the release's own comparison and stage machine. Simulated
 releases are kept under .study/planned/ every few: a run that was stopped goes on where it stood.
 """
 
 import argparse
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy.stats import binom
 
 from config.policy import Policy
+from evaluators.blocks import WHOLE
 from evaluators.mixture import FloatArray
+from evaluators.planning_harms import Harm, harms
 from evaluators.planning_walk import Traffic
 from evaluators.prospects import HUNTS, Until, plan
 from evaluators.replay import Ending
 from evaluators.rules import HOUR, Rules
-from evaluators.simulation import Rate, prepare
+from evaluators.simulation import Rate, Story, prepare
 from evaluators.streams import Population, draw_history
 from tasks import simulating
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "planning.md"
-#: how near a plan is meant to be to a simulation
-NEAR = 0.15
+#: how near a plan is meant to be to a simulation; of a harm under SMALL, a difference of shares of runs
+NEAR, NEAR_SMALL, SMALL = 0.15, 0.25, 0.03
 #: releases of each kind that are walked between two writes
-ROUND = 20
+ROUND = 10
+#: releases of each kind at least: fewer say nothing of how sharp a median is
+FIRST = 40
 #: modules of evaluators/ that only a plan is made by
 PLANS = ("planning", "prospects", "outlook", "blindness", "simulation_charts", "charts")
 HEAD = """\
@@ -43,20 +47,24 @@ runs: drawn once from the healthy base of docs/study.md, with .5% lost runs and 
 those runs for its history; each simulated release draws its own history, and its runs, from them.
 
 Each figure is plan / simulation, then the ratio of both. In brackets stands the 95% interval of a simulated share, and
-of a median the range that holds the true one in 95 of 100 simulations. A plan's own medians rest on {walks} walks and
+of a median the range that holds the true one in 95 of 100 simulations. Of each candidate {first} to {most} releases were
+simulated; `make planned` goes on until that range lies within the bound of the row, or 400. A plan's own medians rest on {walks} walks and
 are good to about 5%.
 
-A plan counts to the end of the block (20 runs, of `low_traffic` 10) whose last run shows the harm, as a simulation
-does. So a figure is known to a block: at a share of 10% that is two candidate runs, at 50% ten. A real release is looked
-at within a block too and reverts up to a block sooner.
+A plan is meant to say the median number of candidate runs within 15%; within 25% where the harm is less than 3 points
+more bad runs (the bound stands in the last column). `yes`: it does. `outside`: it does not, and lies outside of the
+simulated range too. `not known`: the simulated range is itself wider than the bound, or reaches the plan.
 
-A lost run fails every other guardrail too, and a plan walks each harm in its own guardrail alone: candidates that lose
-runs are found sooner than it says. A candidate that every gate lets through may be promoted before a harm within the
-margins is seen; both count that as not caught.
+A plan counts to the end of the block (20 runs, of `low_traffic` 10) whose last run shows the harm, as a simulation
+does. So a figure is known to a block: at the first share of each policy that is one to three candidate runs, and medians
+that lie so close count as equal. A real release is looked at within a block too and reverts up to a block sooner.
+
+A candidate that every gate lets through may be promoted before a harm within the margins is seen; both count that as
+not caught.
 """
 COLUMNS = (
     "| what is true | in time: plan | simulation | candidate runs, median | ratio | nine of ten within | ratio |"
-    " hours, median |\n|---|---|---|---|---|---|---|---|"
+    " hours, median | within |\n|---|---|---|---|---|---|---|---|---|"
 )
 #: runs of recorded history
 RUNS = 20_000
@@ -103,18 +111,20 @@ class Table:
         healthy = replace(Population(), lost=0.005, infra_failure=0.005)
         base = Population.from_frame(draw_history(np.random.default_rng(7), healthy, RUNS))
         self.setup = prepare(case.rules, base, history_runs=RUNS, runs_per_day=case.per_day, seed=7)
-        digest = hashlib.sha256(judge() + repr(case.rules).encode()).hexdigest()[:12]
+        told = [told_apart(story) for story in self.setup.stories]
+        digest = hashlib.sha256(judge() + repr((case.rules, told)).encode()).hexdigest()[:12]
         self.file = ROOT / ".study" / "planned" / f"{digest}.jsonl"
         lines = self.file.read_text("utf-8").splitlines() if self.file.exists() else []
         #: place of the story, how it ended, candidate runs and microseconds
         self.ended = [End(*json.loads(line)) for line in lines]
 
-    def simulate(self, releases: int, harmed: int, workers: int) -> None:
-        """Walk releases until there are so many unchanged ones, and with each harm."""
-        most, done = {"unchanged": releases, "harm": harmed}, Counter(end.place for end in self.ended)
-        wanted = [(done[place], most.get(s.kind, 0)) for place, s in enumerate(self.setup.stories)]
+    def simulate(self, reached: int, workers: int) -> None:
+        """Walk on to `reached` releases of each story whose median is not sharp enough yet."""
+        wanted = [
+            (len(seen.runs), 0 if self.sharp(place) else reached) for place, seen in enumerate(self.seen)
+        ]
         todo = []
-        for number in range(max(releases, harmed)):
+        for number in range(reached):
             places = tuple(place for place, (first, end) in enumerate(wanted) if first <= number < end)
             todo += [(number, places)] if places else []
         found = simulating.run(self.setup, todo, workers, lambda _: None)
@@ -124,37 +134,53 @@ class Table:
             file.writelines(f"{json.dumps(end)}\n" for end in ends)
         self.ended += ends
 
+    @property
+    def seen(self) -> "list[Seen]":
+        """What each story's releases did."""
+        return [
+            Seen.of(
+                [end for end in self.ended if end.place == place],
+                Ending.PROMOTED if story.kind == "unchanged" else Ending.REVERTED,
+            )
+            for place, story in enumerate(self.setup.stories)
+        ]
+
+    def sharp(self, place: int) -> bool:
+        """Whether enough releases are walked: the range of the median is within the story's bound.
+
+        Candidates at their margins are none of this page.
+        """
+        story, seen = self.setup.stories[place], self.seen[place]
+        return story.kind == "margin" or (len(seen.runs) >= FIRST and seen.within(*self.bounds[place]))
+
     def lines(self) -> Iterator[str]:
         """The table."""
-        done = Counter(end.place for end in self.ended)
-        kinds = {story.kind: done[place] for place, story in enumerate(self.setup.stories)}
         name = self.case.name
         yield f"\n## {name[0].upper()}{name[1:]}\n"
-        yield f"{kinds['unchanged']} unchanged candidates, {kinds['harm']} with each harm.\n"
         yield COLUMNS
         both = list(self.beside())
-        yield from (row(*each) for each in both)
+        yield from (row(each) for each in both)
         yield f"\n{summed_up(both)}"
 
-    def beside(self) -> "Iterator[tuple[str, Until, Seen]]":
+    def beside(self) -> "Iterator[Beside]":
         """What a plan says of each story, and what its releases did."""
         made = plan(self.setup.rules, self.setup.history, Traffic(self.case.per_day))
         caught = iter(made.caught)
-        for place, story in enumerate(self.setup.stories):
+        for story, seen, bound in zip(self.setup.stories, self.seen, self.bounds, strict=True):
             if story.kind == "unchanged":
-                yield "an equal candidate is promoted", made.promoted, self.seen(place, Ending.PROMOTED)
+                yield Beside("an equal candidate is promoted", made.promoted, seen, *bound)
             elif story.kind == "harm":
                 said = next(caught)
-                label = f"{said.harm.guardrail}: {said.harm.name}"
-                yield label, said.until, self.seen(place, Ending.REVERTED)
+                yield Beside(f"{said.harm.guardrail}: {said.harm.name}", said.until, seen, *bound)
 
-    def seen(self, place: int, ending: Ending) -> "Seen":
-        """What a story's releases did."""
-        own = [end for end in self.ended if end.place == place]
-        there = [end.ending == str(ending) for end in own]
-        values = np.array([[end.candidate_runs, end.age_us / HOUR] for end in own], dtype=np.float64)
-        values[~np.array(there)] = np.inf
-        return Seen(Rate.of_counts(sum(there), len(own)), *np.sort(values, axis=0).T)
+    @cached_property
+    def bounds(self) -> list[tuple[float, float]]:
+        """By story how near a plan is meant to be, and the candidate runs of a block."""
+        rules, history = self.setup.rules, self.setup.history
+        known = {(g.name, harm.name): harm for g in rules.guardrails for harm in harms(g, rules, history)}
+        found = [known.get((story.guardrail, story.label)) for story in self.setup.stories]
+        block = rules.block_size * rules.steps[0].share_bp / WHOLE
+        return [(NEAR if harm is None else bound_of(rules, harm), block) for harm in found]
 
 
 class End(NamedTuple):
@@ -172,6 +198,11 @@ def judge() -> bytes:
     return b"".join(file.read_bytes() for file in files)
 
 
+def told_apart(story: Story) -> str:
+    """All that makes a story's runs: a plan's modules say how large its harm is."""
+    return repr((story.kind, story.guardrail, story.label, replace(story.candidate, recorded=None)))
+
+
 @dataclass(frozen=True)
 class Seen:
     """What simulated releases did."""
@@ -181,6 +212,20 @@ class Seen:
     runs: FloatArray
     hours: FloatArray
 
+    @classmethod
+    def of(cls, ends: Sequence[End], ending: Ending) -> Self:
+        """Of releases, by what they are waited for."""
+        there = [end.ending == str(ending) for end in ends]
+        values = np.array([[end.candidate_runs, end.age_us / HOUR] for end in ends], dtype=np.float64)
+        values = values.reshape(len(ends), 2)
+        values[~np.array(there, dtype=np.bool_)] = np.inf
+        return cls(Rate.of_counts(sum(there), len(ends)), *np.sort(values, axis=0).T)
+
+    @property
+    def median(self) -> float:
+        """Candidate runs; infinite where it happens in less than half."""
+        return at(self.runs, 0.5)
+
     @property
     def median_range(self) -> tuple[float, float]:
         """The 95% range of the median runs by order statistics."""
@@ -188,36 +233,87 @@ class Seen:
         low, high = int(binom.ppf(0.025, n, 0.5)) - 1, int(binom.ppf(0.975, n, 0.5))
         return float(self.runs[max(low, 0)]), float(self.runs[min(high, n - 1)])
 
+    def within(self, bound: float, block: float) -> bool:
+        """Whether that range is no wider than a bound around the median, or a block."""
+        return all(near(end, self.median, bound, block) for end in self.median_range)
+
+
+def near(runs: float, seen: float, bound: float, block: float) -> bool:
+    """Whether candidate runs lie within a bound of those that were seen, or within a block."""
+    if np.isinf(runs) or np.isinf(seen):
+        return runs == seen
+    return abs(runs - seen) <= max(bound * seen, block)
+
 
 def at(values: FloatArray, level: float) -> float:
     """A quantile, infinite ones included."""
     return float(np.quantile(values, level, method="inverted_cdf"))
 
 
-def row(label: str, said: Until, seen: Seen) -> str:
+@dataclass(frozen=True)
+class Beside:
+    """What a plan says of one story beside what its releases did."""
+
+    label: str
+    said: Until
+    seen: Seen
+    #: how near the medians are meant to be
+    bound: float
+    #: candidate runs of a block: what no figure is finer than
+    block: float
+
+    @property
+    def medians(self) -> tuple[float, float]:
+        """Of the plan and the simulation; infinite where the horizon comes first."""
+        said = self.said.runs
+        return np.inf if said is None else float(said), self.seen.median
+
+    @property
+    def verdict(self) -> str:
+        """`yes`, `outside` or `not known`; empty where neither has a median."""
+        (said, seen), (low, high) = self.medians, self.seen.median_range
+        if np.isinf(said) and np.isinf(seen):
+            return ""
+        if not near(said, seen, self.bound, self.block):
+            return "not known" if low <= said <= high else "outside"
+        return "yes" if self.seen.within(self.bound, self.block) else "not known"
+
+
+def bound_of(rules: Rules, harm: Harm) -> float:
+    """How near a plan for a harm is meant to be: an effect of few points more bad runs is less sharp."""
+    (guardrail,) = (g for g in rules.guardrails if g.name == harm.guardrail)
+    return NEAR_SMALL if not guardrail.kind.measured and harm.size < SMALL else NEAR
+
+
+def row(found: Beside) -> str:
     """Chance, median runs, p90 runs and median hours, plan then simulation."""
-    rate = seen.rate
+    said, seen = found.said, found.seen
     median, ratio = beside(said.runs, at(seen.runs, 0.5))
     parts = [
-        f"{said.chance:.2f}", f"{rate.rate:.2f} ({rate.low:.2f} to {rate.high:.2f})",
+        f"{said.chance:.2f}", f"{seen.rate.rate:.2f} ({seen.rate.low:.2f} to {seen.rate.high:.2f}) of {seen.rate.of}",
         f"{median} ({' to '.join(map(whole, seen.median_range))})", ratio, *beside(said.runs_p90, at(seen.runs, 0.9)),
         beside(said.hours, at(seen.hours, 0.5))[0],
     ]  # fmt: skip
-    return f"| {label} | {' | '.join(parts)} |"
+    verdict = f"{found.verdict} ({found.bound:.0%})" if found.verdict else ""
+    return f"| {found.label} | {' | '.join(parts)} | {verdict} |"
 
 
-def summed_up(both: Sequence[tuple[str, Until, Seen]]) -> str:
-    """How many medians of the plan lie near the simulated ones, and which can't be the same."""
-    known = [(label, float(said.runs), seen) for label, said, seen in both if said.runs is not None]
-    known = [each for each in known if np.isfinite(at(each[2].runs, 0.5))]
-    far = []
-    for label, said, seen in known:
-        low, high = seen.median_range
-        if abs(said / at(seen.runs, 0.5) - 1.0) > NEAR:
-            far.append(f"{label} ({'inside' if low <= said <= high else 'outside'} the simulated range)")
-    rest = f" The others: {'; '.join(far)}." if far else ""
-    near = len(known) - len(far)
-    return f"{near} of {len(known)} medians of the plan lie within {NEAR:.0%} of the simulated ones.{rest}"
+def summed_up(both: Sequence[Beside]) -> str:
+    """How many medians of the plan lie as near the simulated ones as they are meant to, and which do not."""
+    by = {word: [each for each in both if each.verdict == word] for word in ("yes", "outside", "not known")}
+    all_of = sum(map(len, by.values()))
+    lines = [
+        f"{len(by['yes'])} of {all_of} medians of the plan lie within their bound of the simulated ones."
+    ]
+    for word in ("outside", "not known"):
+        told = [f"{each.label}{said_ratio(*each.medians)}" for each in by[word]]
+        lines += [f"{word.capitalize()}: {'; '.join(told)}."] if told else []
+    return " ".join(lines)
+
+
+def said_ratio(said: float, seen: float) -> str:
+    """A ratio in brackets, where there is one."""
+    return f" ({said / seen:.2f})" if np.isfinite(said) and np.isfinite(seen) else ""
 
 
 def beside(said: float | None, seen: float) -> tuple[str, str]:
@@ -235,17 +331,21 @@ def whole(value: float) -> str:
 def main() -> None:
     """Simulate in rounds, all cases alike far, then write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--releases", type=int, default=400, help="unchanged candidates")
-    parser.add_argument("--harmed", type=int, default=200, help="candidates with each harm")
+    parser.add_argument(
+        "--releases", type=int, default=400, help="of each candidate at most; 0: write the page"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--only", type=int, nargs="*", help="places of cases")
     given = parser.parse_args()
     tables = [Table(c) for place, c in enumerate(cases()) if given.only is None or place in given.only]
-    most = max(given.releases, given.harmed)
-    for reached in [*range(ROUND, most, ROUND), most]:
+    for reached in [*range(FIRST, given.releases, ROUND), given.releases]:
         for each in tables:
-            each.simulate(min(reached, given.releases), min(reached, given.harmed), given.workers)
-    lines = [HEAD.format(walks=HUNTS).rstrip("\n"), *(line for each in tables for line in each.lines())]
+            each.simulate(reached, given.workers)
+    walked = [len(seen.runs) for each in tables for seen in each.seen if len(seen.runs)]
+    lines = [
+        HEAD.format(walks=HUNTS, first=min(walked), most=max(walked)).rstrip("\n"),
+        *(line for each in tables for line in each.lines()),
+    ]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
