@@ -32,7 +32,7 @@ NAMES = ("no-change", "pareto", "wave-ramp", "rising", "drop", "two-points", "st
 #: streams that are held in memory at a time
 BATCH = 100
 #: of each kind where a peer's own code takes longest
-FEWER = {"gbstats-alike": 25, "confidence": 25}
+FEWER = {"gbstats-alike": 50, "confidence": 50}
 #: runs of traffic behind one data point of Kayenta, and between two looks at a threshold
 POINT, INTERVAL = 100, 500
 #: looks of the peers' own code, between 10 and 5,000 candidate runs

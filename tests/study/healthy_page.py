@@ -86,8 +86,8 @@ else is changed.
 ## Reading it
 
 Rules that watch the candidate alone can't tell a bad day from a bad candidate, and counted long enough they revert anybody. Set
-halfway to a harm that is known beforehand they revert nobody, find that harm after 200 candidate runs, and see no smaller one. Rules that
-stop early are seldom wrong because they hardly look; the last column is their price. Sequential tests of pooled sums need both
+halfway to a harm that is known beforehand they revert hardly anybody, find that harm after 200 (Flagger 500) candidate runs, and hardly
+ever a smaller one. Rules that stop early are seldom wrong because they hardly look; the last column is their price. Sequential tests of pooled sums need both
 arms to share the same time: where the share rises with the failures, the candidate has more of the bad days, and every one is
 reverted. Arms of equal size mend that; they use a ninth of the baseline at a share of a tenth, and so need about twice the runs. A rule
 that stops and promotes has no horizon of 5,000 runs; it is compared on the part of the stream that it would have seen.

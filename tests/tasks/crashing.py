@@ -124,6 +124,8 @@ class Story:
             if child == 0:
                 self.death, self.doomed = (when, number), True
                 signal.signal(signal.SIGTERM, leave)
+                # a shell that started this in the background left it ignored
+                signal.signal(signal.SIGINT, signal.default_int_handler)
                 move(store, url)
                 self.reach("begin")
                 return
