@@ -1,5 +1,6 @@
 """`lastgood release start | drive | status`: a release with no Prefect at all."""
 
+import re
 import threading
 
 import pytest
@@ -70,15 +71,18 @@ def serving(world):
         thread.join()
 
 
-@pytest.mark.parametrize(("good", "end"), [(1.0, "PROMOTED: every guardrail"), (0.0, "REVERTED: completion")])
-def test_a_release_is_driven_to_its_end(lastgood, world, serving, good, end):
+@pytest.mark.parametrize(
+    ("good", "ends"),
+    [(1.0, ("PROMOTED: every guardrail",)), (0.0, ("REVERTED: completion", "incident inc_"))],
+)
+def test_a_release_is_driven_to_its_end(lastgood, world, serving, good, ends):
     serving(good)
     found = lastgood("start", "support", "b-" + world.candidate[:8], "--policy", "small")
     lines = found.output.splitlines()
     assert lines[0].startswith("started rel_")
     assert lines[1].startswith("  nobody checks what runs answer")
     assert lines[2] == "canary: the release opens"
-    assert lines[-1].startswith(end)
+    assert [line[: len(end)] for line, end in zip(lines[-len(ends) :], ends, strict=True)] == list(ends)
     assert any(line.startswith("compare: ") and "candidate runs of" in line for line in lines)
     assert found.exit_code == 0
 
@@ -104,7 +108,9 @@ def test_another_process_drives_a_release_on(lastgood, world, serving):
     serving(0.0)
     lastgood("start", "support", world.candidate, "--policy", "small", "--detach")
     found = lastgood("drive", "support")
-    assert found.output.splitlines()[-1].startswith("REVERTED: completion is worse")
+    said, open_ = found.output.splitlines()[-2:]
+    assert said.startswith("REVERTED: completion is worse")
+    assert re.fullmatch(r"incident (inc_\w+) is open: .*`lastgood incident close \1 --reason \.\.\.`", open_)
     assert world.row(world.rows("SELECT id FROM release")[0]["id"])["driver"] == "ann's command line"
 
 
