@@ -177,7 +177,7 @@ def unlikely(made: Plan, known: Known) -> bool:
 
 #: what no plan here knows
 _ALWAYS = (
-    "harm that shows in several guardrails at once is caught sooner than said: each is planned alone",
+    "harm that makes several columns worse at once is caught sooner than said: one is made worse at a time",
     "harm that begins after the promotion, or only in runs that no candidate may serve",
 )
 
