@@ -8,6 +8,7 @@ loads who did not set LASTGOOD_URL.
 import json
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -35,6 +36,11 @@ _KINDS = {
     for name, kind in vars(errors).items()
     if isinstance(kind, type) and issubclass(kind, LastgoodError) and kind not in {LastgoodError, CapReached}
 }
+
+
+#: one client a process is made; taken while a process forks, so that no child finds it held
+_making = threading.Lock()
+os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release)
 
 
 class Service:
@@ -115,14 +121,19 @@ class Service:
 
     def _held(self) -> httpx.Client:
         if self._client is None or self._pid != os.getpid():
-            self._client = httpx.Client(
-                base_url=self.url,
-                headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
-                follow_redirects=False,
-                transport=httpx.HTTPTransport(retries=1, limits=_LIMITS),
-            )
-            self._pid = os.getpid()
+            with _making:
+                if self._client is None or self._pid != os.getpid():
+                    self._client = self._made()
+                    self._pid = os.getpid()  # last: until then another thread comes here too
         return self._client
+
+    def _made(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+            follow_redirects=False,
+            transport=httpx.HTTPTransport(retries=1, limits=_LIMITS),
+        )
 
     def close(self) -> None:
         """Nothing that a thread would have to close."""

@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -166,6 +167,32 @@ def test_while_the_service_is_away_the_baseline_serves_and_outcomes_wait(serve, 
     lastgood.flush()
     assert [row["run_id"] for row in desk.all("SELECT run_id FROM outcome")] == [run.id]
     assert [row["id"] for row in desk.all("SELECT id FROM run")] == [run.id]
+
+
+def test_threads_that_ask_first_at_once_share_one_client(monkeypatch):
+    service, made, together = Service("http://127.0.0.1:9", "lgt_x"), [], threading.Barrier(4)
+    build = service._made
+
+    def slow():
+        time.sleep(0.05)
+        made.append(build())
+        return made[-1]
+
+    monkeypatch.setattr(service, "_made", slow)
+    held = []
+
+    def ask():
+        together.wait()
+        held.append(service._held())
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert held == made * 4
+    made[0].close()
 
 
 def test_without_a_service_that_was_ever_seen_only_a_fallback_serves(point_to, desk):
