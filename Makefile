@@ -122,6 +122,7 @@ interop: setup  ## Real clients: pydantic-evals, promptfoo, OpenFeature in Pytho
 	@$(BIN)/python tests/interop/readme.py
 	@$(BIN)/python tests/interop/scores.py
 	@$(BIN)/python tests/interop/recipes.py
+	@$(BIN)/python -m pytest -q -m benchmark tests/recipes
 
 .PHONY: test-ui
 test-ui: setup  ## Releases in a real browser: Debian's chromium, headless; screenshots in .ui/

@@ -11,7 +11,11 @@ from tests.recipes import cluster, following
 
 MANIFESTS = following.ROOT / "examples/kubernetes"
 DATABASE = "postgresql://lastgood:PASSWORD@postgres.example.com/lastgood"
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other addresses than 127.0.0.1")
+# half a minute of two cores: `make interop` follows it with the other pages
+pytestmark = [
+    pytest.mark.benchmark,
+    pytest.mark.skipif(sys.platform != "linux", reason="other addresses than 127.0.0.1"),
+]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.recipes.following import NobodyRuns, blocks, check_said
 
 ROOT = following.ROOT
 PAGES = sorted(path.stem for path in following.RECIPES.glob("*.md") if path.stem != "README")
-#: pages that the suite follows: each has a test module beside this one
+#: pages that a test module beside this one follows (`make interop` runs it)
 HERE = {"kubernetes"}
 
 
