@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BASE, PIPELINE, AGENT = "localhost/debian-python", "localhost/lastgood:1", "localhost/support:1"
 #: a chroot asks nothing of the kernel that a container on this machine may lack
 _BUILDAH = ["buildah", "--storage-driver", "vfs"]
-_STORE = "LASTGOOD_DATABASE=sqlite:////work/lastgood.db"
+_STORE = "LASTGOOD_DATABASE=sqlite:////home/lastgood/lastgood.db"
 
 
 def _buildah(*words: str | Path) -> str:
