@@ -1,7 +1,6 @@
 """The peers' comparison in short: its streams, its rules at fixed seeds, and pages that say what is stored."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +8,6 @@ import numpy as np
 import pytest
 
 FOLDER, ROOT = Path(__file__).parent, Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_path():
-    """The study runs as a script: its modules import each other by name."""
-    sys.path.insert(0, str(FOLDER))
-    yield
-    sys.path.remove(str(FOLDER))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import csv
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,6 @@ OTHER = [case for case in CASES if case["classifier"] == "MeanInequalityClassifi
 BARE = [case for case in CASES if not case["params"] and case not in OTHER]
 BARE += [case for case in CASES if not case["expected"] and case not in BARE]
 OURS = [case for case in CASES if case not in OTHER and case not in BARE]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_path():
-    """The study runs as a script: its modules import each other by name."""
-    sys.path.insert(0, str(FOLDER))
-    yield
-    sys.path.remove(str(FOLDER))
 
 
 @pytest.fixture(scope="module")

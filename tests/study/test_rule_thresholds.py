@@ -1,17 +1,12 @@
 """The counting rules of Argo Rollouts and Flagger, as their code counts."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 
 @pytest.fixture(scope="module")
 def rules():
-    sys.path.insert(0, str(Path(__file__).parent))
     import rule_thresholds
 
-    sys.path.remove(str(Path(__file__).parent))
     return rule_thresholds
 
 

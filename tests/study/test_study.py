@@ -1,22 +1,12 @@
 """The study's streams are what they say, and its page is written from what is known."""
 
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from evaluators import Comparison, History
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_path():
-    """The study runs as a script: its modules import each other by name."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    yield
-    sys.path.remove(str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="module")
