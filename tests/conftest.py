@@ -354,7 +354,7 @@ def start_postgres() -> Callable[..., Any]:
     def start() -> Iterator[SimpleNamespace]:
         binaries = _bin()
         if binaries is None:
-            _without_postgres("this test starts and stops its own server, and there is no `initdb` here")
+            without_postgres("this test starts and stops its own server, and there is no `initdb` here")
         assert binaries is not None
         with (
             tempfile.TemporaryDirectory(
@@ -367,7 +367,8 @@ def start_postgres() -> Callable[..., Any]:
     return start
 
 
-def _without_postgres(why: str) -> None:
+def without_postgres(why: str) -> None:
+    """Skip a test, or fail it where Postgres is demanded."""
     if os.environ.get("LASTGOOD_REQUIRE_POSTGRES"):
         pytest.fail(f"no Postgres, and LASTGOOD_REQUIRE_POSTGRES is set: {why}")
     pytest.skip(f"no Postgres: {why}")
@@ -379,9 +380,7 @@ def postgres(start_postgres: Callable[..., Any]) -> Iterator[Postgres]:
     pytest.importorskip("psycopg", reason="no Postgres: psycopg is not installed")
     given = os.environ.get("LASTGOOD_TEST_POSTGRES")
     if not given and _bin() is None:
-        _without_postgres(
-            "no LASTGOOD_TEST_POSTGRES, and no `initdb` on PATH or in /usr/lib/postgresql/*/bin"
-        )
+        without_postgres("no LASTGOOD_TEST_POSTGRES, and no `initdb` on PATH or in /usr/lib/postgresql/*/bin")
     with contextlib.nullcontext() if given else start_postgres() as started:
         server = Postgres(given or started.url)
         yield server

@@ -13,6 +13,7 @@ from lastgood.assigning import Request, assign
 from lastgood.errors import Conflict, CorruptRow, InvalidInput, SchemaMismatch, StoreUnavailable
 from lastgood.snapshot import Serving
 from lastgood.store.connection import Store
+from tests.conftest import without_postgres
 
 fork = multiprocessing.get_context("fork")
 sqlite_alone = pytest.mark.only("sqlite")
@@ -199,7 +200,7 @@ def program(name):
     beside = shutil.which("initdb")
     found = Path(beside).resolve().with_name(name) if beside else Path(shutil.which(name) or name)
     if not found.exists():
-        pytest.skip(f"{name} is missing: install postgresql-client")
+        without_postgres(f"{name} is missing: install postgresql-client")
     return found
 
 
