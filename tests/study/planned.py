@@ -102,9 +102,12 @@ def cases() -> Iterator[Case]:
 class Table:
     """One case's simulated releases, and the plan beside them."""
 
-    def __init__(self, case: Case) -> None:
-        """Prepare both; what an earlier run simulated under the same judge is read again."""
-        self.case = case
+    def __init__(self, case: Case, releases: int) -> None:
+        """Prepare both; what an earlier run simulated under the same judge is read again.
+
+        Of more than `releases` of a candidate the first ones count.
+        """
+        self.case, self.releases = case, releases
         healthy = replace(Population(), lost=0.005, infra_failure=0.005)
         base = Population.from_frame(draw_history(np.random.default_rng(7), healthy, RUNS))
         self.setup = prepare(case.rules, base, history_runs=RUNS, runs_per_day=case.per_day, seed=7)
@@ -137,7 +140,7 @@ class Table:
         """What each story's releases did."""
         return [
             Seen.of(
-                [end for end in self.ended if end.place == place],
+                [end for end in self.ended if end.place == place][: self.releases],
                 Ending.PROMOTED if story.kind == "unchanged" else Ending.REVERTED,
             )
             for place, story in enumerate(self.setup.stories)
@@ -321,20 +324,17 @@ def whole(value: float) -> str:
 def main() -> None:
     """Simulate in rounds, all cases alike far, then write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--releases", type=int, default=400, help="of each candidate at most; 0: write the page"
-    )
+    parser.add_argument("--releases", type=int, default=400, help="of each candidate (default 400)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--only", type=int, nargs="*", help="places of cases")
     given = parser.parse_args()
-    tables = [Table(c) for place, c in enumerate(cases()) if given.only is None or place in given.only]
+    chosen = [c for place, c in enumerate(cases()) if given.only is None or place in given.only]
+    tables = [Table(c, given.releases) for c in chosen]
     for reached in [*range(ROUND, given.releases, ROUND), given.releases]:
         for each in tables:
             each.simulate(reached, given.workers)
-    walked = {len(seen.runs) for each in tables for seen in each.seen if len(seen.runs)}
-    releases = " to ".join(map(str, sorted({min(walked), max(walked)})))
     lines = [
-        HEAD.format(walks=HUNTS, releases=releases).rstrip("\n"),
+        HEAD.format(walks=HUNTS, releases=given.releases).rstrip("\n"),
         *(line for each in tables for line in each.lines()),
     ]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
