@@ -7,6 +7,7 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from config.settings import Settings
+from lastgood.plural import counted
 from tasks import forms, lost_runs
 
 #: as many as Prefect deletes at once
@@ -43,7 +44,7 @@ def sweep_now() -> str:
     with get_client(sync_client=True) as client:
         # where workers run the flows nobody serves, who would do it every few seconds
         lost_runs.end(client, _FREQUENT, timedelta(microseconds=settings.lost_after))
-        return f"{sweep(client, settings)} runs of Prefect were deleted"
+        return f"{counted(sweep(client, settings), 'run of Prefect was', 'runs of Prefect were')} deleted"
 
 
 def drop_missed(client: SyncPrefectClient) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lastgood import points
 from lastgood.errors import LastgoodError
+from lastgood.plural import counted
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 from tasks import ahead
@@ -37,8 +38,7 @@ def build(store: Store, pages: Mapping[str, str] = MappingProxyType({})) -> Inde
     """
     with store.reading() as txn:
         found = [_row(txn, row) for row in txn.all(sql.LIVE_RELEASES)]
-    count = len(found)
-    headline = "no live release" if not count else f"{count} live release{'s' if count > 1 else ''}"
+    headline = counted(len(found), "live release") if found else "no live release"
     return Index(headline, _markdown(headline, found, pages), found)
 
 

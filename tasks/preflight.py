@@ -14,6 +14,7 @@ from lastgood import approving, incidents, points, registry, releasing, standing
 from lastgood.bundle import Bundle
 from lastgood.errors import InvalidMove, InvalidPolicy, NotFound, Refused
 from lastgood.moves import ControlPoint
+from lastgood.plural import counted
 from lastgood.release import RISKS
 from lastgood.releasing import Start
 from lastgood.retention import HISTORY_RUNS  # the newest baseline runs that a history is counted from
@@ -120,7 +121,9 @@ def _refuse_open_incidents(txn: Transaction, point: ControlPoint, policy: Policy
     found = incidents.unproven(txn, point.agent, point.environment)
     if found:
         first = found[0]
-        more = f", nor have {len(found) - 1} newer ones" if len(found) > 1 else ""
+        others = len(found) - 1
+        have = "has" if others == 1 else "have"
+        more = f", nor {have} {counted(others, 'newer one')}" if others else ""
         msg = (
             f"no release of {point.name} can start: the open incident {first.id} ({first.reason}) has no "
             f"regression case{more}. `lastgood cases make {first.id}` makes them, `lastgood "

@@ -11,6 +11,7 @@ from evaluators import amounts
 from evaluators.blindness import blind_spots, hidden
 from evaluators.readiness import ASKED
 from lastgood import releasing, reserving
+from lastgood.plural import counted
 from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
@@ -102,7 +103,7 @@ def _headline(row: Row, verdict: dict[str, Any] | None) -> str:
     driver = f"driven by {row['driver'].partition(' (')[0]}" if row["driver"] else "nobody drives it yet"
     if verdict is None:
         return f"{state.upper()}: no look yet; {driver}"
-    seen = f"{verdict['candidate_runs']} candidate runs"
+    seen = counted(verdict["candidate_runs"], "candidate run")
     return f"{state.upper()}: {seen}, the evidence says {verdict['decision']}; {driver}"
 
 
@@ -111,7 +112,7 @@ def _evidence(verdict: dict[str, Any] | None, look: Row | None) -> str:
         return "No look yet."
     validity = "" if verdict["valid"] else f" The evidence is **invalid**: {verdict['invalid_reason']}."
     return (
-        f"Look {look['seq']}: {verdict['assigned']} eligible runs, "
+        f"Look {look['seq']}: {counted(verdict['assigned'], 'eligible run')}, "
         f"{verdict['candidate_runs']} of them the candidate's. "
         f"Harm e-value of all guardrails together: e^{verdict['log_family']:.2f}; it reverts at "
         f"e^{verdict['log_line']:.2f}.{validity}"

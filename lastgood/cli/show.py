@@ -9,6 +9,7 @@ from lastgood import approving, freezing, ledger, outbox, points, recorder, regi
 from lastgood.cli.common import environment_option, percent, short, store, table, when
 from lastgood.errors import LastgoodError
 from lastgood.moves import ControlPoint
+from lastgood.plural import counted
 from lastgood.store import approving as sql_of
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
@@ -37,7 +38,7 @@ def status(agent: str | None, environment: str, *, as_json: bool) -> None:
         return
     for name, value in facts.items():
         click.echo(f"{name.replace('_', ' '):<12} {value}")
-    click.echo(f"{'ledger':<12} {rows} rows, sound, head {head[:12]}")
+    click.echo(f"{'ledger':<12} {counted(rows, 'row')}, sound, head {head[:12]}")
     for row in moves[-_RECENT:]:
         click.echo(
             f"  {when(row['at_us'])}  epoch {row['epoch']:<4} {row['action']:<9} "
@@ -68,7 +69,9 @@ def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]
         facts["actions"] = f"stopped by {stopped['actor']}: {stopped['reason']}"
     refused = txn.all(sql.REFUSALS, **key)
     if refused:
-        facts["refused"] = ", ".join(f"{row['n']} reports ({row['reason']} token)" for row in refused)
+        facts["refused"] = ", ".join(
+            f"{counted(row['n'], 'report')} ({row['reason']} token)" for row in refused
+        )
     strange = traces.unmapped(txn, point.agent, point.environment)
     if strange:
         facts["telemetry"] = "not mapped: " + ", ".join(f"{n} x {kind}" for kind, n in strange.items())

@@ -14,6 +14,7 @@ from lastgood import cases as casing
 from lastgood.case_store import Review, State, Stored
 from lastgood.cli.common import actor_option, environment_option, reason_option, short, store, table
 from lastgood.errors import InvalidInput, InvalidMove
+from lastgood.plural import counted
 from lastgood.rehearsal import Access, Purse
 from lastgood.replaying import Means, find_bundle, load
 from tasks import case_making, regression
@@ -97,7 +98,8 @@ def _tell(made: list[Stored]) -> None:
     for each in made:
         draft, proof = each.draft, each.draft.proof
         if draft.state is State.ADMITTED:
-            told = f"failed {proof['bad_failed']} and passed {proof['good_passed']} of {proof['pairs']} pairs"
+            pairs = counted(proof["pairs"], "pair")
+            told = f"failed {proof['bad_failed']} and passed {proof['good_passed']} of {pairs}"
             click.echo(f"{each.id} {draft.case.name}: admitted ({told}, on the bad and the good bundle)")
         else:
             click.echo(f"{each.id} {draft.case.name}: candidate; {draft.reason}")
@@ -227,7 +229,7 @@ def export(agent: str, folder: Path, with_promptfoo: bool, environment: str) -> 
     folder.mkdir(parents=True, exist_ok=True)
     for case in accepted:
         (folder / f"{case.name}.yaml").write_text(casing.write([case], agent), "utf-8")
-    click.echo(f"{len(accepted)} cases of {agent} in {folder}")
+    click.echo(f"{counted(len(accepted), 'case')} of {agent} in {folder}")
     if with_promptfoo:
         path = folder / f"promptfoo-{agent}.yaml"
         path.write_text(promptfoo.configuration(accepted, agent, str(folder)), "utf-8")

@@ -10,6 +10,7 @@ from config.durations import parse_duration
 from lastgood import outbox
 from lastgood.cli.common import store, table, when
 from lastgood.errors import InvalidInput, NotFound
+from lastgood.plural import counted
 from lastgood.store import statements as sql
 from lastgood.store import telling
 from tasks import notifying
@@ -94,7 +95,9 @@ def _ways(row: dict[str, Any], ways: list[dict[str, Any]]) -> str:
 
 def _tries(way: dict[str, Any]) -> str:
     return (
-        f" ({way['attempts']} tries: {way['error'][:60]})" if way["error"] and way["state"] != "sent" else ""
+        f" ({counted(way['attempts'], 'try', 'tries')}: {way['error'][:60]})"
+        if way["error"] and way["state"] != "sent"
+        else ""
     )
 
 
@@ -108,6 +111,5 @@ def retry(notice: str) -> None:
             msg = f"no notice {notice!r}; see `lastgood notices list --dead`"
             raise NotFound(msg)
     count = outbox.retry(held, notice)
-    click.echo(
-        f"{count} deliveries are due again: `lastgood notices send`" if count else "none of it is dead"
-    )
+    due = counted(count, "delivery is", "deliveries are")
+    click.echo(f"{due} due again: `lastgood notices send`" if count else "none of it is dead")

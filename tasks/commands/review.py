@@ -27,7 +27,7 @@ def next_(release_id: str) -> None:
         click.echo(f"{release_id}: no case waits")
         return
     case = cases[0]
-    click.echo(f"case {case.id} ({case.task_type}), {len(cases)} wait")
+    click.echo(f"case {case.id} ({case.task_type}), {len(cases)} waiting")
     click.echo(f"--- input\n{_shown(case.input)}\n--- output\n{_shown(case.output)}\n---")
     click.echo(refereeing.question(held, release_id))
     click.echo(f"lastgood review mark {release_id} {case.id} MARK")
