@@ -24,6 +24,7 @@ from tasks import (
     driving,
     following,
     forms,
+    housekeeping,
     notifying,
     prefect_block,
     publishing,
@@ -136,10 +137,10 @@ def watch() -> list[str]:
 
 
 def follow() -> list[str]:
-    """Start what is due after reverts, tell people, and make up for forms that were not refreshed."""
+    """Start what is due after reverts, tell people, make up for what others missed: forms, a lost sweep."""
     store = agent.store()
     said = []
-    for work in (following.start_due, forms.reconcile, _tell_people, _index):
+    for work in (following.start_due, forms.reconcile, _tell_people, _index, housekeeping.free_sweep):
         try:
             said += work(store)
         except Exception as error:  # noqa: BLE001  the next minute tries again

@@ -8,6 +8,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from config.settings import Settings
 from lastgood.plural import counted
+from lastgood.store.connection import Store
 from tasks import forms, lost_runs
 
 #: as many as Prefect deletes at once
@@ -18,6 +19,8 @@ _MOST = 100
 _MISSED = timedelta(seconds=90)
 #: runs of these are worth little: one a minute
 _FREQUENT = ("evaluate-canaries",)
+#: the deployment of the sweep itself
+_SWEEP = ("sweep-runs",)
 #: the client has no method for it yet
 _BULK_DELETE: Any = "/flow_runs/bulk_delete"
 _ENDED = ("COMPLETED", "CANCELLED")
@@ -47,6 +50,13 @@ def sweep_now() -> str:
         return f"{counted(sweep(client, settings), 'run of Prefect was', 'runs of Prefect were')} deleted"
 
 
+def free_sweep(_store: Store) -> list[str]:
+    """Give the sweep's place free where one is lost: the evaluation does for it what it does for that one."""
+    with get_client(sync_client=True) as client:
+        lost_runs.end(client, _SWEEP, timedelta(microseconds=Settings.from_environment().lost_after))
+    return []
+
+
 def drop_missed(client: SyncPrefectClient) -> int:
     """Delete scheduled runs that nobody was there to start: one evaluation catches up for all of them."""
     frequent = [str(found.id) for found in forms.ours(client) if found.name in _FREQUENT]
@@ -72,4 +82,4 @@ def _delete(
             return
 
 
-__all__ = ["drop_missed", "sweep", "sweep_now"]
+__all__ = ["drop_missed", "free_sweep", "sweep", "sweep_now"]
