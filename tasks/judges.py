@@ -5,9 +5,7 @@ A referee is a callable `(input, output, **settings)` that returns a mark (true 
 """
 
 import hashlib
-import importlib
 import json
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 from config.referee import RefereeSpec
+from lastgood.callables import imported
 from lastgood.errors import InvalidPolicy
 
 #: what a referee says of one run
@@ -79,14 +78,7 @@ def load(spec: RefereeSpec) -> Judge:
 def _module(call: str) -> ModuleType:
     name = call.partition(":")[0]
     try:
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError:
-            here = str(Path.cwd())
-            if here in sys.path:
-                raise
-            sys.path.append(here)  # a team's own module beside its policy
-            return importlib.import_module(name)
+        return imported(name)
     except Exception as error:
         msg = f"referee: {name} can't be imported: {error!r}; name it as package.module:function"
         raise InvalidPolicy(msg) from error
