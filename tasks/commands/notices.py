@@ -22,7 +22,9 @@ def notices() -> None:
 
 
 @notices.command("send")
-@click.option("--limit", default=100, show_default=True, help="Deliveries at most.")
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="Deliveries at most."
+)
 @click.option("--every", default=None, metavar="TIME", help="Go on until interrupted, this often: 10 s.")
 def send(limit: int, every: str | None) -> None:
     """Send what is due: to Slack, webhooks and e-mail; Prefect's blocks are sent by its own processes."""
@@ -50,7 +52,7 @@ def _keep_on(every: str) -> None:
 @notices.command("list")
 @click.argument("agent", default="")
 @click.option("--dead", is_flag=True, help="Only those that did not get through somewhere.")
-@click.option("--limit", default=30, show_default=True, help="The newest.")
+@click.option("--limit", default=30, show_default=True, type=click.IntRange(min=1), help="The newest.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def list_(agent: str, limit: int, *, dead: bool, as_json: bool) -> None:
     """List notices, the newest first, and on which routes they got through."""

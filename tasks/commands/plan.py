@@ -1,7 +1,6 @@
 """`lastgood plan`: what a policy will see and prove at an agent's traffic, before a release."""
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from evaluators.rules import HOUR, Undecided
 from lastgood.cli.common import environment_option, laid_out, percent, store
 from lastgood.errors import InvalidInput
 from tasks import planned
+from tasks.commands.numbers import Number
 from tasks.commands.options import (
     columns_option,
     file_of,
@@ -187,7 +187,7 @@ _ALWAYS = (
 @history_option
 @variants_option
 @columns_option
-@click.option("--runs-per-day", type=click.FloatRange(min=0.0, max=1e9, min_open=True),
+@click.option("--runs-per-day", type=Number(min=0.0, max=1e9, min_open=True),
               help="Eligible runs a day; default: the agent's own of late, of a file 2,000.")  # fmt: skip
 @seed_option
 @click.option(
@@ -211,8 +211,6 @@ def plan_(
         raise InvalidInput(msg)
     if target is not None and not target.parent.is_dir():
         raise click.BadParameter(f"there is no folder {target.parent}", param_hint="--write")
-    if runs_per_day is not None and math.isnan(runs_per_day):
-        raise click.BadParameter("nan is no number of runs", param_hint="--runs-per-day")
     known = _known(find_policy(reference), history, variants, columns, runs_per_day, environment)
     told = answer(known, seed)
     made, proposals = told.plan, told.proposals

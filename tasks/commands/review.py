@@ -9,7 +9,7 @@ from lastgood.errors import InvalidInput
 from tasks import referee as refereeing
 
 #: what people type for a mark that is true or false
-_WORDS = {"yes": True, "y": True, "true": True, "good": True, "no": False, "n": False, "false": False}
+_WORDS = dict.fromkeys(("yes", "y", "true", "good"), True) | dict.fromkeys(("no", "n", "false", "bad"), False)
 
 
 @click.group()
