@@ -15,6 +15,7 @@ from lastgood.bundle import Bundle
 from lastgood.errors import InvalidMove, InvalidPolicy, NotFound, Refused
 from lastgood.moves import ControlPoint
 from lastgood.plural import counted
+from lastgood.redaction import clean
 from lastgood.release import RISKS
 from lastgood.releasing import Start
 from lastgood.retention import HISTORY_RUNS  # the newest baseline runs that a history is counted from
@@ -95,8 +96,8 @@ def check(store: Store, wanted: Wanted, suite: regression.Suite = regression.run
         history=json.dumps(history.to_json(), sort_keys=True),
         terms=terms_of(policy),
         actor=wanted.actor,
-        approver=wanted.approver,
-        note=wanted.note,
+        approver=clean(wanted.approver),
+        note=clean(wanted.note),
         readiness=json.dumps(ready.to_json(), sort_keys=True),
     )
 
