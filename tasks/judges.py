@@ -21,6 +21,9 @@ from lastgood.errors import InvalidPolicy
 Mark: TypeAlias = bool | float
 #: sources of referees by module, as they were when this process loaded them
 _sources: dict[str, str] = {}
+#: calls that hang at most before no further one is begun: each holds a thread, and often a connection
+MOST_HANGING = 32
+_hanging: list[threading.Thread] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,14 @@ def _source(module: ModuleType) -> str:
 
 
 def within(seconds: float, work: Callable[[], Any]) -> Any:
-    """What `work` returns; TimeoutError where it takes longer: a call that hangs is left behind."""
+    """What `work` returns; TimeoutError where it takes longer: a call that hangs is left behind.
+
+    Where too many hang still none is begun: a source that is asked each minute would take every thread.
+    """
+    _hanging[:] = [thread for thread in _hanging if thread.is_alive()]
+    if len(_hanging) >= MOST_HANGING:
+        msg = f"not begun: {len(_hanging)} earlier calls hang still; end what they wait for, or this process"
+        raise TimeoutError(msg)
     done: list[Any] = []
     failed: list[BaseException] = []
 
@@ -110,6 +120,7 @@ def within(seconds: float, work: Callable[[], Any]) -> Any:
     if failed:
         raise failed[0]
     if not done:
+        _hanging.append(thread)
         msg = f"no answer within {seconds:g} s"
         raise TimeoutError(msg)
     return done[0]
