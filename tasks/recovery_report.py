@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lastgood import incidents
-from lastgood.cli.common import laid_out, when
 from lastgood.incidents import Incident
 from lastgood.plural import counted
+from lastgood.shown import laid_out, when
 from lastgood.store import aftermath
 from lastgood.store.connection import Store
 from tasks.recovery_plan import Pending, settings_of

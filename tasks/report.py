@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from evaluators import amounts
@@ -13,6 +12,7 @@ from evaluators.readiness import ASKED
 from lastgood import releasing, reserving
 from lastgood.plural import counted
 from lastgood.release import ReleaseState
+from lastgood.shown import short, when
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 from tasks import ahead, audit_section, limits, outside
@@ -92,7 +92,7 @@ def key_of(release_id: str) -> str:
 
 def _bundles(txn: Transaction, row: Row) -> str:
     names = [txn.one(sql.BUNDLE, id=row[which]) for which in ("baseline", "candidate")]
-    old, new = (f"b-{found['id'][:8]} ({found['name']})" if found else "?" for found in names)
+    old, new = (f"{short(found['id'])} ({found['name']})" if found else "?" for found in names)
     return f"{old} → {new}"
 
 
@@ -310,11 +310,6 @@ def _switches(entries: list[Row]) -> list[Row]:
         if entry["action"] != "renew" and not again:
             found.append(entry)
     return found
-
-
-def when(at_us: int) -> str:
-    """A time in UTC, for people."""
-    return datetime.fromtimestamp(at_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _next(row: Row, txn: Transaction) -> str:

@@ -6,10 +6,11 @@ from typing import Any
 import click
 
 from lastgood import approving, freezing, ledger, outbox, points, recorder, registry, traces
-from lastgood.cli.common import environment_option, percent, short, store, table, when
+from lastgood.cli.common import environment_option, short, store, table, when
 from lastgood.errors import LastgoodError
 from lastgood.moves import ControlPoint
 from lastgood.plural import counted
+from lastgood.shown import percent
 from lastgood.store import approving as sql_of
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction

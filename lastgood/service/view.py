@@ -1,13 +1,13 @@
 """What the page for people shows of one control point, as one frozen value."""
 
 import json
-import time
 from dataclasses import dataclass
 
 from lastgood import approving, points, restoring
 from lastgood.clock import Clock
 from lastgood.errors import LastgoodError, NotFound
 from lastgood.moves import ControlPoint
+from lastgood.shown import percent, short, when
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 
@@ -98,12 +98,12 @@ def _view(txn: Transaction, clock: Clock, point: ControlPoint, damage: str, last
     return View(
         **key,
         epoch=point.epoch,
-        now=_when(txn.now_us),
+        now=when(txn.now_us, seconds=False),
         baseline=_bundle(txn, point.baseline),
         standing=point.standing,
         since=next((_move(row) for row in rows if _began(row, point)), None),
         candidate=_bundle(txn, point.candidate) if point.candidate else None,
-        share=f"{point.share_bp / 100:g}%",
+        share=percent(point.share_bp),
         state=str(release["state"]) if release else "",
         lease=_lease(txn, clock, point),
         killed=point.killed,
@@ -127,7 +127,7 @@ def _target(txn: Transaction, point: ControlPoint) -> tuple[Bundle | None, str]:
 
 def _bundle(txn: Transaction, bundle_id: str) -> Bundle:
     row = txn.one(sql.BUNDLE, id=bundle_id)
-    return Bundle(f"b-{bundle_id[:8]}", str(row["name"]) if row else "its row is missing")
+    return Bundle(short(bundle_id), str(row["name"]) if row else "its row is missing")
 
 
 def _began(row: Row, point: ControlPoint) -> bool:
@@ -136,7 +136,7 @@ def _began(row: Row, point: ControlPoint) -> bool:
 
 
 def _move(row: Row) -> Move:
-    return Move(_when(row["at_us"]), row["action"], row["reason"], row["actor"], row["epoch"])
+    return Move(when(row["at_us"], seconds=False), row["action"], row["reason"], row["actor"], row["epoch"])
 
 
 def _lease(txn: Transaction, clock: Clock, point: ControlPoint) -> str:
@@ -148,8 +148,4 @@ def _lease(txn: Transaction, clock: Clock, point: ControlPoint) -> str:
 
 def _asked(txn: Transaction, point: ControlPoint) -> str:
     row = approving.open_question(txn, point.agent, point.environment)
-    return "" if row is None else f"{row['what']}, until {_when(row['expires_us'])}"
-
-
-def _when(at_us: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at_us / 1_000_000))
+    return "" if row is None else f"{row['what']}, until {when(row['expires_us'], seconds=False)}"

@@ -18,8 +18,8 @@ from evaluators.backtest import Prepared, Spread, Summary
 from evaluators.blocks import WHOLE
 from evaluators.replay import Replay
 from evaluators.rules import Kind, Rules
-from lastgood.cli.common import laid_out
 from lastgood.plural import counted
+from lastgood.shown import laid_out
 from tasks import recorded
 from tasks.commands.options import columns_option, find_policy, seed_option
 

@@ -14,8 +14,9 @@ from evaluators.planning import ALIKE, said_time
 from evaluators.planning_nearest import Proposal, nearest
 from evaluators.prospects import Plan, Until, plan
 from evaluators.rules import HOUR, Undecided
-from lastgood.cli.common import environment_option, laid_out, percent, store
+from lastgood.cli.common import environment_option, store
 from lastgood.errors import InvalidInput
+from lastgood.shown import laid_out, percent
 from tasks import planned
 from tasks.commands.numbers import Number
 from tasks.commands.options import (

@@ -16,8 +16,9 @@ from evaluators import simulation
 from evaluators.blocks import WHOLE
 from evaluators.rules import Rules
 from evaluators.simulation import Figures, Rate, Setup, Times
-from lastgood.cli.common import environment_option, laid_out, store
+from lastgood.cli.common import environment_option, store
 from lastgood.plural import counted
+from lastgood.shown import laid_out
 from tasks import simulating
 from tasks.commands.options import (
     columns_option,
