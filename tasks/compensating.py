@@ -151,8 +151,7 @@ def write(txn: Transaction, incident: Incident, plans: Sequence[Plan]) -> int:
     """Write plans into the books; what is there already stays. Returns how many are new."""
     new = [_values(txn, incident, plan) for plan in plans if plan.generation == 1]
     count = txn.insert_new("compensation", _COLUMNS, [tuple(row[name] for name in _COLUMNS) for row in new])
-    anew = ({**_values(txn, incident, plan)} for plan in plans if plan.generation > 1)
-    for row in anew:
+    for row in (_values(txn, incident, plan) for plan in plans if plan.generation > 1):
         kept = {name: row[name] for name in row if name not in {"run_id", "kind", "target", "attempts"}}
         count += txn.run(aftermath.PLAN_ANEW, **kept)
     return count

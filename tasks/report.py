@@ -9,7 +9,7 @@ from typing import Any
 from evaluators import amounts
 from evaluators.blindness import blind_spots, hidden
 from evaluators.readiness import ASKED
-from lastgood import releasing, reserving
+from lastgood import releasing
 from lastgood.plural import counted
 from lastgood.release import ReleaseState
 from lastgood.shown import short, when
@@ -268,12 +268,7 @@ def _readiness(row: Row) -> str:
 
 
 def _caps(txn: Transaction, row: Row) -> str:
-    used = {
-        r["cap"]: r["used"] + r["reserved"]
-        for r in txn.all(sql.CAPS_USED, release_id=row["id"])
-        if r["window_us"] == reserving.window(txn.now_us)
-    }
-    ceilings = limits.ceilings(Frozen.of(row).policy.caps(), used)
+    ceilings = limits.ceilings(Frozen.of(row).policy.caps(), limits.used(txn, row["id"]))
     if not ceilings:
         return ""
     lines = ["## Ceilings", "", "| ceiling | used this hour | at most | headroom |", "|---|---|---|---|"]

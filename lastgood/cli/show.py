@@ -84,8 +84,8 @@ def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]
         facts["cool_down"] = f"until {when(cooling['until_us'])}: {cooling['reason']}"
     if point.release_id is None:
         return {**facts, "release": "none"}
-    facts |= _held(txn, point)
     release = txn.one(sql.RELEASE, id=point.release_id)
+    facts |= _held(txn, point, release)
     clock = held.clock
     left = point.lease.left_us(now_us=txn.now_us, boot_id=clock.boot_id, boot_us=clock.boot_us())
     return {
@@ -98,10 +98,9 @@ def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]
     }
 
 
-def _held(txn: Transaction, point: ControlPoint) -> dict[str, str]:
+def _held(txn: Transaction, point: ControlPoint, release: Row | None) -> dict[str, str]:
     """What holds the live release: a person who is asked, a freeze."""
     found = {}
-    release = txn.one(sql.RELEASE, id=point.release_id)
     frozen = (
         None
         if release is None

@@ -1,12 +1,12 @@
 """Starting a release over HTTP: the pipeline's preflight decides, where the service runs in a checkout."""
 
 from contextlib import suppress
-from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
+from lastgood import pipeline
 from lastgood.roles import EVERY, Act
 from lastgood.service.bodies import Body, Cleaned, Reason
 from lastgood.service.desk import Caller, DeskOf, Visit, allowed
@@ -85,10 +85,12 @@ def waive(desk: DeskOf, principal: Caller, policy: str, body: WaiverBody) -> Wai
 
 
 def _pipeline(name: str) -> Any:
-    found = entry_points(group=GROUP, name=name)
+    point = pipeline.given(GROUP).get(name)
     try:
-        return next(iter(found)).load()
-    except (StopIteration, ModuleNotFoundError) as error:
+        if point is None or not pipeline.is_here(point):
+            raise ModuleNotFoundError(name)
+        return point.load()
+    except ModuleNotFoundError as error:
         msg = "releases are started where the pipeline is: run `lastgood serve` in a checkout of lastgood"
         raise NotHere(msg) from error
 
