@@ -13,6 +13,8 @@ from lastgood.store.connection import Row, Store, Transaction
 
 #: newest moves that are shown, and rows of the ledger among which they are looked for
 _SHOWN, _READ = 8, 200
+#: microseconds from which a lease is told in minutes
+_MINUTES_US = 120_000_000
 #: the moves after which another bundle serves as the baseline
 _BASELINES = frozenset({"adopt", "promote", "rollback", "restore"})
 
@@ -143,7 +145,9 @@ def _lease(txn: Transaction, clock: Clock, point: ControlPoint) -> str:
     if not point.share_bp:
         return ""
     left = point.lease.left_us(now_us=txn.now_us, boot_id=clock.boot_id, boot_us=clock.boot_us())
-    return f"{left / 60_000_000:.0f} min left" if left > 0 else "lapsed: the baseline serves everybody"
+    if left <= 0:
+        return "lapsed: the baseline serves everybody"
+    return f"{left / 60_000_000:.0f} min left" if left >= _MINUTES_US else f"{left / 1_000_000:.0f} s left"
 
 
 def _asked(txn: Transaction, point: ControlPoint) -> str:
