@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from config.durations import format_duration
-from config.policy import POLICIES, Policy
+from config.policy import Policy, built_in
 from config.quantities import format_margin, format_percentage, format_share
 from evaluators.rules import Guardrail, Rules
 
@@ -43,7 +43,7 @@ def waived(policy: Policy, guardrail: str, stratum: str, reason: str, approver: 
 
 def _own(policy: Policy, data: dict[str, Any], suffix: str) -> Policy:
     """The policy of these data; a built-in one's copy gets a name of its own: theirs can't be stored."""
-    if (POLICIES / f"{policy.name}.yaml").exists():
+    if policy.name in built_in():
         data["name"] = f"{policy.name}-{suffix}"
     return Policy.from_json(json.dumps(data))
 

@@ -43,6 +43,11 @@ STEPS = (
 POLICIES = Path(__file__).parent / "policies"
 
 
+def built_in() -> list[str]:
+    """Return the names of the policies that come with the pipeline."""
+    return sorted(path.stem for path in POLICIES.glob("*.yaml"))
+
+
 def _looks(fields: dict[str, int]) -> int:
     return LOOKS * fields.get("look_every", 0)
 
@@ -266,9 +271,10 @@ class Policy(sections.Section):
     @classmethod
     def builtin(cls, name: str = "default") -> Self:
         """Read one of the policies that come with the pipeline (config/policies)."""
-        names = sorted(path.stem for path in POLICIES.glob("*.yaml"))
-        if name not in names:
-            raise InvalidPolicy(f"no policy {name!r} comes with the pipeline; there are {', '.join(names)}")
+        if name not in built_in():
+            raise InvalidPolicy(
+                f"no policy {name!r} comes with the pipeline; there are {', '.join(built_in())}"
+            )
         return cls.load(POLICIES / f"{name}.yaml")
 
     @classmethod
@@ -361,4 +367,4 @@ class Policy(sections.Section):
         return Records(**self.declared_records.model_dump())
 
 
-__all__ = ["POLICIES", "Policy", "digest_of"]
+__all__ = ["POLICIES", "Policy", "built_in", "digest_of"]

@@ -8,5 +8,8 @@ from tasks import by_hand, housekeeping
 
 @flow(name="sweep_runs", flow_run_name="sweep runs")
 def sweep_runs() -> State:
-    """Delete old runs of Prefect; releases and the ledger stand in the store."""
+    """Delete old runs of Prefect, and end an evaluation whose process is gone.
+
+    Releases and the ledger stand in the store.
+    """
     return by_hand.done(housekeeping.sweep_now)

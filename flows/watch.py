@@ -14,7 +14,7 @@ def watch(subject: str = "", environment: str = "production") -> State:
     Every parameter is text: an automation always passes text.
 
     Args:
-        subject: An agent, a release or a watch; empty for every watch that is due.
+        subject: An agent, a release, an incident or a watch; empty for every watch that is due.
         environment: The control point's environment, where the subject is an agent.
     """
     headlines = watch_stages.watch(subject, environment)

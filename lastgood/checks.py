@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lastgood.errors import InvalidInput
+from lastgood.plural import counted
 from lastgood.replaying import Played
 from lastgood.triggers import TOOL_MALFORMED
 
@@ -119,7 +120,7 @@ class ActionsAtMost:
         """Say how many there were."""
         found = sum(act.kind == self.kind for act in subject.played.actions)
         return (
-            f"it wanted {found} actions {self.kind}, at most {self.most} are right"
+            f"it wanted {counted(found, 'action')} {self.kind}, at most {self.most} are right"
             if found > self.most
             else None
         )

@@ -15,6 +15,7 @@ from lastgood.errors import InvalidMove
 from lastgood.ledger import Entry
 from lastgood.moves import ControlPoint
 from lastgood.outcome import Outcome
+from lastgood.plural import counted
 from lastgood.releasing import Ending
 from lastgood.reserving import most_usd
 from lastgood.router import CANDIDATE
@@ -132,7 +133,7 @@ def _count(
     for step in steps:
         n, bad = n + runs, bad + step
         if step > 0 and trigger.fires(n, bad):  # a good run never proves a rate too high
-            said = f"{trigger.metric}: {bad} bad of {n} runs, limit {trigger.limit:g}"
+            said = f"{trigger.metric}: {bad} bad of {counted(n, 'run')}, limit {trigger.limit:g}"
             fire(txn, court, charge, trigger.metric, said)
             return
 

@@ -8,10 +8,8 @@ with `answer(...)` in its own process.
 import asyncio
 import contextvars
 import hashlib
-import importlib
 import inspect
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +19,7 @@ from typing import Any, Protocol
 
 from lastgood import part_reads
 from lastgood.bundle import KINDS, Bundle, Part
+from lastgood.callables import imported
 from lastgood.errors import InvalidInput
 from lastgood.fixtures import Fixtures
 from lastgood.outcome import Outcome
@@ -219,11 +218,8 @@ def function_of(reference: str, what: str) -> Any:
     module, _, name = reference.partition(":")
     if not (module and name):
         raise InvalidInput(f"{what}: {reference!r} is no function; write package.module:function")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)  # a team's own module beside its bundle
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        found = getattr(imported(module), name, None)
     except Exception as error:
         raise InvalidInput(f"{what}: {module} can't be imported: {error!r}") from error
     if not callable(found):

@@ -72,7 +72,11 @@ class Principal:
 
     def reaches(self, agent: str, environment: str) -> bool:
         """Whether its scope takes a control point in."""
-        return _within(agent, self.agents) and _within(environment, self.environments)
+        return self.knows(agent) and _within(environment, self.environments)
+
+    def knows(self, agent: str) -> bool:
+        """Whether its scope takes an agent in somewhere: bundles are shared by an agent's environments."""
+        return _within(agent, self.agents)
 
     def may(self, act: Act, agent: str, environment: str) -> bool:
         """Whether it may do that to this agent there."""

@@ -14,7 +14,7 @@ from lastgood.store.connection import Row, Store, Transaction
 from tasks.recovery_plan import settings_of
 
 #: microseconds after which work that is still due is started again, should its flow have died at once
-_AGAIN_US = 600_000_000
+AGAIN_US = 600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def due(store: Store) -> list[Due]:
 
 def _told(row: Row, now_us: int) -> str:
     """A late action, or a time that was waited for, makes it other work; so do ten minutes of staying due."""
-    return f"{row['id']} {row['planned']} {row['recovery_until_us']} {now_us // _AGAIN_US}"
+    return f"{row['id']} {row['planned']} {row['recovery_until_us']} {now_us // AGAIN_US}"
 
 
 def _by_itself(txn: Transaction, row: Row) -> bool:
@@ -54,4 +54,4 @@ def _by_itself(txn: Transaction, row: Row) -> bool:
         return True  # a policy that can't be read holds up no other incident: the flow says what is wrong
 
 
-__all__ = ["Due", "due"]
+__all__ = ["AGAIN_US", "Due", "due"]

@@ -1,11 +1,11 @@
 """What lies ahead of a release, in sentences: who is asked, what holds it, what comes after its end."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from lastgood import approving, freezing, points
 from lastgood.release import ReleaseState
+from lastgood.shown import percent, short, when
 from lastgood.store import approving as sql_of
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Transaction
@@ -73,14 +73,14 @@ def _held(txn: Transaction, row: Row) -> list[str]:
 
 def _live(txn: Transaction, row: Row) -> list[str]:
     point = points.read(txn, row["agent"], row["environment"])
-    share = f"{point.share_bp / 100:g}% of the eligible runs go to the candidate"
+    share = f"{percent(point.share_bp)} of the eligible runs go to the candidate"
     if row["state"] == ReleaseState.ASKING or (row["state"] == ReleaseState.AWAITING and not point.share_bp):
         return [f"No look: {share}."]
     steps = Frozen.of(row).rules.steps
     after = (
         "then the promotion"
         if row["step"] == len(steps) - 1
-        else f"then {steps[row['step'] + 1].share_bp / 100:g}%"
+        else f"then {percent(steps[row['step'] + 1].share_bp)}"
     )
     return [f"Another look; {share} (step {row['step'] + 1} of {len(steps)}, {after})."]
 
@@ -89,13 +89,13 @@ def _after_revert(txn: Transaction, row: Row) -> list[str]:
     found = []
     key = {"agent": row["agent"], "environment": row["environment"]}
     kept = txn.one(sql.QUARANTINE, **key, bundle_id=row["candidate"], now_us=txn.now_us)
-    short = f"b-{row['candidate'][:8]}"
+    bundle = short(row["candidate"])
     if kept is not None and kept["until_us"] is None:
         found.append(
-            f"{short} is quarantined: after a review `lastgood readmit {row['agent']} {short} --reason ...`"
+            f"{bundle} is quarantined: after a review `lastgood readmit {row['agent']} {bundle} --reason ...`"
         )
     elif kept is not None:
-        found.append(f"{short} cools down until {when(kept['until_us'])}")
+        found.append(f"{bundle} cools down until {when(kept['until_us'])}")
     cooling = txn.one(sql_of.COOLDOWN, **key, now_us=txn.now_us)
     if cooling is not None:
         found.append(f"no release of {row['agent']} starts until {when(cooling['until_us'])}")
@@ -106,9 +106,4 @@ def _after_revert(txn: Transaction, row: Row) -> list[str]:
     return found
 
 
-def when(at_us: int) -> str:
-    """A time in UTC, for people."""
-    return datetime.fromtimestamp(at_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-__all__ = ["asked_for", "lines", "when"]
+__all__ = ["asked_for", "lines"]

@@ -18,6 +18,7 @@ from config.settings import Settings
 from lastgood import agent, approving
 from lastgood.approving import Answer
 from lastgood.errors import LastgoodError
+from lastgood.redaction import clean
 from lastgood.store.connection import Row, Store
 from tasks import ahead, driving, report
 from tasks.driving import Driver, Due, StageName
@@ -112,7 +113,8 @@ def _ask(store: Store, driver: Driver, asked: Row, *, may_hand_over: bool) -> No
             if may_hand_over:
                 driving.hand_over(store, driver, "a person is asked: the schedule goes on")
             raise
-        answer = Answer(given.decision, given.who, given.reason, given.evidence, given.code)
+        who, reason = clean(given.who), clean(given.reason)
+        answer = Answer(given.decision, who, reason, given.evidence, given.code)
         refused = _taken(store, release, answer)
         if not refused or not _is_open(store, release, asked):
             return  # decided here, elsewhere, or over: what comes next says so

@@ -6,6 +6,7 @@ make what comes after it, and after a crash, sooner than the next scheduled eval
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -22,9 +23,13 @@ from tasks.forms import TAG
 REVERTED = "lastgood.release.reverted"
 #: silence after which a run is held for dead: three heartbeats of 30 s
 LOST_AFTER = timedelta(seconds=90)
+#: looks in a row that were let in nowhere, after which the one that holds their place is looked at; how long
+#: such a row may take, and the interval of the schedule that this is for
+KEPT_OUT, ROW, LOOK_EVERY = 4, timedelta(minutes=5), timedelta(minutes=1)
 
 HEARTBEAT_LOST = "lastgood: heartbeat lost"
 RUN_CRASHED = "lastgood: run crashed"
+LOOKS_KEPT_OUT = "lastgood: looks kept out"
 TRIGGER_FIRED = "lastgood: trigger fired"
 ACTION_FAILED = "lastgood: action failed"
 _OURS: dict[str, str | list[str]] = {
@@ -82,6 +87,29 @@ def run_crashed(evaluate: UUID) -> AutomationCore:
     return _automation(RUN_CRASHED, "After a crash the evaluation looks at once.", trigger, action)
 
 
+def looks_kept_out(sweep: UUID, look_every: timedelta = LOOK_EVERY) -> AutomationCore:
+    """The sweep looks whether the evaluation that keeps all later ones out still lives (`tasks.lost_runs`).
+
+    Workers know nothing of a run that went together with the server, and its place stays taken; an evaluation
+    that is only slow gives signs of life and is left alone.
+    """
+    flow: dict[str, str | list[str]] = {
+        "prefect.resource.role": "flow",
+        "prefect.resource.name": "evaluate_canaries",
+    }
+    trigger = EventTrigger(
+        expect={"prefect.flow-run.Cancelled"},
+        match=_RUNS,
+        match_related=[_OURS, flow],
+        posture=Posture.Reactive,
+        threshold=KEPT_OUT,
+        within=max(ROW, (KEPT_OUT + 1) * look_every),
+    )
+    action = _starts(sweep, {})
+    description = "Looks that are let in nowhere have the one that holds their place looked at."
+    return _automation(LOOKS_KEPT_OUT, description, trigger, action)
+
+
 def trigger_fired(follow_up: UUID) -> AutomationCore:
     """What comes after a revert is started: recovery, watch, incident."""
     trigger = EventTrigger(
@@ -101,7 +129,7 @@ def action_failed(inform: UUID) -> AutomationCore:
     """An automation of ours that could not do its work tells people so; its own failure starts nothing."""
     trigger = EventTrigger(
         expect={"prefect.automation.action.failed"},
-        match={"prefect.resource.name": [RUN_CRASHED, TRIGGER_FIRED]},
+        match={"prefect.resource.name": [RUN_CRASHED, LOOKS_KEPT_OUT, TRIGGER_FIRED]},
         posture=Posture.Reactive,
         threshold=1,
         within=timedelta(0),
@@ -129,11 +157,14 @@ def _automation(name: str, description: str, trigger: EventTrigger, action: Any)
     return AutomationCore(name=name, description=description, trigger=trigger, actions=[action])
 
 
-def wanted(deployments: Mapping[str, UUID], lost_after: timedelta = LOST_AFTER) -> tuple[AutomationCore, ...]:
+def wanted(
+    deployments: Mapping[str, UUID], lost_after: timedelta = LOST_AFTER, look_every: timedelta = LOOK_EVERY
+) -> tuple[AutomationCore, ...]:
     """Every automation that these deployments, by name, allow."""
     made = [heartbeat_lost(lost_after)]
     for name, build in (
         ("evaluate-canaries", run_crashed),
+        ("sweep-runs", partial(looks_kept_out, look_every=look_every)),
         ("follow-up", trigger_fired),
         ("inform", action_failed),
     ):
@@ -142,11 +173,13 @@ def wanted(deployments: Mapping[str, UUID], lost_after: timedelta = LOST_AFTER) 
     return tuple(made)
 
 
-def install(client: SyncPrefectClient, lost_after: timedelta = LOST_AFTER) -> list[str]:
+def install(
+    client: SyncPrefectClient, lost_after: timedelta = LOST_AFTER, look_every: timedelta = LOOK_EVERY
+) -> list[str]:
     """Create, correct and unify our automations; return their names. Doing it again changes nothing."""
     deployments = {found.name: found.id for found in forms.ours(client)}
     names = []
-    for automation in wanted(deployments, lost_after):
+    for automation in wanted(deployments, lost_after, look_every):
         _put(client, automation)
         names.append(automation.name.removeprefix("lastgood: "))
     return names

@@ -45,7 +45,7 @@ def _box(move: Callable[..., str], given: tuple[str, ...]) -> State[Any]:
 def _actor(claimed: str = "") -> str:
     """Who does it, for the ledger; the form's word is a claim."""
     run = f"flow run {flow_run.get_name()} ({flow_run.get_id()})"
-    return f"{claimed}, {run}" if claimed else run
+    return f"{clean(claimed)}, {run}" if claimed else run
 
 
 def _said(point: ControlPoint) -> str:

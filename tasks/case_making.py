@@ -20,8 +20,8 @@ from lastgood.tool_schema import misfit
 from tasks import failing, proving
 from tasks.failing import Failing
 
-#: runs of a group that are tried before it is left without a proven case
-TRIES = 3
+#: runs of a group that are tried before it is left without a proven case, and that are read to find those
+TRIES, READ = 3, 200
 #: replays on each bundle from which answers are recorded: an agent that varies asks differently
 RECORDINGS = 2
 #: bytes of one case, its recorded answers among them
@@ -116,24 +116,34 @@ def make(store: Store, wanted: Wanted) -> list[Stored]:
         first = next(run for run in chosen if run in group.runs)
         if any(first == each.draft.run_id for each in made):
             continue  # it stands for an earlier group too
-        order = [first, *(run for run in group.runs if run != first)][:TRIES]
+        order = [first, *(run for run in group.runs if run != first)][:READ]
         made.append(_stand_for(shop, group, order))
     return made
 
 
 def _stand_for(shop: Workshop, group: Group, runs: Sequence[str]) -> Stored:
-    """Store the first of a group's runs that can be proven; else the first, as a candidate."""
-    drafts: list[Draft] = []
+    """Store the first of a group's runs that can be proven; else the first that was tried, as a candidate.
+
+    A run that can't be replayed costs none of the tries: another one of its group may have what it lacks.
+    """
+    tried: list[Draft] = []
+    untried: list[Draft] = []
     for run_id in runs:
-        draft = draft_of(shop, group, run_id)
+        draft = _draft_of(shop, group, run_id)
+        if draft.reason:
+            untried.append(draft)
+            continue
+        draft = _proven(shop, draft)
         if draft.state is State.ADMITTED:
             return case_store.put(shop.store, draft)
-        drafts.append(draft)
-    return case_store.put(shop.store, drafts[0])
+        tried.append(draft)
+        if len(tried) == TRIES:
+            break
+    return case_store.put(shop.store, [*tried, *untried][0])
 
 
-def draft_of(shop: Workshop, group: Group, run_id: str) -> Draft:
-    """Make a case of one run, recorded and proven as far as that goes."""
+def _draft_of(shop: Workshop, group: Group, run_id: str) -> Draft:
+    """Make a case of one run, not tried yet; its reason says why it can't be, where it can't."""
     wanted = shop.wanted
     with shop.store.reading() as txn:
         run = failing.read(txn, run_id)
@@ -146,7 +156,12 @@ def draft_of(shop: Workshop, group: Group, run_id: str) -> Draft:
         return replace(draft, reason=f"the input of {run_id} can't be replayed: {run.unkept}")
     if not case.checks:
         return replace(draft, reason="nothing that the store has tells right from wrong; add a check")
-    recorded = replace(draft, case=_sharpened(shop, record(shop, case)))
+    return draft
+
+
+def _proven(shop: Workshop, draft: Draft) -> Draft:
+    """Record a case and prove it, as far as that goes."""
+    recorded = replace(draft, case=_sharpened(shop, record(shop, draft.case)))
     size = len(cases.to_json(recorded.case).encode())
     if size > MAX_BYTES:
         return replace(
@@ -355,6 +370,6 @@ def record_again(
 
 
 __all__ = [
-    "Group", "Wanted", "Workshop", "draft_of", "make", "name_of", "open_workshop", "prove", "prove_again",
+    "Group", "Wanted", "Workshop", "make", "name_of", "open_workshop", "prove", "prove_again",
     "record", "record_again", "wanted_of", "wanted_of_incident", "wanted_of_runs",
 ]  # fmt: skip

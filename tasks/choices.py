@@ -7,7 +7,7 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from config.policy import POLICIES
+from config.policy import built_in
 from lastgood import registry
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store
@@ -67,12 +67,11 @@ def read(store: Store) -> Choices:
         places = txn.all(sql.POINTS)
         bundles = txn.all(sql.NEWEST_BUNDLES, most=MOST_BUNDLES)
         stored = {row["name"] for row in txn.all(sql.POLICIES)}
-    built_in = sorted(path.stem for path in POLICIES.glob("*.yaml"))
     return Choices(
         agents=tuple(sorted({row["agent"] for row in places})),
         environments=tuple(sorted({row["environment"] for row in places}, key=_production_first)),
         bundles=tuple(f"b-{row['id'][:8]} {row['name']}" for row in bundles),
-        policies=(*built_in, *sorted(stored)),
+        policies=(*built_in(), *sorted(stored)),
     )
 
 

@@ -109,7 +109,7 @@ def planned(action: Row, handlers: Handlers, spec: RecoverySpec, now_us: int) ->
     """Decide about one action; None for one that is under way: it may settle yet."""
     if action["state"] == "reserved" and now_us < action["reserved_us"] + spec.in_doubt_after:
         return None
-    declared = _declared(action["undo"])
+    declared = declared_of(action["undo"])
     handler, cause, why = handlers.find(action, declared)
     doubt = action["state"] != "done"
     if doubt and handler is not None and not handler.safe_in_doubt:
@@ -134,7 +134,8 @@ def planned(action: Row, handlers: Handlers, spec: RecoverySpec, now_us: int) ->
     )
 
 
-def _declared(text: str) -> Mapping[str, Any]:
+def declared_of(text: str) -> Mapping[str, Any]:
+    """Return what an action said undoes it; nothing where that can't be read."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -151,8 +152,7 @@ def write(txn: Transaction, incident: Incident, plans: Sequence[Plan]) -> int:
     """Write plans into the books; what is there already stays. Returns how many are new."""
     new = [_values(txn, incident, plan) for plan in plans if plan.generation == 1]
     count = txn.insert_new("compensation", _COLUMNS, [tuple(row[name] for name in _COLUMNS) for row in new])
-    anew = ({**_values(txn, incident, plan)} for plan in plans if plan.generation > 1)
-    for row in anew:
+    for row in (_values(txn, incident, plan) for plan in plans if plan.generation > 1):
         kept = {name: row[name] for name in row if name not in {"run_id", "kind", "target", "attempts"}}
         count += txn.run(aftermath.PLAN_ANEW, **kept)
     return count
@@ -228,7 +228,7 @@ def undo_of(row: Row, incident: Incident) -> Undo:
         kind=row["kind"],
         target=row["target"],
         tool=row["tool"],
-        undo=_declared(row["undo"]),
+        undo=declared_of(row["undo"]),
         result=None if result is None else json.loads(result),
         in_doubt=bool(row["doubt"]),
         attempt=row["attempts"] + 1,
@@ -247,6 +247,7 @@ __all__ = [
     "Order",
     "Plan",
     "Turn",
+    "declared_of",
     "key_of",
     "pause_us",
     "planned",

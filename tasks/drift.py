@@ -1,20 +1,19 @@
 """Drift: the watch of the bundles that serve, brought up to date; what changed is recorded, and told once."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from evaluators.drifting import FIRST, Change, Seen, Watch
 from lastgood import notices, points, registry
-from lastgood.bundle import Bundle
-from lastgood.errors import InvalidBundle, LastgoodError
+from lastgood.errors import LastgoodError
 from lastgood.ids import new_id
 from lastgood.moves import ControlPoint
 from lastgood.notice import Level, Notice
 from lastgood.store import statements as sql
 from lastgood.store import upkeep
 from lastgood.store.connection import Row, Store, Transaction
+from tasks import pinned
 
 #: runs that one evaluation looks at; more wait for the next
 MOST = 5_000
@@ -49,11 +48,11 @@ def _watched(store: Store, agent: str, environment: str) -> list[Changed]:
             held, rows = _new_runs(txn, point)
             if not rows:
                 return []
-            pinned = pinned_models(registry.read(txn, point.baseline).bundle)
+            models = pinned.models(registry.read(txn, point.baseline).bundle)
     except LastgoodError as error:
         return [Changed(agent, environment, f"{agent} in {environment} can't be watched: {error}")]
     before = Watch.from_json(json.loads(held["state"])) if held else Watch()
-    after, changes = before.after(_seen(rows), pinned)
+    after, changes = before.after(_seen(rows), models)
     if not _keep(store, point, held, after, rows[-1]["seq"], changes):
         return []  # another evaluation was first
     return [Changed(agent, environment, f"{point.name}: {change.detail}") for change in changes]
@@ -94,29 +93,6 @@ def _models(usage: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(call["model"]) for call in json.loads(usage) if call.get("model")))
 
 
-def pinned_models(bundle: Bundle) -> tuple[str, ...]:
-    """Every name that a bundle's model part holds: its values, and the keys of its prices."""
-    try:
-        data = bundle.model.data
-    except InvalidBundle:  # text, or several files: it pins nothing that could be compared
-        return ()
-    return tuple(sorted(set(_named(data))))
-
-
-def _named(data: Any, key: str = "") -> Iterator[str]:
-    if isinstance(data, Mapping):
-        for name, value in data.items():
-            if key == "prices":
-                yield str(name)
-            else:
-                yield from _named(value, str(name))
-    elif isinstance(data, list | tuple):
-        for value in data:
-            yield from _named(value, key)
-    elif isinstance(data, str):
-        yield data
-
-
 def _keep(
     store: Store, point: ControlPoint, held: Row | None, after: Watch, seq: int, changes: list[Change]
 ) -> bool:
@@ -149,4 +125,4 @@ def _record(txn: Transaction, point: ControlPoint, change: Change) -> None:
     notices.put(txn, Notice(point.agent, point.environment, "drift", key, title, text, Level.INFORM))
 
 
-__all__ = ["Changed", "pinned_models", "watch"]
+__all__ = ["Changed", "watch"]

@@ -1,7 +1,6 @@
 """The page of what changed underneath the bundles of an agent, as an artifact."""
 
-from datetime import UTC, datetime
-
+from lastgood.shown import short, when
 from lastgood.store import upkeep
 from lastgood.store.connection import Store
 from tasks import publishing, report
@@ -18,8 +17,8 @@ def publish(store: Store, agent: str, environment: str) -> None:
     lines += ["Nobody released these: see the provider, the tools and the data first.", ""]
     lines += ["| when | bundle | what | run |", "|---|---|---|---|"]
     for row in rows:
-        when = datetime.fromtimestamp(row["at_us"] / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        cells = (when, f"b-{row['bundle_id'][:8]}", row["detail"], row["run_id"])
+        at = when(row["at_us"], seconds=False)
+        cells = (at, short(row["bundle_id"]), row["detail"], row["run_id"])
         lines.append(f"| {' | '.join(report.escaped(each) for each in cells)} |")
     headline = rows[0]["detail"] if rows else "nothing"
     key = f"drift-{agent}-{environment}".lower().replace("_", "-").replace(".", "-")

@@ -13,6 +13,7 @@ from prefect.states import Completed, Failed
 from config.settings import Settings
 from lastgood import agent
 from lastgood.errors import LastgoodError
+from lastgood.plural import counted
 from lastgood.store import statements as sql
 from lastgood.store import upkeep
 from lastgood.store.connection import Row, Store
@@ -23,6 +24,7 @@ from tasks import (
     driving,
     following,
     forms,
+    housekeeping,
     notifying,
     prefect_block,
     publishing,
@@ -135,10 +137,10 @@ def watch() -> list[str]:
 
 
 def follow() -> list[str]:
-    """Start what is due after reverts, tell people, and make up for forms that were not refreshed."""
+    """Start what is due after reverts, tell people, make up for what others missed: forms, a lost sweep."""
     store = agent.store()
     said = []
-    for work in (following.start_due, forms.reconcile, _tell_people, _index):
+    for work in (following.start_due, forms.reconcile, _tell_people, _index, housekeeping.free_sweep):
         try:
             said += work(store)
         except Exception as error:  # noqa: BLE001  the next minute tries again
@@ -149,7 +151,7 @@ def follow() -> list[str]:
 def _tell_people(store: Store) -> list[str]:
     """Send what people have to be told; how often, in words."""
     told = notifying.send_quietly(store, seconds=10.0, transports=prefect_block.WITH_PREFECT)
-    return [f"{told.sent} notices"] if told.sent else []
+    return [counted(told.sent, "notice")] if told.sent else []
 
 
 def _index(store: Store) -> list[str]:
@@ -161,15 +163,13 @@ def state(looked: Sequence[Looked], changed: Sequence[str], followed: Sequence[s
     """How the flow ends: what was done, in a line."""
     broken = [each.error for each in looked if each.error]
     done = [f"{each.agent}: {each.said}" for each in looked if each.said]
-    parts = [f"{len(looked)} live releases"]
-    if len(looked) == 1:
-        parts = ["1 live release"]
+    parts = [counted(len(looked), "live release")]
     parts += done[:_NAMED]
     if len(done) > _NAMED:
         parts.append(f"{len(done) - _NAMED} more looked at")
     parts += [*changed, *([f"started, refreshed or sent {', '.join(followed)}"] if followed else [])]
     if broken:  # the others were evaluated all the same
-        said = [f"{len(broken)} of {len(looked)} live releases: {broken[0]}", *parts[1:]]
+        said = [f"{len(broken)} of {counted(len(looked), 'live release')}: {broken[0]}", *parts[1:]]
         return Failed(message="; ".join(said))
     return Completed(message="; ".join(parts))
 

@@ -1,6 +1,7 @@
 """Failing runs as the store has them: what they were given, how they failed, and the checks that say so."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -154,11 +155,11 @@ def fewest(groups: Sequence[Sequence[str]]) -> list[str]:
 
     Each group has its runs in order of preference. The greedy cover is the fewest where groups share no run.
     """
-    left = [list(group) for group in groups if group]
+    left = [dict.fromkeys(group) for group in groups if group]
     found: list[str] = []
     while left:
-        order = list(dict.fromkeys(run for group in left for run in group))
-        best = max(order, key=lambda run: (sum(run in group for group in left), -order.index(run)))
+        stands = Counter(run for group in left for run in group)
+        best = max(stands, key=stands.__getitem__)  # the first of those that stand for as many
         found.append(best)
         left = [group for group in left if best not in group]
     return found

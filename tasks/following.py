@@ -15,12 +15,10 @@ from lastgood.release import ReleaseState
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store
 from tasks import aftermath, driving, watching
-from tasks.aftermath import Due
+from tasks.aftermath import AGAIN_US, Due
 from tasks.automations import REVERTED
 
 log = logging.getLogger("lastgood")
-#: microseconds after which what is due still is started again
-_AGAIN_US = 600_000_000
 #: how far Prefect's clock may be behind ours: a run that is older was started before
 _SKEW = timedelta(seconds=2)
 
@@ -95,7 +93,7 @@ def due(store: Store) -> list[Due]:
     """What is due by our own tables."""
     begin, ready = watching.due(store)
     watches = " ".join(sorted([*begin, *ready]))
-    told = f"{watches} {store.clock.now_us() // _AGAIN_US}"
+    told = f"{watches} {store.clock.now_us() // AGAIN_US}"
     return [*aftermath.due(store), *([Due("watch", {}, told)] if watches else [])]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from config.settings import Settings
+from lastgood.plural import counted
+from lastgood.store.connection import Store
 from tasks import forms, lost_runs
 
 #: as many as Prefect deletes at once
@@ -17,6 +19,8 @@ _MOST = 100
 _MISSED = timedelta(seconds=90)
 #: runs of these are worth little: one a minute
 _FREQUENT = ("evaluate-canaries",)
+#: the deployment of the sweep itself
+_SWEEP = ("sweep-runs",)
 #: the client has no method for it yet
 _BULK_DELETE: Any = "/flow_runs/bulk_delete"
 _ENDED = ("COMPLETED", "CANCELLED")
@@ -43,7 +47,14 @@ def sweep_now() -> str:
     with get_client(sync_client=True) as client:
         # where workers run the flows nobody serves, who would do it every few seconds
         lost_runs.end(client, _FREQUENT, timedelta(microseconds=settings.lost_after))
-        return f"{sweep(client, settings)} runs of Prefect were deleted"
+        return f"{counted(sweep(client, settings), 'run of Prefect was', 'runs of Prefect were')} deleted"
+
+
+def free_sweep(_store: Store) -> list[str]:
+    """Give the sweep's place free where one is lost: the evaluation does for it what it does for that one."""
+    with get_client(sync_client=True) as client:
+        lost_runs.end(client, _SWEEP, timedelta(microseconds=Settings.from_environment().lost_after))
+    return []
 
 
 def drop_missed(client: SyncPrefectClient) -> int:
@@ -71,4 +82,4 @@ def _delete(
             return
 
 
-__all__ = ["drop_missed", "sweep", "sweep_now"]
+__all__ = ["drop_missed", "free_sweep", "sweep", "sweep_now"]

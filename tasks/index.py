@@ -8,6 +8,8 @@ from typing import Any
 
 from lastgood import points
 from lastgood.errors import LastgoodError
+from lastgood.plural import counted
+from lastgood.shown import percent, short
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 from tasks import ahead
@@ -37,8 +39,7 @@ def build(store: Store, pages: Mapping[str, str] = MappingProxyType({})) -> Inde
     """
     with store.reading() as txn:
         found = [_row(txn, row) for row in txn.all(sql.LIVE_RELEASES)]
-    count = len(found)
-    headline = "no live release" if not count else f"{count} live release{'s' if count > 1 else ''}"
+    headline = counted(len(found), "live release") if found else "no live release"
     return Index(headline, _markdown(headline, found, pages), found)
 
 
@@ -46,7 +47,7 @@ def _row(txn: Transaction, row: Row) -> dict[str, Any]:
     common = {
         "agent": row["agent"],
         "environment": row["environment"],
-        "candidate": f"b-{row['candidate'][:8]}",
+        "candidate": short(row["candidate"]),
         "stage": row["state"],
         "release": row["id"],
         "report": key_of(row["id"]),
@@ -56,7 +57,7 @@ def _row(txn: Transaction, row: Row) -> dict[str, Any]:
         point = points.read(txn, row["agent"], row["environment"])
         return {
             **common,
-            "share": f"{point.share_bp / 100:g}%",
+            "share": percent(point.share_bp),
             "looks": 0 if look is None else look["seq"],
             "verdict": "no look yet" if look is None else json.loads(look["verdict"])["decision"],
             "next": ahead.lines(txn, row)[0],

@@ -5,9 +5,7 @@ A referee is a callable `(input, output, **settings)` that returns a mark (true 
 """
 
 import hashlib
-import importlib
 import json
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +14,16 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 from config.referee import RefereeSpec
+from lastgood.callables import imported
 from lastgood.errors import InvalidPolicy
 
 #: what a referee says of one run
 Mark: TypeAlias = bool | float
 #: sources of referees by module, as they were when this process loaded them
 _sources: dict[str, str] = {}
+#: calls that hang at most before no further one is begun: each holds a thread, and often a connection
+MOST_HANGING = 32
+_hanging: list[threading.Thread] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +81,7 @@ def load(spec: RefereeSpec) -> Judge:
 def _module(call: str) -> ModuleType:
     name = call.partition(":")[0]
     try:
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError:
-            here = str(Path.cwd())
-            if here in sys.path:
-                raise
-            sys.path.append(here)  # a team's own module beside its policy
-            return importlib.import_module(name)
+        return imported(name)
     except Exception as error:
         msg = f"referee: {name} can't be imported: {error!r}; name it as package.module:function"
         raise InvalidPolicy(msg) from error
@@ -102,7 +97,14 @@ def _source(module: ModuleType) -> str:
 
 
 def within(seconds: float, work: Callable[[], Any]) -> Any:
-    """What `work` returns; TimeoutError where it takes longer: a call that hangs is left behind."""
+    """What `work` returns; TimeoutError where it takes longer: a call that hangs is left behind.
+
+    Where too many hang still none is begun: a source that is asked each minute would take every thread.
+    """
+    _hanging[:] = [thread for thread in _hanging if thread.is_alive()]
+    if len(_hanging) >= MOST_HANGING:
+        msg = f"not begun: {len(_hanging)} earlier calls hang still; end what they wait for, or this process"
+        raise TimeoutError(msg)
     done: list[Any] = []
     failed: list[BaseException] = []
 
@@ -118,6 +120,7 @@ def within(seconds: float, work: Callable[[], Any]) -> Any:
     if failed:
         raise failed[0]
     if not done:
+        _hanging.append(thread)
         msg = f"no answer within {seconds:g} s"
         raise TimeoutError(msg)
     return done[0]

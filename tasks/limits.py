@@ -28,12 +28,16 @@ def verify(store: Store, release_id: str) -> tuple[str, ...]:
             )
             raise InvalidMove(msg)
         reserving.expire(txn, release_id)
-        used = {
-            r["cap"]: r["used"] + r["reserved"]
-            for r in txn.all(sql.CAPS_USED, release_id=release_id)
-            if r["window_us"] == reserving.window(txn.now_us)
-        }
-    return describe(caps, used)
+        return describe(caps, used(txn, release_id))
+
+
+def used(txn: Transaction, release_id: str) -> dict[str, float]:
+    """Return what is taken of each ceiling this hour, reservations among it, by its name there."""
+    return {
+        row["cap"]: row["used"] + row["reserved"]
+        for row in txn.all(sql.CAPS_USED, release_id=release_id)
+        if row["window_us"] == reserving.window(txn.now_us)
+    }
 
 
 def full(txn: Transaction, release_id: str, caps: Caps) -> str:

@@ -14,6 +14,7 @@ from evaluators.terms import method
 from lastgood import points, registry
 from lastgood.errors import InvalidBundle, InvalidRuns, NotFound
 from lastgood.part import Part
+from lastgood.plural import counted
 from lastgood.store.connection import Store
 from tasks import preflight, recorded
 from tasks.busy import eligible_per_day, traffic_of
@@ -83,7 +84,7 @@ def from_file(
     runs = recording.of(variants or tuple(there))
     history = History(runs)
     _enough(history, path.name, "record more")
-    said = f"rates, costs and edits as in {len(runs):,} recorded runs of {path.name}"
+    said = f"rates, costs and edits as in {counted(len(runs), 'recorded run', form=',')} of {path.name}"
     return _known(policy, history, runs_per_day, said, extra=_about(policy, history), left_out=True)
 
 
@@ -121,8 +122,8 @@ def _enough(history: History, name: str, way: str) -> int:
     runs = max((n for n, _ in history.overall.values()), default=0)
     if 0 < runs < LEAST:
         raise InvalidRuns(
-            f"{name} has {runs} recorded runs, and under {LEAST} say no rate: {way}, or leave --history out"
-            " and declare what is known under `reference:` in the policy"
+            f"{name} has {counted(runs, 'recorded run')}, and under {LEAST} say no rate: {way}, or leave"
+            " --history out and declare what is known under `reference:` in the policy"
         )
     return runs
 
@@ -162,12 +163,15 @@ def _about(policy: Policy, history: History, *, validators: bool = True) -> tupl
     runs = max((n for n, _ in history.overall.values()), default=0)
     if 0 < runs < policy.history_weight:
         found.append(
-            f"only {runs:,} recorded runs: the rates above are a guess, and so are all figures; record"
-            f" {policy.history_weight:,} or more"
+            f"only {counted(runs, 'recorded run', form=',')}: the rates above are a guess, and so are all"
+            f" figures; record {policy.history_weight:,} or more"
         )
     n, bad = history.overall.get("incidents=true", (0, 0))
     if n and not bad:
-        found.append(f"no incident was reported in {n:,} runs: there was none, or nobody reports them")
+        found.append(
+            f"no incident was reported in {counted(n, 'run', form=',')}: there was none, or nobody reports"
+            " them"
+        )
     silent = [word for column, word in UNWATCHED.items() if column not in columns]
     if silent:
         found.append(f"no guardrail watches {', '.join(silent)}")

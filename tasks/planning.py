@@ -6,7 +6,7 @@ from evaluators.readiness import ASKED, Answer
 from lastgood import agent, registry
 from lastgood.redaction import clean
 from tasks import choices, naming, planned, preflight, readiness
-from tasks.commands.plan import answer
+from tasks.plan_report import answer
 
 
 def plan(agent_name: str, policy: str, environment: str) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from config.amended import waived
-from config.policy import POLICIES, Policy
+from config.policy import Policy, built_in
 from lastgood.errors import InvalidPolicy
 from lastgood.scanning import scan_json
 from lastgood.store import statements as sql
@@ -31,11 +31,6 @@ class Trade:
     slice: str
     reason: str
     approver: str
-
-
-def built_in() -> list[str]:
-    """Names of the policies that come with the pipeline."""
-    return sorted(path.stem for path in POLICIES.glob("*.yaml"))
 
 
 def keep(store: Store, policy: Policy, author: str) -> Kept:
@@ -70,4 +65,4 @@ def waive(store: Store, reference: str, trade: Trade, *, actor: str) -> Kept:
     return keep(store, waived(policy, trade.guardrail, trade.slice, trade.reason, trade.approver), actor)
 
 
-__all__ = ["Kept", "Trade", "built_in", "keep", "waive"]
+__all__ = ["Kept", "Trade", "keep", "waive"]

@@ -14,6 +14,8 @@ from lastgood import approving, incidents, points, registry, releasing, standing
 from lastgood.bundle import Bundle
 from lastgood.errors import InvalidMove, InvalidPolicy, NotFound, Refused
 from lastgood.moves import ControlPoint
+from lastgood.plural import counted
+from lastgood.redaction import clean
 from lastgood.release import RISKS
 from lastgood.releasing import Start
 from lastgood.retention import HISTORY_RUNS  # the newest baseline runs that a history is counted from
@@ -94,8 +96,8 @@ def check(store: Store, wanted: Wanted, suite: regression.Suite = regression.run
         history=json.dumps(history.to_json(), sort_keys=True),
         terms=terms_of(policy),
         actor=wanted.actor,
-        approver=wanted.approver,
-        note=wanted.note,
+        approver=clean(wanted.approver),
+        note=clean(wanted.note),
         readiness=json.dumps(ready.to_json(), sort_keys=True),
     )
 
@@ -120,7 +122,9 @@ def _refuse_open_incidents(txn: Transaction, point: ControlPoint, policy: Policy
     found = incidents.unproven(txn, point.agent, point.environment)
     if found:
         first = found[0]
-        more = f", nor have {len(found) - 1} newer ones" if len(found) > 1 else ""
+        others = len(found) - 1
+        have = "has" if others == 1 else "have"
+        more = f", nor {have} {counted(others, 'newer one')}" if others else ""
         msg = (
             f"no release of {point.name} can start: the open incident {first.id} ({first.reason}) has no "
             f"regression case{more}. `lastgood cases make {first.id}` makes them, `lastgood "

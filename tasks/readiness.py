@@ -11,6 +11,7 @@ from lastgood.bundle import KINDS, Bundle
 from lastgood.errors import CorruptRow, NotFound
 from lastgood.moves import ControlPoint
 from lastgood.part import Part
+from lastgood.plural import counted
 from lastgood.store import readying as sql
 from lastgood.store.connection import Store, Transaction
 from lastgood.tool import Manifest, Tool, manifest_of
@@ -68,9 +69,10 @@ def _bundle(txn: Transaction, facts: _Facts) -> Answer:
         try:
             registry.read(txn, row["bundle_id"])
         except (CorruptRow, NotFound) as error:
-            found = f"{row['n']} of the newest {runs} runs: {error}"
+            found = f"{row['n']} of the newest {counted(runs, 'run')}: {error}"
             return Answer(Question.BUNDLE, False, found, "restore the bundle from a backup")
-    found = f"the newest {runs} runs are tied to {len(rows)} bundles, whose bodies hash to their ids"
+    newest = "the newest run is" if runs == 1 else f"the newest {runs} runs are"
+    found = f"{newest} tied to {counted(len(rows), 'bundle')}, and each body hashes to its id"
     return Answer(Question.BUNDLE, True, found)
 
 
@@ -160,7 +162,9 @@ def _tests(txn: Transaction, facts: _Facts) -> Answer:
         return Answer(Question.TESTS, False, f"open without a case: {names}", way_out)
     n = row["n"] if row else 0
     return Answer(
-        Question.TESTS, True, f"{n} incidents, each with a case or a recorded reason" if n else "no incident"
+        Question.TESTS,
+        True,
+        f"{counted(n, 'incident')}, each with a case or a recorded reason" if n else "no incident",
     )
 
 

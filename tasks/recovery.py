@@ -17,6 +17,7 @@ from lastgood.ids import new_id
 from lastgood.incidents import Incident, Recovery
 from lastgood.notice import Level, Notice
 from lastgood.outcome import Outcome
+from lastgood.plural import counted
 from lastgood.recorder import Report
 from lastgood.store import aftermath
 from lastgood.store.connection import Row, Store, Transaction
@@ -216,7 +217,8 @@ class Job:
                 return next_us
             cause, why = Cause.REFUSED, answer.why
             if answer.ended is Ended.AGAIN:
-                cause, why = Cause.EXHAUSTED, f"gave up after {min(attempts, spec.attempts)} calls: {why}"
+                calls = counted(min(attempts, spec.attempts), "call")
+                cause, why = Cause.EXHAUSTED, f"gave up after {calls}: {why}"
             values = {"cause": str(cause), "last_error": why, "settled_us": txn.now_us}
             txn.run(aftermath.LEFT_OVER, **key, **values)
             return 0
@@ -253,7 +255,7 @@ def _notice(txn: Transaction, incident: Incident) -> Notice:
     title, text = f"{place}: the actions of {bad} are undone ({undone})", f"incident {incident.id}"
     if total:
         kinds = ", ".join(f"{n} {name}" for name, n in sorted(left.items()))
-        title = f"{place}: {total} actions of {bad} can't be undone ({kinds})"
+        title = f"{place}: {counted(total, 'action')} of {bad} can't be undone ({kinds})"
         text = f"{undone} were undone\nwhom it touched: lastgood recover {incident.id} --residue"
     key = f"{incident.id}/{kind}/{undone}/{total}"
     return Notice(incident.agent, incident.environment, kind, key, title, text, level)

@@ -1,7 +1,5 @@
 """What a person says of a recovery: leave to undo a kind of action, and that something was seen to."""
 
-import json
-
 from lastgood import incidents
 from lastgood.errors import InvalidInput
 from lastgood.store import aftermath
@@ -41,7 +39,7 @@ def retry(store: Store, incident_id: str) -> int:
         for row in txn.all(aftermath.COMPENSATIONS, incident_id=incident_id):
             if row["state"] != "residue" or row["cause"] not in compensating.CURABLE:
                 continue
-            handler, _, _ = window.handlers.find(row, json.loads(row["undo"]))
+            handler, _, _ = window.handlers.find(row, compensating.declared_of(row["undo"]))
             if handler is None or (row["doubt"] and not handler.safe_in_doubt):
                 continue
             key = {"action_id": row["action_id"], "generation": row["generation"]}

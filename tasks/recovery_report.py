@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lastgood import incidents
-from lastgood.cli.common import laid_out, when
 from lastgood.incidents import Incident
+from lastgood.plural import counted
+from lastgood.shown import laid_out, when
 from lastgood.store import aftermath
 from lastgood.store.connection import Store
 from tasks.recovery_plan import Pending, settings_of
@@ -88,7 +89,7 @@ class Report:
         for (kind, state), n in sorted(self.held.items()):
             yield f"- {n} {kind} {state}"
         for kind, n in sorted(self.asked.items()):
-            yield f"- {n} {kind} wait: `lastgood recover {self.incident.id} --approve {kind}`"
+            yield f"- {n} {kind} to be approved: `lastgood recover {self.incident.id} --approve {kind}`"
         if not self.residue:
             return
         yield ""
@@ -139,13 +140,19 @@ def build(store: Store, incident_id: str) -> Report:
     )
 
 
+def held(outputs: int, memories: int) -> str:
+    """What is held back, in words: `2 outputs and 1 memory entry`."""
+    return f"{counted(outputs, 'output')} and {counted(memories, 'memory entry', 'memory entries')}"
+
+
 def said_before(pending: Pending, asked: Sequence[str] = ()) -> Iterator[str]:
     """What a recovery would do, line by line, before anything is done."""
-    yield f"{pending.outputs} outputs and {len(pending.memories)} memory entries to quarantine"
+    yield f"{held(pending.outputs, len(pending.memories))} to quarantine"
     if pending.suspended or pending.reservations:
-        yield f"{pending.suspended} waiting runs and {pending.reservations} reservations to cancel"
+        runs = counted(pending.suspended, "waiting run")
+        yield f"{runs} and {counted(pending.reservations, 'reservation')} to cancel"
     if pending.under_way:
-        yield f"{pending.under_way} actions under way: looked at again once they settle"
+        yield f"{counted(pending.under_way, 'action')} under way: looked at again once settled"
     undone = Counter((plan.kind, plan.handler) for plan in pending.plans if not plan.cause)
     for (kind, handler), n in sorted(undone.items()):
         leave = ", once a person approves" if kind in asked else ""
@@ -164,4 +171,4 @@ def said_residue(residue: Sequence[LeftOver]) -> Iterator[str]:
     yield from laid_out([header, *rows])
 
 
-__all__ = ["LeftOver", "Report", "build", "said_before", "said_residue"]
+__all__ = ["LeftOver", "Report", "build", "held", "said_before", "said_residue"]

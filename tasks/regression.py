@@ -20,6 +20,7 @@ from lastgood.bundle import BundleRecord
 from lastgood.case_store import State
 from lastgood.cases import Case
 from lastgood.errors import InvalidInput, InvalidMove
+from lastgood.plural import counted
 from lastgood.store.connection import Store
 
 #: pytest's codes for "all passed" and "some failed"; any other is no verdict
@@ -90,7 +91,8 @@ class SuiteReport:
         total = len(self.results)
         if not total:
             return f"{self.agent}: there is no regression case"
-        return f"{self.bundle} of {self.agent} passes {total - len(self.failing)} of {total} regression cases"
+        passed = f"{total - len(self.failing)} of {counted(total, 'regression case')}"
+        return f"{self.bundle} of {self.agent} passes {passed}"
 
     @property
     def markdown(self) -> str:
@@ -180,7 +182,7 @@ def _pytest(
     missing = {case.name for case in found} - {one.name for one in results}
     if missing:
         raise InvalidInput(
-            f"{len(missing)} cases brought no result on {record.name}: {_some(sorted(missing))}"
+            f"{counted(len(missing), 'case')} brought no result on {record.name}: {_some(sorted(missing))}"
         )
     return results
 

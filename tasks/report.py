@@ -4,14 +4,15 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from evaluators import amounts
 from evaluators.blindness import blind_spots, hidden
 from evaluators.readiness import ASKED
-from lastgood import releasing, reserving
+from lastgood import releasing
+from lastgood.plural import counted
 from lastgood.release import ReleaseState
+from lastgood.shown import short, when
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 from tasks import ahead, audit_section, limits, outside
@@ -91,7 +92,7 @@ def key_of(release_id: str) -> str:
 
 def _bundles(txn: Transaction, row: Row) -> str:
     names = [txn.one(sql.BUNDLE, id=row[which]) for which in ("baseline", "candidate")]
-    old, new = (f"b-{found['id'][:8]} ({found['name']})" if found else "?" for found in names)
+    old, new = (f"{short(found['id'])} ({found['name']})" if found else "?" for found in names)
     return f"{old} → {new}"
 
 
@@ -102,7 +103,7 @@ def _headline(row: Row, verdict: dict[str, Any] | None) -> str:
     driver = f"driven by {row['driver'].partition(' (')[0]}" if row["driver"] else "nobody drives it yet"
     if verdict is None:
         return f"{state.upper()}: no look yet; {driver}"
-    seen = f"{verdict['candidate_runs']} candidate runs"
+    seen = counted(verdict["candidate_runs"], "candidate run")
     return f"{state.upper()}: {seen}, the evidence says {verdict['decision']}; {driver}"
 
 
@@ -111,7 +112,7 @@ def _evidence(verdict: dict[str, Any] | None, look: Row | None) -> str:
         return "No look yet."
     validity = "" if verdict["valid"] else f" The evidence is **invalid**: {verdict['invalid_reason']}."
     return (
-        f"Look {look['seq']}: {verdict['assigned']} eligible runs, "
+        f"Look {look['seq']}: {counted(verdict['assigned'], 'eligible run')}, "
         f"{verdict['candidate_runs']} of them the candidate's. "
         f"Harm e-value of all guardrails together: e^{verdict['log_family']:.2f}; it reverts at "
         f"e^{verdict['log_line']:.2f}.{validity}"
@@ -267,12 +268,7 @@ def _readiness(row: Row) -> str:
 
 
 def _caps(txn: Transaction, row: Row) -> str:
-    used = {
-        r["cap"]: r["used"] + r["reserved"]
-        for r in txn.all(sql.CAPS_USED, release_id=row["id"])
-        if r["window_us"] == reserving.window(txn.now_us)
-    }
-    ceilings = limits.ceilings(Frozen.of(row).policy.caps(), used)
+    ceilings = limits.ceilings(Frozen.of(row).policy.caps(), limits.used(txn, row["id"]))
     if not ceilings:
         return ""
     lines = ["## Ceilings", "", "| ceiling | used this hour | at most | headroom |", "|---|---|---|---|"]
@@ -309,11 +305,6 @@ def _switches(entries: list[Row]) -> list[Row]:
         if entry["action"] != "renew" and not again:
             found.append(entry)
     return found
-
-
-def when(at_us: int) -> str:
-    """A time in UTC, for people."""
-    return datetime.fromtimestamp(at_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _next(row: Row, txn: Transaction) -> str:

@@ -100,8 +100,9 @@ def install() -> list[str]:
     """
     offered = choices.read(agent.store())
     with get_client(sync_client=True) as client:
-        lost_after = timedelta(microseconds=Settings.from_environment().lost_after)
-        made = automations.install(client, lost_after)
+        settings = Settings.from_environment()
+        lost_after = timedelta(microseconds=settings.lost_after)
+        made = automations.install(client, lost_after, timedelta(microseconds=settings.look_every))
         forms.refresh(client, offered)
     return [f"automations: {', '.join(made)}"]
 

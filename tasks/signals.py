@@ -4,15 +4,13 @@ A source answers with points or with the reason why there are none. Missing is n
 newest point is old is never fresh.
 """
 
-import importlib
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluators.watched import Series
 from lastgood import guard, secret
+from lastgood.callables import imported
 from lastgood.errors import InvalidInput
 from tasks import asked
 from tasks.judges import within
@@ -142,14 +140,7 @@ def function_of(call: str) -> Any:
     module, colon, name = call.partition(":")
     if not colon or "/" in call:
         raise InvalidInput(f"{call!r} is no package.module:function")
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError:
-        here = str(Path.cwd())
-        if here in sys.path:
-            raise
-        sys.path.append(here)  # a team's own module beside its agent
-        found = importlib.import_module(module)
+    found: Any = imported(module)
     for step in name.split("."):
         found = getattr(found, step)
     return found

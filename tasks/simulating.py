@@ -17,6 +17,7 @@ from evaluators.simulation import Ended, Setup, simulated
 from evaluators.streams import FLAGS, Population
 from lastgood import points
 from lastgood.errors import InvalidRuns, NotFound
+from lastgood.plural import counted
 from lastgood.retention import HISTORY_RUNS
 from lastgood.store.connection import Store
 from tasks import preflight, recorded
@@ -94,7 +95,7 @@ def healthy(rules: Rules, history_runs: int) -> Source:
 def _of(runs: pd.DataFrame, name: str) -> Source:
     first, _ = first_runs(runs, set())
     repeated = int((~first).sum())
-    said = f"rates, costs and edits as in {len(runs):,} recorded runs of {name}"
+    said = f"rates, costs and edits as in {counted(len(runs), 'recorded run', form=',')} of {name}"
     said += "; units repeat there, and are drawn as if each run had its own" if repeated else ""
     most = min(int(first.sum()), HISTORY_RUNS)
     return Source(Population.from_frame(runs), most, said)

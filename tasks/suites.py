@@ -23,6 +23,7 @@ from prefect.states import Cancelling
 from lastgood import agent, suite_parts
 from lastgood.errors import InvalidInput, InvalidMove
 from lastgood.ids import new_id
+from lastgood.plural import counted
 from lastgood.redaction import clean
 from lastgood.store.connection import Store
 from tasks import case_making, choices, regression
@@ -43,7 +44,7 @@ def make_cases(incident: str, live: str, sandbox: str, usd: str) -> str:
     made = case_making.make(store, case_making.allowed(wanted, _words(live), _words(sandbox), _number(usd)))
     admitted = sum(each.runs for each in made)
     lines = [f"- {each.case.name}: {each.draft.reason or 'admitted'}" for each in made]
-    head = f"{incident}: {admitted} of {len(made)} cases are proven"
+    head = f"{incident}: {admitted} of {counted(len(made), 'case is', 'cases are')} proven"
     _publish(
         f"cases-{incident}", f"# Regression cases of {incident}\n\n{head}.\n\n" + "\n".join(lines) + "\n"
     )

@@ -33,7 +33,7 @@ class Child:
     command: Sequence[str]
     environment: Mapping[str, str]
     folder: Path
-    #: where its output goes; None: to the terminal
+    #: where its output goes, and beside it stands its process id; None: to the terminal
     log: Path | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _began: float = field(default=0.0, init=False)
@@ -53,6 +53,8 @@ class Child:
                 stderr=None if out is None else subprocess.STDOUT,
                 start_new_session=True,
             )
+        if self.log is not None:
+            _note(self.log).write_text(str(self.process.pid))
 
     @contextlib.contextmanager
     def _output(self) -> Iterator[BinaryIO | None]:
@@ -100,12 +102,32 @@ class Child:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)  # what it started and left behind
         self.process.wait()
+        if self.log is not None:
+            _note(self.log).unlink(missing_ok=True)
 
     def tail(self, characters: int = 1_500) -> str:
         """The end of its log."""
         if self.log is None or not self.log.exists():
             return ""
         return self.log.read_text(errors="replace")[-characters:]
+
+
+def _note(log: Path) -> Path:
+    return log.with_suffix(".pid")
+
+
+def left_behind(log: Path, words: Sequence[str]) -> int | None:
+    """Return the process that had this log, where it lives still and its command has these words in a row.
+
+    None too where the system has no /proc to tell that.
+    """
+    try:
+        pid = int(_note(log).read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (OSError, ValueError):
+        return None
+    lives = any(command[place : place + len(words)] == list(words) for place in range(len(command)))
+    return pid if lives else None
 
 
 def _said(code: int) -> str:
@@ -144,4 +166,4 @@ def watch(children: Sequence[Child], say: Callable[[str], None]) -> int:
         time.sleep(_GLANCE_S)
 
 
-__all__ = ["HOPELESS", "SUPERVISOR", "Child", "Stopped", "stopping", "watch"]
+__all__ = ["HOPELESS", "SUPERVISOR", "Child", "Stopped", "left_behind", "stopping", "watch"]

@@ -12,6 +12,7 @@ from evaluators.watched import Series
 from lastgood import points
 from lastgood import profile as profiles
 from lastgood.moves import ControlPoint
+from lastgood.plural import counted
 from lastgood.store import upkeep
 from lastgood.store.connection import Store, Transaction
 from tasks import outside, preflight, scored, signals
@@ -71,8 +72,8 @@ def _signals(specs: Mapping[str, Mapping[str, Any]], now_us: int) -> Iterator[Tr
 
 def _newest_point(series: Series) -> str:
     at_us, value = series.points[-1]
-    count = f"{len(series.points)} point{'s' if len(series.points) > 1 else ''} of the last hour"
-    return f"{value:g} at {time_of(at_us):%H:%M:%S} UTC, the newest of {count}"
+    points = counted(len(series.points), "point")
+    return f"{value:g} at {time_of(at_us):%H:%M:%S} UTC, the newest of {points} of the last hour"
 
 
 def _of_policy(policy: Policy, point: ControlPoint, runs: list[str], now_us: int) -> Iterator[Tried]:

@@ -5,7 +5,6 @@ same key, and makes the effect happen once itself. What it answers decides: done
 """
 
 import contextvars
-import importlib
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from typing import Any, Self
 import httpx
 
 from lastgood import guard
+from lastgood.callables import imported
 from lastgood.errors import CannotUndo, InvalidInput
 from lastgood.redaction import clean
 
@@ -94,10 +94,10 @@ def is_url(call: str) -> bool:
 
 
 def function_of(call: str) -> Callable[[Undo], Any]:
-    """Import a handler's function; raises `InvalidInput` naming what is missing."""
+    """Import a handler's function, from beside the agent too; raises `InvalidInput` with what is missing."""
     module, _, name = call.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        found: Any = imported(module)
         for step in name.split("."):
             found = getattr(found, step)
     except Exception as error:

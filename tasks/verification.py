@@ -6,6 +6,7 @@ database on another machine does.
 
 import json
 import math
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -27,6 +28,9 @@ from tasks.comparison import Frozen, Given, recomputed
 TOLERANCE, RELATIVE = 1e-9, 1e-12
 #: what a stored look holds beside its verdict
 _GIVEN = frozenset({"blocks", "judges", "policy_digest"})
+#: what a verdict says in sentences: another version may put the same figures into other words
+_SENTENCES = frozenset({"reason", "invalid_reason"})
+_FIGURE = re.compile(r"[-+]?\d+(?:[.,]\d+)*")
 _COUNTS = ("share_bp", "n_c", "y_c", "n_b", "y_b")
 
 
@@ -48,6 +52,8 @@ class Difference:
     look: int
     #: what differs, with both values
     what: str
+    #: whether only the words of a sentence do: what was decided, and every figure, is the same
+    wording: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +67,10 @@ class Verified:
     decision: str
     #: sealed blocks that were compared
     blocks: int
-    #: in the order of looks; empty where everything is as stored
+    #: in the order of looks; empty where everything is as stored, words aside
     differences: tuple[Difference, ...]
+    #: looks whose verdict is the same, and which say it in other words
+    worded: tuple[Difference, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict."""
@@ -70,7 +78,7 @@ class Verified:
 
 
 def verify(rows: Rows, release_id: str) -> Verified:
-    """Recompute each look of a release in turn; stops at the first that differs.
+    """Recompute each look of a release in turn; stops at the first that differs by more than its words.
 
     Raises NotFound, CorruptRow where the frozen policy does not hash to its digest, InvalidInput where the
     frozen policy or history can't be used at all.
@@ -89,16 +97,18 @@ def verify(rows: Rows, release_id: str) -> Verified:
     stored = rows.all(sql.LOOKS, release_id=release_id)
     evidence = rows.one(sql.EVIDENCE, release_id=release_id)
     sealed = rows.all(sql.BLOCKS, release_id=release_id)
-    found = [*_looks(frozen, release, stored), *_numbering(stored, evidence)]
+    looks = list(_looks(frozen, release, stored))
+    found = [*(each for each in looks if not each.wording), *_numbering(stored, evidence)]
     if not found:
         found = list(_sealed(stored, sealed))
     decision = stored[-1]["decision"] if stored else ""
     ordered = sorted(found, key=lambda difference: difference.look)
-    return Verified(release_id, len(stored), decision, len(sealed), tuple(ordered))
+    worded = tuple(each for each in looks if each.wording)
+    return Verified(release_id, len(stored), decision, len(sealed), tuple(ordered), worded)
 
 
 def _looks(frozen: Frozen, release: Row, stored: list[Row]) -> Iterator[Difference]:
-    """The first look that differs, and by what."""
+    """The first look that differs, and by what; before it those that are only worded otherwise."""
     given, said = [], list[dict[str, Any]]()
     for row in stored:
         try:
@@ -119,10 +129,11 @@ def _looks(frozen: Frozen, release: Row, stored: list[Row]) -> Iterator[Differen
         except InvalidEvidence as error:
             yield Difference(row["seq"], f"its evidence can't be: {error}")
             return
-        differs = "" if _is_older(verdict) else _compared(made, verdict, row["decision"])
-        if differs:
-            yield Difference(row["seq"], differs)
-            return
+        differs = None if _is_older(verdict) else _compared(made, verdict, row)
+        if differs is not None:
+            yield differs
+            if not differs.wording:
+                return
 
 
 def _is_older(verdict: Mapping[str, Any]) -> bool:
@@ -142,17 +153,32 @@ def _older(stored: list[Row], said: list[dict[str, Any]]) -> Iterator[Difference
         )
 
 
-def _compared(made: Verdict, stored: Mapping[str, Any], decision: str) -> str:
-    """What differs first between a recomputed verdict and a stored one; empty where nothing does."""
+def _compared(made: Verdict, stored: Mapping[str, Any], look: Row) -> Difference | None:
+    """What differs first between a recomputed verdict and a stored one, words last."""
+    number, decision = look["seq"], look["decision"]
     if decision != str(made.decision):
-        return f"decision: stored {decision}, recomputed {made.decision}"
+        return Difference(number, f"decision: stored {decision}, recomputed {made.decision}")
     ours = json.loads(json.dumps(made.to_json()))
     theirs = {name: value for name, value in stored.items() if name not in _GIVEN}
-    return next(_unlike("", ours, theirs), "")
+    found = [
+        Difference(
+            number,
+            f"{place}: stored {_short(other)}, recomputed {_short(mine)}",
+            wording=_is_wording(place, mine, other),
+        )
+        for place, mine, other in _unlike("", ours, theirs)
+    ]
+    return min(found, key=lambda each: each.wording, default=None)
 
 
-def _unlike(place: str, ours: Any, theirs: Any) -> Iterator[str]:
-    """Places at which two plain values differ, numbers by more than TOLERANCE."""
+def _is_wording(place: str, ours: Any, theirs: Any) -> bool:
+    """Whether two values that differ are sentences with the same figures."""
+    sentences = isinstance(ours, str) and isinstance(theirs, str) and place.rpartition(".")[2] in _SENTENCES
+    return sentences and sorted(_FIGURE.findall(ours)) == sorted(_FIGURE.findall(theirs))
+
+
+def _unlike(place: str, ours: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Places at which two plain values differ, numbers by more than TOLERANCE, with both."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for name in (*ours, *(name for name in theirs if name not in ours)):
             yield from _unlike(f"{place}.{name}".removeprefix("."), ours.get(name), theirs.get(name))
@@ -161,7 +187,7 @@ def _unlike(place: str, ours: Any, theirs: Any) -> Iterator[str]:
             label = mine["name"] if isinstance(mine, dict) and "name" in mine else index
             yield from _unlike(f"{place}[{label}]", mine, other)
     elif not _alike(ours, theirs):
-        yield f"{place}: stored {_short(theirs)}, recomputed {_short(ours)}"
+        yield place, ours, theirs
 
 
 def _alike(ours: Any, theirs: Any) -> bool:
@@ -172,7 +198,7 @@ def _alike(ours: Any, theirs: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    return repr(value)[:80]
+    return repr(value)[:200]
 
 
 def _numbering(stored: list[Row], evidence: Row | None) -> Iterator[Difference]:

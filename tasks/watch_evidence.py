@@ -1,7 +1,6 @@
 """The evidence of a watch: the runs around a switch, read from our tables as they are known now."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +9,10 @@ import pandas as pd
 
 from evaluators.watched import FLAGS, SPEND, Group, Kind
 from lastgood import registry
-from lastgood.errors import InvalidBundle
 from lastgood.retention import last_before
 from lastgood.store import watching as sql
 from lastgood.store.connection import Row, Transaction
+from tasks import pinned
 
 #: newest runs that say what was usual, and that are read of any other group
 _BEFORE, _MOST = 5_000, 20_000
@@ -80,17 +79,10 @@ def calls(txn: Transaction, asked: Asked) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["group", "tool", "failed"]).astype({"failed": np.float64})
 
 
-def pinned(txn: Transaction, bundle_id: str) -> frozenset[str]:
-    """Models that a bundle's model part names: its prices, and every plain text value."""
-    try:
-        data = registry.read(txn, bundle_id).bundle.model.data
-    except InvalidBundle:  # it holds text or several files
-        return frozenset()
-    if not isinstance(data, Mapping):
-        return frozenset({data}) if isinstance(data, str) else frozenset()
-    prices = data.get("prices")
-    named = {str(value) for value in data.values() if isinstance(value, str)}
-    return frozenset(named | (set(prices) if isinstance(prices, Mapping) else set()))
+def pinned_models(txn: Transaction, bundle_id: str, runs: pd.DataFrame) -> frozenset[str]:
+    """Models that a bundle's model part names: those of them that answered these runs, all where none did."""
+    named = frozenset(pinned.models(registry.read(txn, bundle_id).bundle))
+    return named.intersection(name for names in runs["models"] for name in names) or named
 
 
 def _parts(asked: Asked) -> tuple[_Part, ...]:
@@ -165,4 +157,4 @@ def _record(row: Row, late: list[dict[str, Any]], asked: Asked, *, event: bool) 
     }
 
 
-__all__ = ["Asked", "Place", "calls", "pinned", "runs"]
+__all__ = ["Asked", "Place", "calls", "pinned_models", "runs"]

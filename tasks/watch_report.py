@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluators.watched import Answer, Group, Kind, SignalVerdict, Watched
+from lastgood.shown import short, when
 from lastgood.store.connection import Row
-from tasks.report import escaped, when
+from tasks.report import escaped
 from tasks.watching import Glance
 
 _STAGES = {
@@ -68,7 +69,7 @@ def write(found: Glance, path: Path) -> WatchReport:
 
 
 def _title(row: Row) -> str:
-    left, good = f"b-{row['left_bundle'][:8]}", f"b-{row['good_bundle'][:8]}"
+    left, good = short(row["left_bundle"]), short(row["good_bundle"])
     moved = (
         f"{left} was left for {good}" if row["kind"] == Kind.REVERT else f"{good} was promoted over {left}"
     )

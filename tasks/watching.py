@@ -206,7 +206,7 @@ def glance(store: Store, watch_id: str) -> Glance:
         outside = profile.read(txn, row["agent"]).signals
         asked = _asked(row, terms, now_us)
         runs, calls = watch_evidence.runs(txn, asked), watch_evidence.calls(txn, asked)
-        pinned = watch_evidence.pinned(txn, row["good_bundle"])
+        pinned = watch_evidence.pinned_models(txn, row["good_bundle"], runs)
     series = signals.read_all(outside, asked.before_us, now_us)
     seen = Seen(
         Kind(row["kind"]), runs, row["from_us"], row["at_us"], now_us, series, terms.given, terms.proven,

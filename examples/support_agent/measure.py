@@ -31,7 +31,9 @@ ROOT = HERE.parents[1]
 #: releases that are replayed from recorded runs, and runs that are recorded of each bundle
 REPLAYS, RECORDED = 200, 3_000
 #: files that change no figure
-_BESIDE = {"__main__.py", "agent.yaml", "figures.py", "http.py", "measure.py", "replay.py", "undo.py"}
+_BESIDE = {
+    *("__main__.py", "agent.yaml", "figures.py", "http.py", "measure.py", "replay.py", "story.py", "undo.py"),
+}
 
 
 def policy() -> Policy:

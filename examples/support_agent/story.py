@@ -22,6 +22,7 @@ from lastgood import incident_view, incidents, profile
 from lastgood.case_store import State, Stored
 from lastgood.errors import LastgoodError
 from lastgood.incidents import Incident
+from lastgood.plural import counted
 from tasks import case_making, pictures, recovery, recovery_report, watch_report, watching
 
 Say = Callable[[str], None]
@@ -120,7 +121,8 @@ def put_back(on: Stage, incident: Incident) -> None:
     """Undo what the bad bundle did in the CRM."""
     done = recovery.recover(on.shop.store, incident.id)
     made = recovery_report.build(on.shop.store, incident.id)
-    on.say(f"    {done.outputs} outputs and {done.memories} memory entries quarantined; {made.headline}")
+    held = recovery_report.held(done.outputs, done.memories)
+    on.say(f"    {held} quarantined; {made.headline}")
     for left in made.residue:
         on.say(f"      left over: {left.kind} to {left.target}: {left.why}")
     bad = {str(row["unit"]) for row in on.rows(_TOUCHED, bundle=incident.bad)}
@@ -159,7 +161,7 @@ def proven(on: Stage, incident: Incident) -> None:
     if not any(each.draft.state is State.ADMITTED for each in made):
         raise SystemExit("no case was proven")
     closed = incidents.close(on.shop.store, incident.id, actor="ana")
-    on.say(f"    {closed.id} is closed: {len(closed.cases)} cases stand for it")
+    on.say(f"    {closed.id} is closed: {counted(len(closed.cases), 'case stands', 'cases stand')} for it")
 
 
 def _proof(stored: Stored) -> str:

@@ -6,12 +6,12 @@ the pipeline come in through the entry-point group `lastgood.commands`.
 
 import importlib
 import sys
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import click
 
+from lastgood import pipeline
 from lastgood.cli.terminal import plain, printing_plainly
 from lastgood.errors import LastgoodError
 from lastgood.redaction import excepthook
@@ -43,18 +43,14 @@ _OWN = {
 }
 
 
-def _pipeline() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group="lastgood.commands")}
+#: commands that the pipeline's folders give
+_GROUP = "lastgood.commands"
 
 
 def _load(point: EntryPoint) -> click.Command:
-    """Load a pipeline command; outside a checkout say so in one line.
-
-    A stranger's package may be called `tasks` too: only the one beside this package counts.
-    """
-    root = Path(__file__).resolve().parents[2]
+    """Load a pipeline command; outside a checkout say so in one line."""
     try:
-        if not (root / point.module.replace(".", "/")).with_suffix(".py").exists():
+        if not pipeline.is_here(point):
             raise ModuleNotFoundError(point.module)
         command = point.load()
     except ModuleNotFoundError as error:
@@ -73,7 +69,7 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return every command's name."""
         del ctx
-        return sorted({*_OWN, *_pipeline()})
+        return sorted({*_OWN, *pipeline.given(_GROUP)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load one command."""
@@ -82,7 +78,7 @@ class Commands(click.Group):
             module, attribute = _OWN[cmd_name]
             command: click.Command = getattr(importlib.import_module(f"lastgood.cli.{module}"), attribute)
             return command
-        point = _pipeline().get(cmd_name)
+        point = pipeline.given(_GROUP).get(cmd_name)
         return _load(point) if point else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -6,6 +6,7 @@ import click
 
 from lastgood import audit as audits
 from lastgood.cli.common import environment_option, store
+from lastgood.plural import counted
 from lastgood.store import statements as sql
 
 
@@ -37,7 +38,7 @@ def export(agent: str, environment: str, write: Path | None, *, head: bool) -> N
         click.echo(text, nl=False)
         return
     write.write_text(text, encoding="utf-8")
-    click.echo(f"wrote {write}: {len(lines)} lines", err=True)
+    click.echo(f"wrote {write}: {counted(len(lines), 'line')}", err=True)
 
 
 @audit.command("verify")
@@ -60,7 +61,7 @@ def verify(agent: str | None, environment: str, against: Path | None, *, offline
         with against.open(encoding="utf-8", errors="replace") as lines:
             kept = audits.read(lines, str(against))
     if kept is not None and offline:
-        rows = f"{len(kept.rows)} rows" if kept.rows else "a head"
+        rows = counted(len(kept.rows), "row") if kept.rows else "a head"
         _say(kept.head, f"{rows} of {against}, sound by itself,")
         return
     if offline:

@@ -2,13 +2,12 @@
 
 import getpass
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
-from lastgood import agent
+from lastgood import agent, shown
 from lastgood.redaction import clean
 from lastgood.store.connection import Store
 
@@ -64,31 +63,16 @@ def store() -> Store:
 
 
 def short(bundle_id: str | None) -> str:
-    """Return the short form of a bundle's id."""
-    return f"b-{bundle_id[:8]}" if bundle_id else "-"
+    """Return the short form of a bundle's id; a dash where there is none."""
+    return shown.short(bundle_id) if bundle_id else "-"
 
 
 def when(at_us: int | None) -> str:
-    """Return a time in UTC, for people."""
-    if at_us is None:
-        return "-"
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at_us / 1_000_000))
-
-
-def percent(basis_points: int) -> str:
-    """Return a share for people."""
-    return f"{basis_points / 100:g}%"
-
-
-def laid_out(rows: Sequence[tuple[str, ...]], indent: str = "") -> Iterator[str]:
-    """Lay rows, the header among them, out in columns."""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield indent + "  ".join(cells).rstrip()
+    """Return a time in UTC; a dash where there is none."""
+    return "-" if at_us is None else shown.when(at_us)
 
 
 def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> None:
     """Print rows in columns under a header."""
-    for line in laid_out([header, *rows]):
+    for line in shown.laid_out([header, *rows]):
         click.echo(line)

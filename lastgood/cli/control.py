@@ -3,8 +3,9 @@
 import click
 
 from lastgood import control, identity, registry, vouching
-from lastgood.cli.common import actor_option, environment_option, percent, reason_option, short, store
+from lastgood.cli.common import actor_option, environment_option, reason_option, short, store
 from lastgood.moves import ControlPoint
+from lastgood.shown import percent
 from lastgood.store.connection import Store
 from lastgood.vouching import Vouched
 

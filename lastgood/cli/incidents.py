@@ -9,6 +9,7 @@ from lastgood import incident_view, incidents, registry
 from lastgood.cli.common import actor_option, environment_option, reason_option, short, store, table, when
 from lastgood.incident_view import View
 from lastgood.incidents import Incident, Wanted
+from lastgood.plural import counted
 
 #: groups of failures, and runs of each, that are shown
 _GROUPS, _RUNS = 10, 3
@@ -124,7 +125,7 @@ def _say_failures(seen: View) -> None:
     for group in seen.groups[:_GROUPS]:
         click.echo(f"  {len(group.runs):>6}  {group.signature}: {', '.join(group.runs[:_RUNS])}")
     if len(seen.groups) > _GROUPS:
-        click.echo(f"  and {len(seen.groups) - _GROUPS} smaller groups; --json lists all")
+        click.echo(f"  and {counted(len(seen.groups) - _GROUPS, 'smaller group')}; --json lists all")
 
 
 def _say_parts(seen: View) -> None:
@@ -136,7 +137,7 @@ def _say_parts(seen: View) -> None:
     if seen.unread is None:
         click.echo(f"{'parts read':<13} no run told which parts it read")
     elif seen.unread:
-        click.echo(f"{'never read':<13} {', '.join(seen.unread)} (by none of {seen.told} runs)")
+        click.echo(f"{'never read':<13} {', '.join(seen.unread)} (by none of {counted(seen.told, 'run')})")
     for kind in seen.beyond_rollback:
         click.echo(
             f"warning: the part {kind} changed, and no run read it from run.bundle: a rollback can't "
@@ -170,5 +171,6 @@ def open_(agent: str, bundle: str | None, environment: str, actor: str, reason: 
 def close(incident_id: str, actor: str, reason: str) -> None:
     """Close INCIDENT: a regression case stands for it, or --reason says why none can."""
     found = incidents.close(store(), incident_id, actor=actor, reason=reason)
-    by = f"by {len(found.cases)} regression cases" if found.cases else f"without a case: {found.close_reason}"
+    cases = counted(len(found.cases), "regression case")
+    by = f"by {cases}" if found.cases else f"without a case: {found.close_reason}"
     click.echo(f"closed {incident_id} {by}")

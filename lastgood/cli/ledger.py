@@ -4,6 +4,7 @@ import click
 
 from lastgood import ledger as chains
 from lastgood.cli.common import environment_option, store
+from lastgood.plural import counted
 from lastgood.store import statements as sql
 
 
@@ -25,4 +26,5 @@ def verify(agent: str | None, environment: str) -> None:
         with held.reading() as txn:
             since = chains.anchored(txn, *place)
         begun = f"from row {since + 1} on (rows up to {since} were pruned)" if since else "from row 1 on"
-        click.echo(f"{place[0]} in {place[1]}: {last - since} rows, sound {begun}, head {head[:12] or '-'}")
+        rows = counted(last - since, "row")
+        click.echo(f"{place[0]} in {place[1]}: {rows}, sound {begun}, head {head[:12] or '-'}")

@@ -9,6 +9,7 @@ from lastgood import backups, retention
 from lastgood.bundle import check_name
 from lastgood.cli.common import actor_option, store
 from lastgood.errors import InvalidInput
+from lastgood.plural import counted
 from lastgood.store.connection import Store
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -157,6 +158,7 @@ def prune(runs: str, evidence: str, ledger: str, *, dry_run: bool, actor: str) -
     limits = retention.Limits(retention.age(runs), retention.age(evidence), retention.age(ledger))
     done = retention.prune(store(), limits, actor=actor, dry_run=dry_run)
     click.echo(
-        f"{'would prune' if dry_run else 'pruned'} {done.runs} runs, {done.conversations} conversations, "
-        f"the evidence of {done.releases} releases, {done.ledger} ledger rows"
+        f"{'would prune' if dry_run else 'pruned'} {counted(done.runs, 'run')}, "
+        f"{counted(done.conversations, 'conversation')}, the evidence of "
+        f"{counted(done.releases, 'release')}, {counted(done.ledger, 'ledger row')}"
     )

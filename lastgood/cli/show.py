@@ -6,9 +6,11 @@ from typing import Any
 import click
 
 from lastgood import approving, freezing, ledger, outbox, points, recorder, registry, traces
-from lastgood.cli.common import environment_option, percent, short, store, table, when
+from lastgood.cli.common import environment_option, short, store, table, when
 from lastgood.errors import LastgoodError
 from lastgood.moves import ControlPoint
+from lastgood.plural import counted
+from lastgood.shown import percent
 from lastgood.store import approving as sql_of
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
@@ -37,7 +39,7 @@ def status(agent: str | None, environment: str, *, as_json: bool) -> None:
         return
     for name, value in facts.items():
         click.echo(f"{name.replace('_', ' '):<12} {value}")
-    click.echo(f"{'ledger':<12} {rows} rows, sound, head {head[:12]}")
+    click.echo(f"{'ledger':<12} {counted(rows, 'row')}, sound, head {head[:12]}")
     for row in moves[-_RECENT:]:
         click.echo(
             f"  {when(row['at_us'])}  epoch {row['epoch']:<4} {row['action']:<9} "
@@ -68,7 +70,9 @@ def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]
         facts["actions"] = f"stopped by {stopped['actor']}: {stopped['reason']}"
     refused = txn.all(sql.REFUSALS, **key)
     if refused:
-        facts["refused"] = ", ".join(f"{row['n']} reports ({row['reason']} token)" for row in refused)
+        facts["refused"] = ", ".join(
+            f"{counted(row['n'], 'report')} ({row['reason']} token)" for row in refused
+        )
     strange = traces.unmapped(txn, point.agent, point.environment)
     if strange:
         facts["telemetry"] = "not mapped: " + ", ".join(f"{n} x {kind}" for kind, n in strange.items())
@@ -80,8 +84,8 @@ def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]
         facts["cool_down"] = f"until {when(cooling['until_us'])}: {cooling['reason']}"
     if point.release_id is None:
         return {**facts, "release": "none"}
-    facts |= _held(txn, point)
     release = txn.one(sql.RELEASE, id=point.release_id)
+    facts |= _held(txn, point, release)
     clock = held.clock
     left = point.lease.left_us(now_us=txn.now_us, boot_id=clock.boot_id, boot_us=clock.boot_us())
     return {
@@ -94,10 +98,9 @@ def _facts(held: Store, txn: Transaction, point: ControlPoint) -> dict[str, Any]
     }
 
 
-def _held(txn: Transaction, point: ControlPoint) -> dict[str, str]:
+def _held(txn: Transaction, point: ControlPoint, release: Row | None) -> dict[str, str]:
     """What holds the live release: a person who is asked, a freeze."""
     found = {}
-    release = txn.one(sql.RELEASE, id=point.release_id)
     frozen = (
         None
         if release is None

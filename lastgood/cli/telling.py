@@ -5,10 +5,8 @@ whatever comes of it: what was not sent is due for the next process that sends.
 """
 
 import logging
-from importlib.metadata import entry_points
-from pathlib import Path
 
-from lastgood import outbox
+from lastgood import outbox, pipeline
 from lastgood.cli.common import store
 from lastgood.errors import LastgoodError
 
@@ -26,9 +24,8 @@ def tell(command: str | None) -> None:
         outbox.route_new(held)
         if not outbox.waiting(held):
             return
-        for point in entry_points(group="lastgood.after_move"):
-            root = Path(__file__).resolve().parents[2]  # a stranger's package may be called `tasks` too
-            if (root / point.module.replace(".", "/")).with_suffix(".py").exists():
+        for point in pipeline.given("lastgood.after_move").values():
+            if pipeline.is_here(point):
                 point.load()(held)
     except (LastgoodError, ImportError) as error:
         log.warning("people could not be told now: %s", error)

@@ -7,12 +7,13 @@ by its place; one that can't be used does not hold up the others.
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field, ValidationError
 
 from lastgood.errors import InvalidInput, LastgoodError, StoreError
 from lastgood.roles import Act
 from lastgood.service import intake, problems
+from lastgood.service.bodies import Sent
 from lastgood.service.desk import Visit, allowed
 from lastgood.service.intake import ReserveBody, RunBody, SettleBody
 from lastgood.service.problems import TooMuch, TooOften
@@ -41,13 +42,6 @@ class SettleLine(SettleBody):
     """A settlement with the action that it is about."""
 
     action: Annotated[str, Field(min_length=1, max_length=500)]
-
-
-async def _body(request: Request) -> bytes:
-    return await request.body()
-
-
-Sent = Annotated[bytes, Depends(_body)]
 
 
 @router.post("/runs/batch", summary="Enter many runs, as JSON lines")

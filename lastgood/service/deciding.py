@@ -3,13 +3,14 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from lastgood import approving, incidents
 from lastgood.approving import Answer
 from lastgood.errors import InvalidInput, NotFound
 from lastgood.incidents import Incident
 from lastgood.roles import Act
+from lastgood.service.bodies import Body, Cleaned, Reason
 from lastgood.service.desk import Visit, allowed
 from lastgood.store.connection import Row
 
@@ -48,12 +49,11 @@ class Asked(BaseModel):
         )
 
 
-class Decision(BaseModel):
+class Decision(Body):
     """One answer. Who gives it is the name of the token."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     decision: Literal["promote", "revert", "wait"]
-    reason: Annotated[str, Field(min_length=1, max_length=2_000)]
+    reason: Annotated[str, Field(min_length=1, max_length=2_000), Cleaned]
     evidence: Annotated[str, Field(max_length=64, pattern="^[0-9a-fA-F]*$")] = Field(
         "", description=f"The digest that was seen, {LEAST} letters of it at least; a yes needs it."
     )
@@ -124,11 +124,10 @@ class IncidentBody(BaseModel):
         )
 
 
-class Closing(BaseModel):
+class Closing(Body):
     """Why an incident is closed; empty where a regression case stands for it."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-    reason: Annotated[str, Field(max_length=1_000)] = ""
+    reason: Reason = ""
 
 
 @router.get("/incidents", summary="The newest incidents")

@@ -129,6 +129,7 @@ _SAID: Mapping[str, str] = {
     "408": "The body was not there in time.",
     "409": "It may not be now: a ceiling, a policy, the state, or somebody was first.",
     "413": "The body, or the batch, is too large.",
+    "415": "The body is of a type that is not taken here.",
     "429": "This token sends too often; Retry-After says when.",
     "501": "The service does not run where the pipeline is.",
     "503": "The store can't be used now; nothing was written.",
@@ -195,6 +196,8 @@ def _statuses(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[
         yield "409"
     if {"intake", "OTLP"}.intersection(operation.get("tags", ())):
         yield "429"
+    if "OTLP" in operation.get("tags", ()):
+        yield "415"
     if path.endswith(("/waivers", "/releases")) and method == "post":
         yield "501"
 

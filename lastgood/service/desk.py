@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from lastgood import registry
-from lastgood.bundle import check_name
+from lastgood.bundle import BundleRecord, check_name
 from lastgood.errors import Conflict, Forbidden, InvalidMove, LastgoodError, Refused
 from lastgood.redaction import clean
 from lastgood.roles import Act, Principal
@@ -71,6 +71,13 @@ class Desk:
         if bundle_id not in self._names:
             self._names[bundle_id] = registry.load(self.store, bundle_id).name
         return self._names[bundle_id]
+
+    def bundle(self, principal: Principal, reference: str) -> BundleRecord:
+        """Return a bundle for whoever may speak of its agent; raises `Forbidden`, `NotFound`."""
+        record = registry.load(self.store, reference)
+        if not principal.knows(record.agent):
+            raise Forbidden(f"the token of {principal.name} does not reach {record.agent}")
+        return record
 
     def serving(self, agent: str, environment: str, runtimes: frozenset[str] | None = None) -> Serving:
         """Return how this process serves an agent, or one that is these runtimes.

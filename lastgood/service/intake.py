@@ -9,9 +9,9 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from lastgood import acting, assigning, failures, identity, late, recorder
 from lastgood.acting import Effect
@@ -24,6 +24,7 @@ from lastgood.records import storable
 from lastgood.redaction import clean
 from lastgood.roles import Act
 from lastgood.service import evaluating, lines
+from lastgood.service.bodies import Body, Sent, Text
 from lastgood.service.desk import Visit, allowed
 from lastgood.service.lines import Lines
 from lastgood.service.problems import TooOften
@@ -39,27 +40,22 @@ _LONGEST = 500
 _TOGETHER = 1_000
 #: late reports that do: each asks what was known before
 _LATE_TOGETHER = 100
-_Text = Annotated[str, Field(min_length=1, max_length=500)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class RunBody(_Body):
+class RunBody(Body):
     """A run that is about to start."""
 
-    unit: _Text = Field(description="What the assignment is keyed on: a run, a conversation, a user.")
-    task_type: _Text = "default"
+    unit: Text = Field(description="What the assignment is keyed on: a run, a conversation, a user.")
+    task_type: Text = "default"
     risk: Literal["low", "medium", "high"] | None = None
-    conversation: _Text | None = None
-    run: _Text | None = Field(
+    conversation: Text | None = None
+    run: Text | None = Field(
         None, description="Your own name of the run: while it is open it is entered once."
     )
-    tools: Annotated[list[_Text], Field(max_length=1_000)] | None = Field(
+    tools: Annotated[list[Text], Field(max_length=1_000)] | None = Field(
         None, description="Tools that it may call; default: all that its bundle declares."
     )
-    runtimes: Annotated[list[_Text], Field(max_length=100)] | None = Field(
+    runtimes: Annotated[list[Text], Field(max_length=100)] | None = Field(
         None, description="What the agent's process is; default: what the service's is."
     )
 
@@ -77,28 +73,28 @@ class RunAnswer(BaseModel):
     release: str | None
 
 
-class EventBody(_Body):
+class EventBody(Body):
     """A named event of a run."""
 
-    run: _Text
-    token: _Text
+    run: Text
+    token: Text
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     detail: dict[str, Any] = Field(default_factory=dict, description="Data about it; redacted, never obeyed.")
 
 
-class ReserveBody(_Body):
+class ReserveBody(Body):
     """An external effect that a run is about to have."""
 
-    run: _Text
-    token: _Text
+    run: Text
+    token: Text
     kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     target: Annotated[str, Field(max_length=500)] = ""
     undo: dict[str, Any] = Field(
         default_factory=dict,
         description="What undoes it; a secret in it is not kept: name env:NAME.",
     )
-    tool: _Text | None = None
-    key: _Text | None = Field(None, description="The same key again in one run is the same effect.")
+    tool: Text | None = None
+    key: Text | None = Field(None, description="The same key again in one run is the same effect.")
     idempotent: bool = Field(False, description="Whether a call whose end is not known may be made again.")
 
 
@@ -112,11 +108,11 @@ class ReserveAnswer(BaseModel):
     kept: bool = Field(description="Whether that is known.")
 
 
-class SettleBody(_Body):
+class SettleBody(Body):
     """How an effect ended."""
 
-    run: _Text
-    token: _Text
+    run: Text
+    token: Text
     state: Literal["done", "failed"]
     result: Any = None
     kept: bool = Field(False, description="Whether a result of null is what it returned.")
@@ -158,13 +154,6 @@ def enter(visit: Recording, body: RunBody) -> RunAnswer:
         why=str(decision.reason),
         release=decision.release_id,
     )
-
-
-async def _body(request: Request) -> bytes:
-    return await request.body()
-
-
-Sent = Annotated[bytes, Depends(_body)]
 
 
 @router.post(

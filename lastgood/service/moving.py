@@ -3,13 +3,13 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from lastgood import control, registry, vouching
 from lastgood.errors import InvalidInput
 from lastgood.moves import ControlPoint
-from lastgood.redaction import clean
 from lastgood.roles import Act
+from lastgood.service.bodies import Body, Reason, Said
 from lastgood.service.desk import Visit, allowed
 from lastgood.vouching import Vouched
 
@@ -17,32 +17,24 @@ router = APIRouter(prefix="/v1/agents/{agent}", tags=["control"])
 Reverting = Annotated[Visit, Depends(allowed(Act.REVERT))]
 Resuming = Annotated[Visit, Depends(allowed(Act.RESUME))]
 Promoting = Annotated[Visit, Depends(allowed(Act.PROMOTE))]
-#: no secret that somebody pasted goes into the ledger
-_Reason = Annotated[
-    str, Field(max_length=1_000, description="Why; goes into the ledger."), AfterValidator(clean)
-]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Why(_Body):
+class Why(Body):
     """A reason for the ledger."""
 
-    reason: _Reason = ""
+    reason: Reason = ""
 
 
-class Needed(_Body):
+class Needed(Body):
     """A reason that has to be given."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(clean)]
+    reason: Said
 
 
-class To(_Body):
+class To(Body):
     """Where to go back to."""
 
-    reason: _Reason = ""
+    reason: Reason = ""
     to: str | None = Field(
         None, max_length=100, description="A bundle that served as good; default: the newest."
     )

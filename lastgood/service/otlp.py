@@ -1,7 +1,8 @@
 """OTLP intake: traces and log records that a team's OpenTelemetry exporters send anyway.
 
 JSON always; protobuf where `lastgood[otlp]` is installed. What can't be taken is said in the protocol's own
-words: 400 for a body that is no request, `partialSuccess` with the number of spans that were left out.
+words: 400 for a body that is no request, 429 for a token that sends too much at once, `partialSuccess` with
+the number of spans that were left out.
 """
 
 import json
@@ -10,12 +11,13 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
 from lastgood import telemetry, telemetry_table, traces
 from lastgood.errors import Forbidden, InvalidInput
 from lastgood.roles import ALLOWED, Act
-from lastgood.service import limits
+from lastgood.service import limits, problems
 from lastgood.service.desk import Caller, Desk, DeskOf
 from lastgood.telemetry import Batch, TooManySpans
 from lastgood.traces import Asker, Taken
@@ -23,7 +25,7 @@ from lastgood.traces import Asker, Taken
 router = APIRouter(prefix="/v1", tags=["OTLP"])
 _JSON, _PROTOBUF = "application/json", "application/x-protobuf"
 #: `google.rpc.Code`
-_INVALID = 3
+_INVALID, _EXHAUSTED = 3, 8
 
 
 async def _sent(request: Request) -> tuple[str, bytes]:
@@ -59,19 +61,35 @@ def _may_record(principal: Caller) -> None:
 
 
 @router.post("/traces", summary="Take OpenTelemetry spans", response_class=Response, openapi_extra=_TAKES)
-def spans(
+async def spans(
     desk: DeskOf, principal: Caller, sent: Sent, _records: Annotated[None, Depends(_may_record)]
 ) -> Response:
     """Take an `ExportTraceServiceRequest`: runs, actions, model calls and evaluations of agents."""
-    return _take(desk, principal, sent, ("traces", "rejectedSpans"), telemetry.spans)
+    return await _in_turn(desk, principal, sent, ("traces", "rejectedSpans"), telemetry.spans)
 
 
 @router.post("/logs", summary="Take OpenTelemetry events", response_class=Response, openapi_extra=_TAKES)
-def events(
+async def events(
     desk: DeskOf, principal: Caller, sent: Sent, _records: Annotated[None, Depends(_may_record)]
 ) -> Response:
     """Take an `ExportLogsServiceRequest`: evaluations, which the conventions send as events."""
-    return _take(desk, principal, sent, ("logs", "rejectedLogRecords"), telemetry.records)
+    return await _in_turn(desk, principal, sent, ("logs", "rejectedLogRecords"), telemetry.records)
+
+
+async def _in_turn(
+    desk: Desk,
+    principal: Caller,
+    sent: tuple[str, bytes],
+    words: tuple[str, str],
+    read: Callable[[Any, int], Batch],
+) -> Response:
+    """Work on a request beside those of other tokens: an exporter that floods waits for itself."""
+    if desk.pace.take(principal.token_id):
+        return _refusal(sent[0], 429, f"{principal.name} sends too often: send more at once, in batches")
+    async with desk.lanes.enter(principal.token_id) as may:
+        if not may:
+            return _refusal(sent[0], 429, f"{principal.name} has too much under way: wait for the answers")
+        return await run_in_threadpool(_take, desk, principal, sent, words, read)
 
 
 def _take(
@@ -177,9 +195,10 @@ def _answer(kind: str, signal: str, rejected: str, taken: Taken) -> Response:
 
 def _refusal(kind: str, status: int, message: str) -> Response:
     """A `google.rpc.Status`, in the form that was sent."""
+    code, headers = _EXHAUSTED if status == 429 else _INVALID, dict(problems.headers_of(status))
     if kind != _PROTOBUF:
-        body = json.dumps({"code": _INVALID, "message": message}).encode()
-        return Response(body, status, media_type=_JSON)
+        body = json.dumps({"code": code, "message": message}).encode()
+        return Response(body, status, headers, _JSON)
     # field 1, a varint, and field 2, a text: written by hand, as the message is in no package that we need
     text = message.encode()[:120]
-    return Response(bytes([8, _INVALID, 18, len(text)]) + text, status, media_type=_PROTOBUF)
+    return Response(bytes([8, code, 18, len(text)]) + text, status, headers, _PROTOBUF)

@@ -21,6 +21,7 @@ from lastgood import link as links
 from lastgood.errors import LastgoodError, NotFound, Unauthenticated
 from lastgood.link import Link
 from lastgood.plain import plain
+from lastgood.redaction import clean
 from lastgood.roles import Act
 from lastgood.service import problems, view
 from lastgood.service.desk import Desk, DeskOf, Visit, allowed
@@ -129,7 +130,7 @@ def revert(desk: DeskOf, token: str, form: Form) -> Response:
         seen = view.read(desk.store, found.agent, found.environment)
         if not _is_ours(desk, token, seen, form):
             return _confirm(desk, token, found, seen, _STALE, 409)
-        reason = form.get("reason", "").strip()[:_REASON] or "reverted over a link"
+        reason = clean(form.get("reason", "").strip())[:_REASON] or "reverted over a link"
         place = (found.agent, found.environment)
         control.rollback(desk.store, *place, actor=found.actor, reason=reason, epoch=seen.epoch)
     except LastgoodError as error:

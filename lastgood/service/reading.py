@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from lastgood import audit, ledger, points, recorder, registry
-from lastgood.errors import Forbidden, NotFound
+from lastgood import audit, ledger, points, recorder
+from lastgood.errors import NotFound
 from lastgood.evaluation import content
 from lastgood.moves import ControlPoint
 from lastgood.roles import Act
@@ -148,9 +148,7 @@ def run(visit: Reading, run: str) -> dict[str, Any]:
 @router.get("/bundles/{bundle}", summary="The parts of a bundle")
 def bundle(desk: DeskOf, principal: Caller, bundle: str) -> Response:
     """Return a bundle with the content of its parts; it never changes, so keep it."""
-    record = registry.load(desk.store, bundle)
-    if not principal.reaches(record.agent, desk.environment):
-        raise Forbidden(f"the token of {principal.name} does not reach {record.agent}")
+    record = desk.bundle(principal, bundle)
     text = content(record.bundle, record.name)
     forever = {"Cache-Control": "private, max-age=31536000, immutable", "ETag": f'"{record.bundle.id}"'}
     return Response(text, media_type="application/json", headers=forever)

@@ -3,24 +3,20 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from lastgood import isolation, recorder, suspending
 from lastgood.outcome import MOST_PARTS, Outcome
 from lastgood.records import Ref
 from lastgood.roles import ALLOWED, Act
 from lastgood.service import intake
+from lastgood.service.bodies import Body, Text
 from lastgood.service.desk import Caller, DeskOf, Visit, visited
 from lastgood.store import aftermath
 from lastgood.store.connection import Row
 from lastgood.suspending import Held, reopened
 
 router = APIRouter(prefix="/v1", tags=["intake"])
-_Text = Annotated[str, Field(min_length=1, max_length=500)]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Whose(BaseModel):
@@ -30,7 +26,7 @@ class Whose(BaseModel):
     environment: str
 
 
-class ContentBody(_Body):
+class ContentBody(Body):
     """What a run had when it was suspended."""
 
     fields: dict[str, Any] = Field(
@@ -66,13 +62,13 @@ class ContentBody(_Body):
 class SuspendBody(ContentBody):
     """The same, with the run's token."""
 
-    token: _Text
+    token: Text
 
 
-class ResumeBody(_Body):
+class ResumeBody(Body):
     """What shows that a run is yours."""
 
-    token: _Text
+    token: Text
 
 
 class Resumed(BaseModel):

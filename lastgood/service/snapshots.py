@@ -6,8 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
-from lastgood import points, registry
-from lastgood.errors import Forbidden
+from lastgood import points
 from lastgood.roles import Act
 from lastgood.service.desk import Caller, DeskOf, Visit, allowed
 
@@ -61,10 +60,7 @@ def snapshot(visit: Evaluating) -> Snapshot:
 @router.get("/bundles/{bundle}/parts", summary="The parts of a bundle, to be checked against its id")
 def parts(desk: DeskOf, principal: Caller, bundle: str) -> list[PartBody]:
     """Return each part byte for byte; they never change."""
-    record = registry.load(desk.store, bundle)
-    if not principal.reaches(record.agent, desk.environment):
-        raise Forbidden(f"the token of {principal.name} does not reach {record.agent}")
     return [
         PartBody(kind=part.kind, version=part.version, digest=part.digest, body=part.body.decode())
-        for part in record.bundle.parts
+        for part in desk.bundle(principal, bundle).bundle.parts
     ]

@@ -1,14 +1,14 @@
 """Starting a release over HTTP: the pipeline's preflight decides, where the service runs in a checkout."""
 
 from contextlib import suppress
-from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from lastgood.redaction import clean
+from lastgood import pipeline
 from lastgood.roles import EVERY, Act
+from lastgood.service.bodies import Body, Cleaned, Reason
 from lastgood.service.desk import Caller, DeskOf, Visit, allowed
 from lastgood.service.problems import NotHere
 
@@ -18,15 +18,14 @@ Starting = Annotated[Visit, Depends(allowed(Act.START))]
 GROUP = "lastgood.service"
 
 
-class StartBody(BaseModel):
+class StartBody(Body):
     """What to release."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     candidate: Annotated[str, Field(min_length=1, max_length=100)] = Field(
         description="A bundle: its name, b-..., or the beginning of its id."
     )
     policy: Annotated[str, Field(min_length=1, max_length=100)] = "default"
-    note: Annotated[str, Field(max_length=1_000)] = ""
+    note: Reason = ""
 
 
 class Started(BaseModel):
@@ -51,13 +50,12 @@ def start(visit: Starting, body: StartBody) -> Started:
     return Started(release=release)
 
 
-class WaiverBody(BaseModel):
+class WaiverBody(Body):
     """A known trade: one guardrail may get worse in one slice. Who accepts it is the name of the token."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     guardrail: Annotated[str, Field(min_length=1, max_length=64)]
     slice: Annotated[str, Field(min_length=1, max_length=64)]
-    reason: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(clean)]
+    reason: Annotated[str, Field(min_length=1, max_length=500), Cleaned]
 
 
 class Waived(BaseModel):
@@ -87,10 +85,12 @@ def waive(desk: DeskOf, principal: Caller, policy: str, body: WaiverBody) -> Wai
 
 
 def _pipeline(name: str) -> Any:
-    found = entry_points(group=GROUP, name=name)
+    point = pipeline.given(GROUP).get(name)
     try:
-        return next(iter(found)).load()
-    except (StopIteration, ModuleNotFoundError) as error:
+        if point is None or not pipeline.is_here(point):
+            raise ModuleNotFoundError(name)
+        return point.load()
+    except ModuleNotFoundError as error:
         msg = "releases are started where the pipeline is: run `lastgood serve` in a checkout of lastgood"
         raise NotHere(msg) from error
 

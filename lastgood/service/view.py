@@ -1,18 +1,20 @@
 """What the page for people shows of one control point, as one frozen value."""
 
 import json
-import time
 from dataclasses import dataclass
 
 from lastgood import approving, points, restoring
 from lastgood.clock import Clock
 from lastgood.errors import LastgoodError, NotFound
 from lastgood.moves import ControlPoint
+from lastgood.shown import percent, short, when
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 
 #: newest moves that are shown, and rows of the ledger among which they are looked for
 _SHOWN, _READ = 8, 200
+#: microseconds from which a lease is told in minutes
+_MINUTES_US = 120_000_000
 #: the moves after which another bundle serves as the baseline
 _BASELINES = frozenset({"adopt", "promote", "rollback", "restore"})
 
@@ -98,12 +100,12 @@ def _view(txn: Transaction, clock: Clock, point: ControlPoint, damage: str, last
     return View(
         **key,
         epoch=point.epoch,
-        now=_when(txn.now_us),
+        now=when(txn.now_us, seconds=False),
         baseline=_bundle(txn, point.baseline),
         standing=point.standing,
         since=next((_move(row) for row in rows if _began(row, point)), None),
         candidate=_bundle(txn, point.candidate) if point.candidate else None,
-        share=f"{point.share_bp / 100:g}%",
+        share=percent(point.share_bp),
         state=str(release["state"]) if release else "",
         lease=_lease(txn, clock, point),
         killed=point.killed,
@@ -127,7 +129,7 @@ def _target(txn: Transaction, point: ControlPoint) -> tuple[Bundle | None, str]:
 
 def _bundle(txn: Transaction, bundle_id: str) -> Bundle:
     row = txn.one(sql.BUNDLE, id=bundle_id)
-    return Bundle(f"b-{bundle_id[:8]}", str(row["name"]) if row else "its row is missing")
+    return Bundle(short(bundle_id), str(row["name"]) if row else "its row is missing")
 
 
 def _began(row: Row, point: ControlPoint) -> bool:
@@ -136,20 +138,18 @@ def _began(row: Row, point: ControlPoint) -> bool:
 
 
 def _move(row: Row) -> Move:
-    return Move(_when(row["at_us"]), row["action"], row["reason"], row["actor"], row["epoch"])
+    return Move(when(row["at_us"], seconds=False), row["action"], row["reason"], row["actor"], row["epoch"])
 
 
 def _lease(txn: Transaction, clock: Clock, point: ControlPoint) -> str:
     if not point.share_bp:
         return ""
     left = point.lease.left_us(now_us=txn.now_us, boot_id=clock.boot_id, boot_us=clock.boot_us())
-    return f"{left / 60_000_000:.0f} min left" if left > 0 else "lapsed: the baseline serves everybody"
+    if left <= 0:
+        return "lapsed: the baseline serves everybody"
+    return f"{left / 60_000_000:.0f} min left" if left >= _MINUTES_US else f"{left / 1_000_000:.0f} s left"
 
 
 def _asked(txn: Transaction, point: ControlPoint) -> str:
     row = approving.open_question(txn, point.agent, point.environment)
-    return "" if row is None else f"{row['what']}, until {_when(row['expires_us'])}"
-
-
-def _when(at_us: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at_us / 1_000_000))
+    return "" if row is None else f"{row['what']}, until {when(row['expires_us'], seconds=False)}"

@@ -18,7 +18,8 @@ from evaluators.backtest import Prepared, Spread, Summary
 from evaluators.blocks import WHOLE
 from evaluators.replay import Replay
 from evaluators.rules import Kind, Rules
-from lastgood.cli.common import laid_out
+from lastgood.plural import counted
+from lastgood.shown import laid_out
 from tasks import recorded
 from tasks.commands.options import columns_option, find_policy, seed_option
 
@@ -167,8 +168,9 @@ class Told:
         asked, case = self.asked, self.prepared.case
         shares = ", ".join(format_share(step.share_bp) for step in case.rules.steps)
         yield (
-            f"{'+'.join(asked.baseline)} -> {'+'.join(asked.candidate)}: {asked.replays} replays of policy"
-            f" {asked.policy.name} at {shares}, {asked.runs_per_day:,} eligible runs a day, seed {asked.seed}"
+            f"{'+'.join(asked.baseline)} -> {'+'.join(asked.candidate)}: {counted(asked.replays, 'replay')}"
+            f" of policy {asked.policy.name} at {shares}, {asked.runs_per_day:,} eligible runs a day,"
+            f" seed {asked.seed}"
         )
         yield (
             f"recorded runs: {case.baseline.size:,} of the baseline, {case.candidate.size:,} of the candidate"
@@ -191,7 +193,8 @@ class Told:
                 yield f"{label}: " + ", ".join(f"{name} {count}" for name, count in names.items())
         upper, alpha = 100 * self.healthy.reverted_upper, 100 * self.prepared.case.rules.alpha_revert
         yield (
-            f"a healthy release is disturbed in {self.healthy.reverted} of {self.healthy.replays} replays"
+            f"a healthy release is disturbed in {self.healthy.reverted} of"
+            f" {counted(self.healthy.replays, 'replay')}"
             f" (at most {upper:.1f}% at 95% confidence; the policy allows {alpha:g}%)"
         )
         if self.prepared.no_data:

@@ -14,10 +14,12 @@ from lastgood import cases as casing
 from lastgood.case_store import Review, State, Stored
 from lastgood.cli.common import actor_option, environment_option, reason_option, short, store, table
 from lastgood.errors import InvalidInput, InvalidMove
+from lastgood.plural import counted
 from lastgood.rehearsal import Access, Purse
 from lastgood.replaying import Means, find_bundle, load
 from tasks import case_making, regression
 from tasks.case_making import Wanted
+from tasks.commands.numbers import Number
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,10 +30,14 @@ def replay_options(command: Command) -> Command:
         click.option("--replay", default="", help="How the agent is replayed; default: its profile's."),
         click.option("--live", multiple=True, metavar="HOST", help="Host that is called for real."),
         click.option(
-            "--usd", default=1.0, show_default=True, help="Ceiling for real model calls, US dollars."
+            "--usd", default=1.0, show_default=True, type=Number(0, 1_000_000),
+            help="Ceiling for real model calls, US dollars.",
         ),
-        click.option("--timeout", default=60.0, show_default=True, help="Seconds that one replay may take."),
-    ):
+        click.option(
+            "--timeout", default=60.0, show_default=True, type=Number(0, 86_400, min_open=True),
+            help="Seconds that one replay may take.",
+        ),
+    ):  # fmt: skip
         command = option(command)
     return command
 
@@ -42,9 +48,19 @@ def proof_options(command: Command) -> Command:
         click.option(
             "--sandbox", multiple=True, metavar="HOST", help="Host where recording may send anything."
         ),
-        click.option("--pairs", default=40, show_default=True, help="Pairs of replays at most."),
         click.option(
-            "--alpha", default=0.05, show_default=True, help="Chance of admitting a case that tells nothing."
+            "--pairs",
+            default=40,
+            show_default=True,
+            type=click.IntRange(min=1),
+            help="Pairs of replays at most.",
+        ),
+        click.option(
+            "--alpha",
+            default=0.05,
+            show_default=True,
+            type=Number(0, 0.5, min_open=True),
+            help="Chance of admitting a case that tells nothing.",
         ),
     ):
         command = option(command)
@@ -97,7 +113,8 @@ def _tell(made: list[Stored]) -> None:
     for each in made:
         draft, proof = each.draft, each.draft.proof
         if draft.state is State.ADMITTED:
-            told = f"failed {proof['bad_failed']} and passed {proof['good_passed']} of {proof['pairs']} pairs"
+            pairs = counted(proof["pairs"], "pair")
+            told = f"failed {proof['bad_failed']} and passed {proof['good_passed']} of {pairs}"
             click.echo(f"{each.id} {draft.case.name}: admitted ({told}, on the bad and the good bundle)")
         else:
             click.echo(f"{each.id} {draft.case.name}: candidate; {draft.reason}")
@@ -227,7 +244,7 @@ def export(agent: str, folder: Path, with_promptfoo: bool, environment: str) -> 
     folder.mkdir(parents=True, exist_ok=True)
     for case in accepted:
         (folder / f"{case.name}.yaml").write_text(casing.write([case], agent), "utf-8")
-    click.echo(f"{len(accepted)} cases of {agent} in {folder}")
+    click.echo(f"{counted(len(accepted), 'case')} of {agent} in {folder}")
     if with_promptfoo:
         path = folder / f"promptfoo-{agent}.yaml"
         path.write_text(promptfoo.configuration(accepted, agent, str(folder)), "utf-8")
@@ -238,7 +255,8 @@ def export(agent: str, folder: Path, with_promptfoo: bool, environment: str) -> 
 @click.argument("agent")
 @click.argument("bundle")
 @click.option("--folder", default="", help="Case files beside the store's.")
-@click.option("--workers", default=1, show_default=True, help="Processes that replay at the same time.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64),
+              help="Processes that replay at the same time.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @environment_option
 @replay_options

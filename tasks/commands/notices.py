@@ -10,6 +10,7 @@ from config.durations import parse_duration
 from lastgood import outbox
 from lastgood.cli.common import store, table, when
 from lastgood.errors import InvalidInput, NotFound
+from lastgood.plural import counted
 from lastgood.store import statements as sql
 from lastgood.store import telling
 from tasks import notifying
@@ -21,7 +22,9 @@ def notices() -> None:
 
 
 @notices.command("send")
-@click.option("--limit", default=100, show_default=True, help="Deliveries at most.")
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="Deliveries at most."
+)
 @click.option("--every", default=None, metavar="TIME", help="Go on until interrupted, this often: 10 s.")
 def send(limit: int, every: str | None) -> None:
     """Send what is due: to Slack, webhooks and e-mail; Prefect's blocks are sent by its own processes."""
@@ -49,7 +52,7 @@ def _keep_on(every: str) -> None:
 @notices.command("list")
 @click.argument("agent", default="")
 @click.option("--dead", is_flag=True, help="Only those that did not get through somewhere.")
-@click.option("--limit", default=30, show_default=True, help="The newest.")
+@click.option("--limit", default=30, show_default=True, type=click.IntRange(min=1), help="The newest.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def list_(agent: str, limit: int, *, dead: bool, as_json: bool) -> None:
     """List notices, the newest first, and on which routes they got through."""
@@ -94,7 +97,9 @@ def _ways(row: dict[str, Any], ways: list[dict[str, Any]]) -> str:
 
 def _tries(way: dict[str, Any]) -> str:
     return (
-        f" ({way['attempts']} tries: {way['error'][:60]})" if way["error"] and way["state"] != "sent" else ""
+        f" ({counted(way['attempts'], 'try', 'tries')}: {way['error'][:60]})"
+        if way["error"] and way["state"] != "sent"
+        else ""
     )
 
 
@@ -108,6 +113,5 @@ def retry(notice: str) -> None:
             msg = f"no notice {notice!r}; see `lastgood notices list --dead`"
             raise NotFound(msg)
     count = outbox.retry(held, notice)
-    click.echo(
-        f"{count} deliveries are due again: `lastgood notices send`" if count else "none of it is dead"
-    )
+    due = counted(count, "delivery is", "deliveries are")
+    click.echo(f"{due} due again: `lastgood notices send`" if count else "none of it is dead")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from config.document import SUFFIXES
-from config.policy import POLICIES, Policy
+from config.policy import Policy, built_in
 from lastgood.cli.common import store
 from lastgood.errors import InvalidPolicy, InvalidRuns, StoreUnavailable
 from tasks import preflight, recorded
@@ -61,7 +61,7 @@ def find_policy(reference: str) -> Policy:
     """
     if reference.endswith(SUFFIXES):
         return Policy.load(Path(reference))
-    if (POLICIES / f"{reference}.yaml").exists() and Path(reference).name == reference:
+    if reference in built_in():
         return Policy.builtin(reference)
     try:
         with store().reading() as txn:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from config.policy import Policy
+from config.policy import Policy, built_in
 from lastgood.cli.common import actor_option, store, table, when
 from lastgood.errors import InvalidPolicy
 from lastgood.store import statements as sql
@@ -22,7 +22,7 @@ def policy() -> None:
 def add(path: Path, actor: str) -> None:
     """Store the policy in PATH (YAML) by its digest; its newest version serves under its name."""
     found = Policy.load(path)
-    if found.name in policies.built_in():
+    if found.name in built_in():
         msg = f"{path}: the name {found.name} is a built-in policy's; give yours another name"
         raise InvalidPolicy(msg)
     _say(policies.keep(store(), found, actor))
@@ -67,7 +67,7 @@ def check(path: Path) -> None:
 @policy.command("list")
 def list_() -> None:
     """List the built-in and the stored policies, newest first."""
-    rows = [(name, "-", "built in", "-") for name in policies.built_in()]
+    rows = [(name, "-", "built in", "-") for name in built_in()]
     with store().reading() as txn:
         rows += [
             (row["name"], row["digest"][:12], when(row["created_us"]), row["author"])
@@ -82,7 +82,7 @@ def show(reference: str) -> None:
     """Print POLICY (a name or digest) with every default resolved, as YAML."""
     import yaml
 
-    if reference in policies.built_in():
+    if reference in built_in():
         found = Policy.builtin(reference)
     else:
         with store().reading() as txn:

@@ -5,6 +5,7 @@ import json
 import click
 
 from lastgood.cli.common import actor_option, reason_option, store
+from lastgood.plural import counted
 from lastgood.store.connection import Store
 from tasks import recovery, recovery_leave, recovery_report
 from tasks.recovery_plan import Window
@@ -47,14 +48,16 @@ def recover(
         n = recovery_leave.approve(held, incident, kind, actor=actor, reason=reason)
         click.echo(f"{actor} lets {n} {kind} be undone")
     if retry and not dry_run:
-        click.echo(f"{recovery_leave.retry(held, incident)} left-over actions are tried again")
+        again = counted(recovery_leave.retry(held, incident), "left-over action is", "left-over actions are")
+        click.echo(f"{again} tried again")
     window = Window.of(held, incident)
     for line in recovery_report.said_before(window.pending(), window.spec.approve):
         click.echo(line)
     if dry_run:
         return
     done = recovery.recover(held, incident, take_over=take_over)
-    click.echo(f"{done.outputs} outputs and {done.memories} memory entries quarantined, {done.calls} calls")
+    held_back = recovery_report.held(done.outputs, done.memories)
+    click.echo(f"{held_back} quarantined, {counted(done.calls, 'call')}")
     _say(held, incident)
 
 
@@ -73,7 +76,7 @@ def _say(held: Store, incident: str) -> None:
     report = recovery_report.build(held, incident)
     click.echo(report.headline)
     for kind, n in sorted(report.asked.items()):
-        click.echo(f"{n} {kind} wait for you: lastgood recover {incident} --approve {kind}")
+        click.echo(f"{n} {kind} to be approved by you: lastgood recover {incident} --approve {kind}")
     if report.residue:
         click.echo("left over, with whom it touched:")
         for line in recovery_report.said_residue(report.residue):

@@ -3,6 +3,7 @@
 import click
 
 from lastgood.cli.common import store
+from lastgood.plural import counted
 from tasks import checkout
 from tasks import referee as refereeing
 
@@ -22,7 +23,7 @@ def run(release_id: str, most: int | None) -> None:
     """
     checkout.verify()
     found = refereeing.work(store(), release_id, most=most)
-    failed = f", {found.failed} calls failed" if found.failed else ""
-    click.echo(f"{release_id}: {found.judged} runs judged{failed}, {found.waiting} wait")
+    failed = f", {counted(found.failed, 'call')} failed" if found.failed else ""
+    click.echo(f"{release_id}: {counted(found.judged, 'run')} judged{failed}, {found.waiting} waiting")
     if found.why:
         click.echo(f"stopped: {found.why}")

@@ -6,6 +6,7 @@ from config.settings import Settings
 from lastgood import incidents, releasing
 from lastgood.cli.common import actor_option, environment_option, short, store, table, when
 from lastgood.errors import Conflict, NotFound, StaleDriver
+from lastgood.plural import counted
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store
 from tasks import checkout, driving, notifying, preflight, report
@@ -155,7 +156,7 @@ def _said(due: Due) -> str:
         return f"{due.stage}: {reason}"
     verdict = due.look.verdict
     return (
-        f"{due.stage}: {verdict.candidate_runs} candidate runs of {verdict.assigned}, "
+        f"{due.stage}: {counted(verdict.candidate_runs, 'candidate run')} of {verdict.assigned}, "
         f"evidence of harm {verdict.log_family:.2f} ({verdict.log_line:.2f} decides): {reason}"
     )
 

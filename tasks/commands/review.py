@@ -9,7 +9,7 @@ from lastgood.errors import InvalidInput
 from tasks import referee as refereeing
 
 #: what people type for a mark that is true or false
-_WORDS = {"yes": True, "y": True, "true": True, "good": True, "no": False, "n": False, "false": False}
+_WORDS = dict.fromkeys(("yes", "y", "true", "good"), True) | dict.fromkeys(("no", "n", "false", "bad"), False)
 
 
 @click.group()
@@ -27,7 +27,7 @@ def next_(release_id: str) -> None:
         click.echo(f"{release_id}: no case waits")
         return
     case = cases[0]
-    click.echo(f"case {case.id} ({case.task_type}), {len(cases)} wait")
+    click.echo(f"case {case.id} ({case.task_type}), {len(cases)} waiting")
     click.echo(f"--- input\n{_shown(case.input)}\n--- output\n{_shown(case.output)}\n---")
     click.echo(refereeing.question(held, release_id))
     click.echo(f"lastgood review mark {release_id} {case.id} MARK")

@@ -16,7 +16,9 @@ from evaluators import simulation
 from evaluators.blocks import WHOLE
 from evaluators.rules import Rules
 from evaluators.simulation import Figures, Rate, Setup, Times
-from lastgood.cli.common import environment_option, laid_out, store
+from lastgood.cli.common import environment_option, store
+from lastgood.plural import counted
+from lastgood.shown import laid_out
 from tasks import simulating
 from tasks.commands.options import (
     columns_option,
@@ -74,8 +76,8 @@ class Told:
         (equal,) = self.of("unchanged")
         steps = ", ".join(f"{step.share_bp / WHOLE:.0%}" for step in self.rules.steps)
         yield (
-            f"policy {self.policy.name}: {equal.promoted.of:,} releases of a candidate that changes nothing,"
-            f" up to {self.rules.horizon_runs:,} candidate runs each, at {steps},"
+            f"policy {self.policy.name}: {counted(equal.promoted.of, 'release', form=',')} of a candidate"
+            f" that changes nothing, up to {self.rules.horizon_runs:,} candidate runs each, at {steps},"
             f" {self.runs_per_day:,} eligible runs a day"
         )
         yield self.source.said

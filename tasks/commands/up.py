@@ -18,7 +18,7 @@ from lastgood.errors import PrefectUnusable
 from lastgood.store import engine
 from lastgood.store.connection import Store
 from tasks import checkout, server
-from tasks.supervising import SUPERVISOR, Child, Stopped, stopping, watch
+from tasks.supervising import SUPERVISOR, Child, Stopped, left_behind, stopping, watch
 
 ROOT = Path(__file__).resolve().parents[2]
 #: seconds that a server may take to start
@@ -124,18 +124,27 @@ def _configured() -> str:
 
 
 def _at_work(url: str, port: int) -> server.Found:
+    """Who answers at the port already, and what ends a server that outlived its `lastgood up`."""
     found = server.look(url)
+    pid = left_behind(_log(), ("--port", str(port)))
+    ours = "" if pid is None else f"; a `lastgood up` of this folder started it, `kill {pid}` ends it"
     if found.problem:
-        msg = f"port {port} is taken: {found.problem}. Choose another: --port {port + 1}"
+        msg = f"port {port} is taken: {found.problem}{ours}. Choose another: --port {port + 1}"
         raise PrefectUnusable(msg)
-    click.echo(f"Prefect {found.version} runs at {found.url} already: it is used")
+    click.echo(
+        f"Prefect {found.version} runs at {found.url} already: it is used, and goes on after this{ours}"
+    )
     return found
+
+
+def _log() -> Path:
+    return Path(".lastgood").resolve() / "prefect-server.log"
 
 
 def _started(
     url: str, host: str, port: int, environment: Mapping[str, str], children: list[Child]
 ) -> server.Found:
-    log = Path(".lastgood").resolve() / "prefect-server.log"
+    log = _log()
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
     # the UI asks the API at this address, not at 4200
     told = {**_SERVER, **environment, "PREFECT_API_URL": url}

@@ -5,6 +5,7 @@ import json
 import click
 
 from lastgood.cli.common import store
+from lastgood.plural import counted
 from tasks import verification
 from tasks.verification import Verified
 
@@ -16,7 +17,8 @@ from tasks.verification import Verified
 def verify(release_id: str, database: str | None, *, as_json: bool) -> None:
     """Recompute every stored verdict of RELEASE from its sealed evidence and its frozen policy.
 
-    Says the first look that differs and by what, and exits with 1 then. Log e-values agree within 1e-9.
+    Says the first look that differs and by what, and exits with 1 then. Log e-values agree within 1e-9. Other
+    words around the same figures, as another version may choose them, are told and are no difference.
     """
     if database is None:
         with store().reading() as txn:
@@ -36,12 +38,22 @@ def _say(found: Verified) -> None:
     if not found.differences:
         last = f", the last says {found.decision}" if found.looks else ""
         click.echo(
-            f"{found.release_id}: all {found.looks} looks and {found.blocks} sealed blocks are what the"
-            f" evidence says{last}"
+            f"{found.release_id}: {counted(found.looks, 'look')} and {counted(found.blocks, 'sealed block')}"
+            f" are what the evidence says{last}"
         )
+        _say_words(found)
         return
     first = found.differences[0]
     where = f"look {first.look}" if first.look else "the sealed blocks"
     click.echo(f"{found.release_id} does not verify. First at {where}: {first.what}", err=True)
     for other in found.differences[1:5]:
         click.echo(f"  also look {other.look}: {other.what}", err=True)
+
+
+def _say_words(found: Verified) -> None:
+    if found.worded:
+        first, looks = found.worded[0], counted(len(found.worded), "look")
+        click.echo(
+            f"{looks} of these say the same verdict in other words than this version would; first look"
+            f" {first.look}, {first.what}"
+        )

@@ -1,4 +1,4 @@
-"""`lastgood watch AGENT|REL|WAT`: did the switch help, or is the cause elsewhere?"""
+"""`lastgood watch AGENT|RELEASE|INCIDENT|WATCH`: did the switch help, or is the cause elsewhere?"""
 
 from pathlib import Path
 

@@ -438,7 +438,7 @@ def test_an_incident_becomes_a_case_and_the_suite_refuses_the_bad_bundle(place, 
     with place.store.reading() as txn:
         (incident,) = incidents.listed(txn, "support", "production")
     state = incident_to_tests(incident.id, return_state=True)
-    assert state.message == f"{incident.id}: 1 of 1 cases are proven"
+    assert state.message == f"{incident.id}: 1 of 1 case is proven"
     assert "admitted" in artifacts(f"cases-{incident.id.replace('_', '-').lower()}")[-1].data
     refused = regression_suite("support", place.candidate, return_state=True)
     assert (refused.name, refused.is_failed()) == ("Refused", True)

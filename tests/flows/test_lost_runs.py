@@ -77,3 +77,23 @@ def test_a_heartbeat_is_a_sign_of_life(client, deployment, monkeypatch):
     monkeypatch.setattr(SyncPrefectClient, "read_events", events)
     assert lost_runs.end(client, ["only-one"], NOW) == []
     assert asked == [[f"prefect.flow-run.{run.id}"]]
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("lost", ["evaluate-canaries", "sweep-runs"])
+def test_of_the_two_schedules_each_gives_the_others_place_free(client, deployment, monkeypatch, lost):
+    """Workers, whom nobody serves: the sweep ends a lost evaluation, an evaluation a lost sweep."""
+    from config.settings import Settings
+    from tasks import evaluating, forms, housekeeping, lost_runs
+
+    settings = Settings.from_environment({}).model_copy(update={"lost_after": 0})
+    monkeypatch.setattr(Settings, "from_environment", lambda: settings)
+    ours = forms.ours(client)
+    named = [each.model_copy(update={"name": lost}) for each in ours if each.id == deployment]
+    monkeypatch.setattr(lost_runs.forms, "ours", lambda _client: named)
+    run = begun(client, deployment)
+    if lost == "sweep-runs":
+        evaluating.follow()
+    else:
+        housekeeping.sweep_now()
+    assert client.read_flow_run(run.id).state.name == "Crashed"

@@ -119,6 +119,20 @@ def test_a_run_whose_process_vanished_is_marked_as_crashed_and_the_evaluation_lo
     assert wait_for(started, PATIENCE), place.logs()
 
 
+def test_looks_that_are_let_in_nowhere_start_the_sweep_which_ends_a_lost_one(place):
+    found = place._deployment("evaluate_canaries/evaluate-canaries")
+    for _ in range(4):
+        run = place.ask("POST", f"/deployments/{found}/create_flow_run", {})
+        state = {"type": "CANCELLED", "name": "Cancelled"}
+        place.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
+
+    def swept():
+        made = [each for each in place.runs("sweep-runs") if each["state_type"] == "COMPLETED"]
+        return [each for each in made if (each["created_by"] or {}).get("type") == "AUTOMATION"]
+
+    assert wait_for(swept, PATIENCE), place.logs()
+
+
 def test_an_action_that_fails_is_told(place):
     place.api.delete(f"/deployments/{place._deployment('follow_up/follow-up')}")
     place.emit(
@@ -139,7 +153,7 @@ def test_installing_again_changes_nothing(place):
 
     before = automations()
     names = [name.removeprefix("lastgood: ") for name, *_ in before]
-    assert names == ["action failed", "heartbeat lost", "run crashed", "trigger fired"]
+    assert names == ["action failed", "heartbeat lost", "looks kept out", "run crashed", "trigger fired"]
     database = f"sqlite:///{place.folder}/.lastgood/lastgood.db"
     where = f"PREFECT_API_URL={place.url} LASTGOOD_DATABASE={database}"
     place.run(f"cd {ROOT} && {where} python -m flows install")

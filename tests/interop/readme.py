@@ -1,7 +1,7 @@
 """`make interop`: the agent in TypeScript of the README, type-checked and run as it stands there.
 
-With the service its run is recorded with its outcome; without it the bundle in the file serves, and the
-agent ends well. Without Node.js and npm it is left out, and said.
+With the service its run is recorded with its outcome; where that hangs, and without it, the bundle in the
+file serves, and the agent ends well. Without Node.js and npm it is left out, and said.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -73,7 +74,7 @@ def keep_last_good(served: Served, home: Path, token: str) -> None:
 
 
 def main() -> None:
-    """Run it with the service and without; any difference is an error."""
+    """Run it with the service, with one that hangs and without; any difference is an error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=ROOT / ".interop")
     work = parser.parse_args().work.resolve()
@@ -89,9 +90,17 @@ def main() -> None:
         with served.store.reading() as txn:
             [row] = txn.all("SELECT run.unit, outcome.* FROM outcome JOIN run ON run.id = outcome.run_id")
         assert (row["unit"], row["validated"], row["cost_usd"]) == ("ticket-4711", 1, 0.002)
+        served.process.send_signal(signal.SIGSTOP)
+        try:
+            assert answer(home, token) == "(kept) 42"
+        finally:
+            served.process.send_signal(signal.SIGCONT)
         served.stop()
         assert answer(home, token) == "(kept) 42"
-    print("the agent in TypeScript: compiled, recorded its run, and served the bundle in its file alone")
+    print(
+        "the agent in TypeScript: compiled, recorded its run, and served the bundle in its file beside a "
+        "service that hangs and without one"
+    )
 
 
 if __name__ == "__main__":

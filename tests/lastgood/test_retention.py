@@ -503,8 +503,8 @@ def test_the_commands_count_first_then_prune_then_verify(old, monkeypatch):
     monkeypatch.setattr(agents, "_stores", {old.store.url: old.store})
     words = ["db", "prune", "--evidence", "95d", "--actor", "ann"]
     said = [CliRunner().invoke(main, [*words, *more]).output for more in (["--dry-run"], [], [])]
-    assert said[0] == "would prune 2 runs, 1 conversations, the evidence of 1 releases, 4 ledger rows\n"
-    assert said[1] == "pruned 2 runs, 1 conversations, the evidence of 1 releases, 4 ledger rows\n"
+    assert said[0] == "would prune 2 runs, 1 conversation, the evidence of 1 release, 4 ledger rows\n"
+    assert said[1] == "pruned 2 runs, 1 conversation, the evidence of 1 release, 4 ledger rows\n"
     assert said[2].startswith("pruned 0 runs")
     told = CliRunner().invoke(main, ["ledger", "verify"]).output
     assert "sound from row 5 on (rows up to 4 were pruned)" in told

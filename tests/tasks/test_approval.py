@@ -9,6 +9,7 @@ from lastgood.approving import Answer
 from lastgood.errors import InvalidMove, Refused
 from tasks import driving, report
 from tasks.driving import StageName
+from tests.planted import CORES, PLANTED
 
 MINUTE, HOUR = 60_000_000, 3_600_000_000
 KEY = ("support", "production")
@@ -269,3 +270,17 @@ def test_an_answer_is_about_the_evidence_that_was_seen(world, policy):
     approving.decide(world.store, *KEY, replace(YES, decision="wait"))
     with pytest.raises(Refused, match="other evidence"):
         approving.decide(world.store, *KEY, replace(YES, evidence=seen))
+
+
+@pytest.mark.prefect
+def test_no_secret_that_is_pasted_into_the_form_is_kept(world, policy, monkeypatch):
+    from tasks import approval
+
+    release_id = world.start(policy(approved_before("start")))
+    driver = until_asked(world, release_id)
+    given = approval.Approval(decision="wait", who=f"bea {PLANTED['npm']}", reason=f"see {PLANTED['aws']}")
+    monkeypatch.setattr(approval, "suspend_flow_run", lambda **_: given)
+    approval._ask(world.store, driver, asked(world), may_hand_over=False)
+    rows = world.rows("SELECT * FROM approval") + world.rows("SELECT * FROM ledger")
+    assert next(row["decision"] for row in rows if "decision" in row) == "wait"
+    assert [name for name in ("aws", "npm") if CORES[name] in str(rows)] == []

@@ -22,6 +22,7 @@ from lastgood.errors import (
 from lastgood.releasing import Ending
 from lastgood.store.connection import Store
 from tasks import comparison, preflight
+from tests.planted import CORES, PLANTED
 
 MINUTE, HOUR = 60_000_000, 3_600_000_000
 STRICT = """
@@ -55,6 +56,11 @@ def test_a_release_starts(ready):
     row = ready.row(release_id)
     assert (row["state"], row["approver"], row["note"]) == ("opened", "bob", "why not")
     assert ready.point()["share_bp"] == 0
+
+
+def test_no_secret_that_is_pasted_into_a_note_is_kept(ready):
+    row = ready.row(start(ready, approver=f"bob {PLANTED['npm']}", note=f"see {PLANTED['aws']}"))
+    assert [name for name in ("aws", "npm") if CORES[name] in str(row)] == []
 
 
 def test_an_unknown_agent_is_refused(ready):

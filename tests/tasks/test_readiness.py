@@ -50,7 +50,7 @@ def undo(world, handler):
 def test_an_agent_without_actions_that_serves_is_ready(world):
     found = answers(world)
     assert {str(q): a.evidence for q, a in found.items() if not a.yes} == {}
-    assert "the newest 300 runs are tied to 1 bundles" in found[Question.BUNDLE].evidence
+    assert "the newest 300 runs are tied to 1 bundle," in found[Question.BUNDLE].evidence
 
 
 def test_an_agent_that_never_ran_is_told_so(quiet_world):

@@ -223,7 +223,7 @@ def test_people_are_paged_for_a_residue_and_told_of_an_end(bad, at_crm):
     bad.recover()
     notices = bad.world.rows("SELECT * FROM notice WHERE kind IN ('residue', 'recovered')")
     assert [(row["kind"], row["level"]) for row in notices] == [("residue", "page")]
-    assert "1 actions of b-" in notices[0]["title"]
+    assert "1 action of b-" in notices[0]["title"]
 
 
 def test_a_handler_that_can_not_be_imported_is_named_before_anything_runs(bad, at_crm):
@@ -519,7 +519,7 @@ def test_a_dry_run_says_what_is_due_and_changes_nothing(bad, at_crm):
     assert bad.world.dump() == before
     why = "nothing is declared that undoes a message: declare `undo` in the tools part"
     assert said == [
-        "1 outputs and 0 memory entries to quarantine",
+        "1 output and 0 memory entries to quarantine",
         f"1 refund to undo by {HERE}:refund",
         f"1 message can't be undone (irreversible): {why}",
     ]

@@ -1,6 +1,7 @@
 """One call of a handler, and what its answer means: done, again with the same key, or left over."""
 
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -191,6 +192,13 @@ def test_a_handler_that_is_none_is_named_with_the_way_out(call, says):
         function_of(call)
     assert call in str(raised.value)
     assert "lastgood agent set FILE" in str(raised.value)
+
+
+def test_a_handler_is_found_in_the_folder_that_a_command_is_started_in(tmp_path, monkeypatch):
+    (tmp_path / "undo_beside_its_agent.py").write_text("def refund(undo):\n    return {}\n")
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])  # as a console script has it
+    monkeypatch.chdir(tmp_path)
+    assert function_of("undo_beside_its_agent:refund").__name__ == "refund"
 
 
 def test_a_profile_says_what_a_handler_does_in_doubt():

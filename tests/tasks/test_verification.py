@@ -222,6 +222,39 @@ def test_the_command_verifies_a_copy_and_says_what_differs(copied):
     assert "First at look 3: guardrails[completion].log_e_promote" in made.output
 
 
+def _other_words(verdict):
+    found = verdict["guardrails"][0]
+    found["reason"] = f"as an earlier version said it: {found['reason']}"
+
+
+def test_other_words_for_the_same_verdict_are_said_and_are_no_difference(copied):
+    path, release_id = copied
+    change(path, 3, _other_words)
+    change(path, 4, _other_words)
+    found = found_in(path, release_id)
+    assert (found.differences, [each.look for each in found.worded]) == ((), [3, 4])
+    made = CliRunner().invoke(main, ["verify", release_id, "--database", str(path)])
+    assert made.exit_code == 0
+    assert "2 looks of these say the same verdict in other words than this version would" in made.output
+    assert 'guardrails[completion].reason: stored "as an earlier version said it: ' in made.output
+
+
+def test_a_sentence_with_another_figure_is_a_difference(copied):
+    path, release_id = copied
+    change(path, 3, lambda verdict: verdict["guardrails"][1].update(reason="9999 of 10 runs cost more"))
+    assert "9999 of 10" in found_in(path, release_id).differences[0].what
+
+
+def test_a_number_that_differs_is_found_beside_other_words(copied):
+    path, release_id = copied
+    for edit in (_other_words, _prettier):
+        change(path, 3, edit)
+    change(path, 2, _other_words)
+    found = found_in(path, release_id)
+    assert [each.look for each in found.differences] == [3]
+    assert "log_e_promote" in found.differences[0].what
+
+
 def test_the_command_tells_machines(copied, monkeypatch):
     path, release_id = copied
     monkeypatch.setenv("LASTGOOD_DATABASE", f"sqlite:///{path}")

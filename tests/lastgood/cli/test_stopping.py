@@ -45,4 +45,4 @@ def test_refused_reports_are_shown(call):
         pass
     with pytest.raises(BadToken):
         lastgood.report(run.id, edits=1, token="forged")
-    assert "1 reports (forged token)" in call("status", "support")
+    assert "1 report (forged token)" in call("status", "support")

@@ -71,6 +71,14 @@ def test_a_bundle_is_told_with_its_parts_and_may_be_kept(service, desk):
     )
 
 
+@pytest.mark.parametrize("path", ["", "/parts"])
+def test_a_token_of_another_environment_reads_the_bundles_of_its_agents(service, desk, path):
+    there = {"agents": ["support"], "environments": ["staging"]}
+    assert service.get("agent", f"/v1/bundles/{desk.baseline}{path}", scope=there).status_code == 200
+    elsewhere = {"agents": ["coder"], "environments": ["staging"]}
+    assert service.get("agent", f"/v1/bundles/{desk.baseline}{path}", scope=elsewhere).status_code == 403
+
+
 def test_an_auditor_reads_the_chain_page_by_page(service, desk):
     desk.revert(desk.live())
     first = service.get("auditor", f"{SUPPORT}/ledger", params={"most": 2}).json()

@@ -164,6 +164,23 @@ def test_spans_that_come_before_or_after_their_root_find_it(sender, desk, declar
     assert desk.all("SELECT * FROM span WHERE body IS NOT NULL") == []
 
 
+def test_an_exporter_that_floods_waits_for_itself(sender, service, desk):
+    pace = service.app.state.desk.pace
+    pace.burst, pace.per_s = 2, 0.001
+    answers = [sender.send(sender.span(number, "mystery")) for number in range(1, 4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert (answers[-1].json()["code"], answers[-1].headers["Retry-After"]) == (8, "1")
+    assert service.post("agent", "/v1/traces", {}, scope={"agents": ["support"]}).status_code == 200
+
+
+def test_requests_of_one_exporter_leave_threads_to_others(sender, service, desk):
+    lanes = service.app.state.desk.lanes
+    lanes.wide, lanes.most = 0, 0
+    answer = sender.send(sender.span(1, "mystery"))
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
+    assert "has too much under way" in answer.json()["message"]
+
+
 @both
 def test_what_is_sent_twice_counts_once(sender, desk, declared):
     spans = [

@@ -75,6 +75,11 @@ def test_the_page_says_who_serves_why_and_what_is_live(service, desk, link):
     assert "Done." not in said
 
 
+def test_the_last_seconds_of_a_lease_are_told_in_seconds(service, desk, link):
+    desk.serve(desk.start(), 2_500, lease_us=25_000_000)
+    assert re.search(r"\b2[0-5] s left", opened(service, link()).text)
+
+
 def test_opening_any_page_changes_nothing(service, desk, link):
     desk.live(2_500)
     before, path = desk.all("SELECT * FROM ledger"), link()

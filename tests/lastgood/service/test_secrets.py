@@ -3,13 +3,18 @@
 import io
 import json
 import logging
+import re
 from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner
 
-from lastgood import cli, identity, link
+from lastgood import approving, cli, identity, link, releasing
+from lastgood.ledger import Entry
 from lastgood.link import Link
+from lastgood.points import Expect
+from lastgood.release import ReleaseState
+from lastgood.releasing import Stage
 from tests.planted import CORES, PLANTED
 
 pytestmark = pytest.mark.only("sqlite")
@@ -83,6 +88,41 @@ def moves(service, desk, planted):
     ):  # fmt: skip
         yield service.post(role, f"{BASE}/{path}", body)
     yield service.get("observer", f"{BASE}/runs/{quote(planted, safe='')}")
+
+
+def form(service, token):
+    """The hidden field of the form behind "Revert"."""
+    return re.search('name="nonce" value="([^"]+)"', service.get(None, f"/r/{token}/revert").text)[1]
+
+
+def test_no_secret_of_a_decision_that_is_taken_is_kept(service, desk):
+    """What people say when something comes of it: a decision, a revert over a link, a closed incident."""
+    for name, planted in PLANTED.items():
+        release = desk.live(2_500)
+        question = approving.Question("promote", "claimed", not_author=False, lasts_us=3_600_000_000)
+        releasing.enter(
+            desk.store, release, Stage(f"awaiting {name}", ReleaseState.AWAITING, 0),
+            entry=Entry("await", "driver", "the gate is open", release), expect=Expect.of(desk.point),
+            also=lambda txn, row, point, question=question: approving.ask(txn, row, point, question),
+        )  # fmt: skip
+        answers = [
+            service.post("approver", f"{BASE}/approval", {"decision": "wait", "reason": f"see {planted}"})
+        ]
+        holder = Link("support", "production", "ben", desk.clock.now_us() + 10**9)
+        token = link.sign(identity.keys(desk.store), holder)
+        put_back = {"nonce": form(service, token), "reason": f"see {planted}"}
+        answers.append(service.ask(None, "POST", f"/r/{token}/revert", data=put_back))
+        for incident in desk.incidents:
+            path = f"{BASE}/incidents/{incident.id}/close"
+            if incident.open:
+                answers.append(service.post("approver", path, {"reason": f"see {planted}"}))
+        assert [answer.status_code for answer in answers] == [200, 303, 200], name
+        with desk.store.transaction() as txn:
+            txn.run("DELETE FROM quarantine")
+    for table in ("ledger", "approval", "incident", "release", "notice"):
+        for row in desk.all(f"SELECT * FROM {table}"):
+            for column, value in dict(row).items():
+                none_in(str(value), f"{table}.{column}")
 
 
 def test_no_planted_secret_is_found_anywhere(service, desk, tmp_path, log, monkeypatch):

@@ -122,6 +122,26 @@ def test_an_input_that_was_not_kept_says_so(shop):
     assert "records.keep" in made.draft.reason
 
 
+def test_runs_whose_input_was_not_kept_cost_their_group_no_try(shop):
+    bad = shop.register(wrapper="broken")
+    *gone, kept = [shop.fail(bad, f"u-{number}") for number in range(case_making.TRIES + 3)]
+    with shop.store.transaction() as txn:
+        for run in gone:
+            txn.run("UPDATE outcome SET input = NULL WHERE run_id = :run", run=run)
+    [made] = case_making.make(shop.store, shop.wanted(bad, groups=(Group("a", (*gone, kept)),)))
+    assert (made.draft.run_id, made.draft.state) == (kept, State.ADMITTED)
+
+
+def test_of_a_group_that_proves_nothing_a_run_that_was_tried_is_kept(shop):
+    bad, fine = shop.register(wrapper="broken"), shop.register(prompt="polite")
+    gone, healthy = shop.fail(bad), shop.fail(fine)
+    with shop.store.transaction() as txn:
+        txn.run("UPDATE outcome SET input = NULL WHERE run_id = :run", run=gone)
+    [made] = case_making.make(shop.store, shop.wanted(bad, groups=(Group("a", (gone, healthy)),)))
+    assert (made.draft.run_id, made.draft.state) == (healthy, State.CANDIDATE)
+    assert "can't be replayed" not in made.draft.reason
+
+
 def test_a_missing_answer_is_named_and_proves_nothing(shop):
     bad = shop.register(wrapper="broken")
     run = shop.fail(bad)

@@ -54,6 +54,16 @@ def test_a_case_is_run_on_a_bundle_as_preflight_does(shop, call, made):
     assert [one["name"] for one in report["results"]] == [made]
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--workers", 0), ("--usd", "nan"), ("--usd", -1), ("--timeout", 0), ("--timeout", "inf")],
+)
+def test_what_no_replay_can_do_is_refused_by_its_option(shop, call, made, option, value):
+    assert f"Invalid value for '{option}'" in call(
+        "cases", "run", "support", shop.good, option, value, code=2
+    )
+
+
 def test_what_promptfoo_calls_prints_the_replay(shop, call, made):
     call("cases", "accept", made)
     call("cases", "export", "support", "cases")

@@ -50,7 +50,7 @@ def test_a_move_stands_although_nobody_can_be_told(lastgood, receiver, world):
     receiver.answers = [(500, {}, b"")]
     found = lastgood("kill", "support")
     assert (found.exit_code, world.point()["killed"]) == (0, 1)
-    assert "all waiting (1 tries: answered 500" in lastgood("notices", "list").output
+    assert "all waiting (1 try: answered 500" in lastgood("notices", "list").output
 
 
 def test_a_receiver_that_hangs_holds_a_command_up_for_seconds_at_most(lastgood, receiver, monkeypatch):
@@ -101,7 +101,7 @@ def test_dead_deliveries_are_listed_shown_in_status_and_tried_again(lastgood, re
     listed = json.loads(lastgood("notices", "list", "--dead", "--json").output)
     assert [way["state"] for way in listed[0]["deliveries"]] == ["dead"]
     receiver.answers = [(200, {}, b"")]
-    assert "1 deliveries are due again" in lastgood("notices", "retry", listed[0]["id"]).output
+    assert "1 delivery is due again" in lastgood("notices", "retry", listed[0]["id"]).output
     assert lastgood("notices", "send").output.startswith("sent 1")
     assert "no notice that did not get through" in lastgood("notices", "list", "--dead").output
     assert "none of it is dead" in lastgood("notices", "retry", listed[0]["id"]).output

@@ -67,11 +67,11 @@ def test_a_handful_of_recorded_runs_is_called_a_guess(policy, runs):
     assert "only 150 recorded runs: the rates above are a guess" in made.stdout
 
 
-@pytest.mark.parametrize("few", [1, 29])
-def test_a_few_recorded_runs_are_no_rate(policy, runs, few):
+@pytest.mark.parametrize(("few", "said"), [(1, "1 recorded run"), (29, "29 recorded runs")])
+def test_a_few_recorded_runs_are_no_rate(policy, runs, few, said):
     pd.read_csv(runs).iloc[:few].to_csv(runs, index=False)
     made = call(policy(), "--history", runs, code=1)
-    assert f"runs.csv has {few} recorded runs, and under 30 say no rate: record more, or" in made.stderr
+    assert f"runs.csv has {said}, and under 30 say no rate: record more, or" in made.stderr
 
 
 def test_json_holds_the_same(policy, runs):

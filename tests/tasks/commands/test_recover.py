@@ -39,7 +39,7 @@ def test_a_dry_run_says_what_would_be_done(bad):
     said = call(bad.incident.id, "--dry-run")
     why = "nothing is declared that undoes a message: declare `undo` in the tools part"
     assert said.splitlines() == [
-        "1 outputs and 0 memory entries to quarantine",
+        "1 output and 0 memory entries to quarantine",
         "1 refund to undo by tests.tasks.crm:refund, once a person approves",
         f"1 message can't be undone (irreversible): {why}",
     ]
@@ -49,7 +49,7 @@ def test_a_dry_run_says_what_would_be_done(bad):
 def test_it_waits_for_a_person_and_lists_what_is_left_over(bad):
     incident = bad.incident.id
     said = call(incident)
-    assert f"1 refund wait for you: lastgood recover {incident} --approve refund" in said
+    assert f"1 refund to be approved by you: lastgood recover {incident} --approve refund" in said
     assert crm.CRM.undone == {}
     said = call(incident, "--approve", "refund", "-m", "I looked")
     assert said.startswith("ann lets 1 refund be undone\n")
@@ -73,7 +73,7 @@ def test_what_was_seen_to_is_tried_again(bad):
     bad.profile({"refund": SAFE["refund"], "message": "tests.tasks.crm:refund"})
     said = call(incident, "--retry", "--approve", "refund", code=1)
     assert "has no 'refund' to undo" in said
-    assert call(incident, "--retry").startswith("1 left-over actions are tried again")
+    assert call(incident, "--retry").startswith("1 left-over action is tried again")
 
 
 def test_an_unknown_incident_and_kind_are_named(bad):

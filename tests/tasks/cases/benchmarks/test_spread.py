@@ -136,7 +136,7 @@ def test_each_worker_takes_a_part_and_a_failing_case_refuses_by_hand_and_in_pref
     assert (state["type"], state["message"].endswith("passes 4 of 4 regression cases")) == ("COMPLETED", True)
     ran = pool.parts()
     assert len(ran) == 4
-    assert all(run["state"]["message"].endswith("passes 1 of 1 regression cases") for run in ran)
+    assert all(run["state"]["message"].endswith("passes 1 of 1 regression case") for run in ran)
     by = [sum(pool.took(worker, run["id"]) for run in ran) for worker in WORKERS]
     assert sum(by) == 4, pool.logs()
     assert min(by) >= 1, pool.logs()
