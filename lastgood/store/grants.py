@@ -54,9 +54,9 @@ _AUDITED = (
     "ledger", "ledger_anchor", "control_point", "served", "release", "stage", "look", "approval",
     "quarantine", "bundle", "bundle_part", "part", "policy", "incident", "alembic_version",
 )  # fmt: skip
-#: rows that each role may write into the ledger
-_SAFE = ("revert", "restore", "refused", "alarm")
-_OPERATES = (*_SAFE, "rollback", "kill", "stop", "cooldown")
+#: rows that each role may write into the ledger; a trigger rolls back what was promoted, as it reverts
+_SAFE = ("revert", "rollback", "restore", "refused", "alarm")
+_OPERATES = (*_SAFE, "kill", "stop", "cooldown")
 _WRITES = {
     "agent": _SAFE,
     "operator": _OPERATES,
