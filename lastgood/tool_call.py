@@ -25,6 +25,8 @@ log = logging.getLogger("lastgood")
 Key = str | Callable[..., str] | None
 #: bytes of a recorded result
 MAX_RESULT = 64_000
+#: characters of the text of an argument that JSON lacks
+_LONGEST = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,18 +189,44 @@ def _key(tool: Tool, key: Key, arguments: dict[str, Any]) -> str | None:
     if missing:
         msg = f"the call of {tool.name} lacks {', '.join(missing)}, which the manifest's key names"
         raise InvalidInput(msg)
-    return f"{tool.name}:{json.dumps([as_json(arguments[name]) for name in tool.key], sort_keys=True)}"
+    for name in tool.key:
+        if arguments[name] is not None and _told(arguments[name]) is None:
+            msg = (
+                f"the call of {tool.name}: its argument {name} is of type {type(arguments[name]).__name__}, "
+                "which JSON lacks, and can't tell this call from another: pass a text or a number, or give a "
+                "key of your own, run.tool(..., key=...)"
+            )
+            raise InvalidInput(msg)
+    return f"{tool.name}:{json.dumps([_told(arguments[name]) for name in tool.key], sort_keys=True)}"
+
+
+def _told(value: Any) -> Any:
+    """A value as JSON holds it, else as the text that it is in every process; None where it is none there."""
+    plain = as_json(value)
+    if plain is not None or value is None:
+        return plain
+    try:
+        text = str(value)
+    except Exception:  # noqa: BLE001  whatever an agent's object does when it is asked
+        return None
+    return None if " at 0x" in text or len(text) > _LONGEST else text
 
 
 def effect_of(call: Call) -> Effect:
     """Return what a call does outside, and what undoes it, as its tool declares."""
     tool, undo = call.tool, {}
     if isinstance(tool.undo, str):
-        undo = {"tool": tool.undo, "of": tool.name, "arguments": as_json(call.arguments)}
+        undo = {"tool": tool.undo, "of": tool.name, "arguments": _undoable(call.arguments)}
     elif tool.undo is not None:
-        undo = {**tool.undo, "of": tool.name, "arguments": as_json(call.arguments)}
+        undo = {**tool.undo, "of": tool.name, "arguments": _undoable(call.arguments)}
     target = str(call.arguments.get(tool.target, "")) if tool.target else ""
     return Effect(tool.kind or "", target, undo, tool.name, call.key, tool.idempotent)
+
+
+def _undoable(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that whoever undoes the call can be given; one of them must not hide the others."""
+    told = {name: _told(value) for name, value in arguments.items()}
+    return {name: value for name, value in told.items() if value is not None or arguments[name] is None}
 
 
 def as_json(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import uuid
 
 import pytest
 
@@ -232,6 +233,33 @@ def test_the_key_may_come_from_the_arguments_or_the_manifest(live):
             run.tool(lambda: None, name="refund")()
     undo = json.loads(next(row["undo"] for row in actions(desk) if row["key"] == 'refund:["o-1"]'))
     assert undo == {"by": "hand", "of": "refund", "arguments": {"order": "o-1", "amount": 5}}
+
+
+def test_arguments_that_json_lacks_tell_calls_apart_by_their_text(live):
+    desk, made = live(), []
+    with lastgood.run("support", "u") as run:
+        refund = run.tool(lambda order: made.append(order), name="refund")  # noqa: PLW0108  a tool is a function
+        for number in (1, 2, 1):
+            refund(uuid.UUID(int=number))
+    assert [order.int for order in made] == [1, 2]
+    told = sorted(json.loads(row["undo"])["arguments"]["order"] for row in actions(desk))
+    assert told == [str(uuid.UUID(int=number)) for number in (1, 2)]
+
+
+def test_a_key_that_would_be_the_same_for_every_call_is_refused_before_the_effect(live):
+    desk, made = live(), []
+    with lastgood.run("support", "u") as run:
+        refund = run.tool(lambda order: made.append(order), name="refund")  # noqa: PLW0108  a tool is a function
+        with pytest.raises(InvalidInput, match="argument order is of type object"):
+            refund(object())
+    assert (made, actions(desk)) == ([], [])
+
+
+def test_an_argument_that_json_lacks_hides_no_other_from_who_undoes_the_call(live):
+    desk = live()
+    with lastgood.run("support", "u") as run:
+        run.tool(lambda order, client: None, name="refund")("7", object())
+    assert json.loads(actions(desk)[0]["undo"])["arguments"] == {"order": "7"}
 
 
 def test_a_failed_call_with_a_key_is_made_again(live):
