@@ -197,8 +197,7 @@ class Run:
             worked_s = time.monotonic() - self._began
             self._tell(lambda: self._keep(self._held(worked_s)))
             return
-        outcome = self._settled(error)
-        report = Report(self.id, outcome, self.input, self.output, self._assigned.origin)
+        report = self._reported(self._settled(error))
         self._tell(lambda: self._recorder.record(report, urgent=self.arm == CANDIDATE))
 
     def _settled(self, error: BaseException | None) -> Outcome:
@@ -217,6 +216,10 @@ class Run:
         if self._seam.manifest.checks:
             outcome.metrics.setdefault(TOOL_MALFORMED, False)
         return outcome
+
+    def _reported(self, outcome: Outcome) -> Report:
+        """What is recorded of the run."""
+        return Report(self.id, outcome, self.input, self.output, self._assigned.origin)
 
     def _keep(self, held: Held) -> None:
         """Keep what the run reported so far; it stays open."""

@@ -118,6 +118,28 @@ def test_a_tool_with_a_key_takes_effect_once(remote, desk):
     assert {row["state"] for row in desk.all("SELECT state FROM action")} == {"done"}
 
 
+def test_a_run_that_outlives_many_others_still_reports(remote, desk, monkeypatch):
+    monkeypatch.setattr("lastgood.remote_client._REMEMBERED", 1)
+    with lastgood.run("support", "long") as run:
+        for number in range(3):
+            with lastgood.run("support", f"u-{number}"):
+                pass
+            with run.action("message", "c-17"):
+                pass
+            run.event("note")
+    lastgood.flush()
+    assert desk.one("SELECT count(*) AS n FROM outcome")["n"] == 4
+    assert [row["state"] for row in desk.all("SELECT state FROM action")] == ["done"] * 3
+    assert len(desk.all("SELECT * FROM event")) == 3
+
+
+def test_an_effect_that_can_not_be_settled_is_no_error_of_the_agent(remote, caplog):
+    with lastgood.run("support", "u-1") as run, run.action("message", "c-17"):
+        (held,) = agents._remotes.values()
+        held.service._client = Service(remote.url, "lgt_of_yesterday")._made()
+    assert "is done, and stays `reserved` there: no valid token" in caplog.text
+
+
 def test_what_the_gate_refuses_is_the_same_error(remote, desk):
     from lastgood import control
 
