@@ -83,11 +83,10 @@ def listed(
     txn: Transaction, incident_id: str | None = None, *, state: Held | None = None, most: int = SHOWN
 ) -> list[Row]:
     """Return what is held, of one incident or of all: the columns of the table, unit, task type, output."""
+    wanted = "" if state is None else str(state)
     if incident_id is None:
-        rows = txn.all(aftermath.ITEMS, since_us=0, most=most)
-    else:
-        rows = txn.all(aftermath.ITEMS_OF_INCIDENT, incident_id=incident_id, most=most)
-    return [row for row in rows if state is None or row["state"] == state]
+        return txn.all(aftermath.ITEMS, state=wanted, most=most)
+    return txn.all(aftermath.ITEMS_OF_INCIDENT, incident_id=incident_id, state=wanted, most=most)
 
 
 __all__ = [

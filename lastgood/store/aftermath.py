@@ -165,11 +165,11 @@ SELECT quarantine_item.*, run.unit, run.task_type, outcome.output FROM quarantin
 JOIN run ON run.id = quarantine_item.run_id LEFT JOIN outcome ON outcome.run_id = run.id
 """
 ITEMS = f"""
-{_ITEMS} WHERE quarantine_item.since_us >= :since_us
+{_ITEMS} WHERE :state IN ('', quarantine_item.state)
 ORDER BY quarantine_item.incident_id, quarantine_item.kind, quarantine_item.key LIMIT :most
 """
 ITEMS_OF_INCIDENT = f"""
-{_ITEMS} WHERE quarantine_item.incident_id = :incident_id
+{_ITEMS} WHERE quarantine_item.incident_id = :incident_id AND :state IN ('', quarantine_item.state)
 ORDER BY quarantine_item.kind, quarantine_item.key LIMIT :most
 """
 ITEM_COUNTS = """

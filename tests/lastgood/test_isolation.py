@@ -76,6 +76,16 @@ def test_a_person_clears_or_recalls(held, state, still):
     assert lastgood.is_quarantined(held.bad[0]) is still
 
 
+@pytest.mark.parametrize("of_incident", [True, False])
+def test_a_list_of_a_state_is_as_long_as_it_may_be_whatever_stands_before(held, of_incident):
+    first, second = sorted(held.bad)
+    isolation.move(held.store, first, Held.CLEARED, actor="ann", reason="right")
+    incident_id = held.incidents[0].id if of_incident else None
+    with held.store.reading() as txn:
+        rows = isolation.listed(txn, incident_id, state=Held.PENDING, most=2)
+    assert [row["key"] for row in rows] == ["ana/likes", second]
+
+
 def test_a_person_says_why_and_of_what(held):
     with pytest.raises(InvalidInput, match="say with --reason"):
         isolation.move(held.store, held.bad[0], Held.CLEARED, actor="ann", reason=" ")
