@@ -43,11 +43,14 @@ def outputs_in(txn: Transaction, incident: Incident, *, after: int, last: int) -
 
 
 def memories_in(txn: Transaction, incident: Incident, entries: Iterable[tuple[str, str]]) -> int:
-    """Hold back memory entries, each by its key and the run that wrote it; return how many are new."""
+    """Hold back memory entries, each by its key and the run that wrote it first; return how many are new."""
+    first: dict[str, str] = {}
+    for key, run_id in entries:
+        first.setdefault(key, run_id)
     beside = (incident.agent, incident.environment)
     rows = [
         (incident.id, MEMORY, key, *beside, run_id, str(Held.PENDING), txn.now_us, txn.now_us, "", "")
-        for key, run_id in dict(entries).items()
+        for key, run_id in first.items()
     ]
     return txn.insert_new("quarantine_item", _COLUMNS, rows)
 

@@ -15,6 +15,7 @@ from lastgood.errors import InvalidInput, NotFound
 from lastgood.isolation import Held
 from lastgood.outcome import Outcome
 from lastgood.snapshot import Serving
+from lastgood.store import aftermath
 
 both_ways = pytest.mark.ways("store", "service")
 
@@ -57,6 +58,14 @@ def test_a_key_of_memory_is_an_agent_s_own(held):
     assert lastgood.is_quarantined("ana/likes", agent="support")
     assert not lastgood.is_quarantined("ana/likes", agent="sales")
     assert not lastgood.is_quarantined("ana/likes", agent="support", environment="staging")
+
+
+def test_a_memory_entry_stands_under_the_run_that_wrote_it_first(held):
+    (incident,) = held.incidents
+    with held.store.transaction() as txn:
+        isolation.memories_in(txn, incident, [("bob/likes", run_id) for run_id in held.bad])
+        (row,) = txn.all(aftermath.ITEMS_OF_KEY, key="bob/likes")
+    assert row["run_id"] == held.bad[0]
 
 
 def test_the_same_again_changes_nothing(held):
