@@ -2,6 +2,7 @@ import os
 import queue
 import random
 import subprocess
+import threading
 import time
 
 import psycopg
@@ -145,6 +146,26 @@ def test_a_server_that_is_away_is_tried_again_in_the_background(monkeypatch, cap
     listener.stop()
     assert not listener.running
     assert "s3cret" not in caplog.text
+
+
+def test_threads_that_begin_to_listen_at_once_share_one_connection(monkeypatch):
+    class Slow(Listener):
+        @property
+        def running(self):
+            found = super().running
+            time.sleep(0.05)  # both threads have looked by then
+            return found
+
+    begun = []
+    monkeypatch.setattr(Listener, "_run", lambda self, stopping: begun.append(self) or stopping.wait(WAIT_S))
+    listener = Slow("postgresql://nobody@127.0.0.1:1/none", print, print)
+    threads = [threading.Thread(target=listener.start) for _ in range(2)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    listener.stop()
+    assert len(begun) == 1
 
 
 def test_what_an_agent_draws_from_its_seed_is_the_same_beside_a_listener(monkeypatch):
