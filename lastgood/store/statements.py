@@ -303,7 +303,7 @@ WHERE run.bundle_id = :bundle_id AND run.agent = :agent AND run.environment = :e
 SAME_ERROR_ELSEWHERE = """
 SELECT 1 FROM run JOIN outcome ON outcome.run_id = run.id
 WHERE run.agent = :agent AND run.environment = :environment AND run.bundle_id <> :bundle_id
-  AND run.seq >= :seq AND outcome.error = :error LIMIT 1
+  AND run.seq >= :seq AND run.reason <> 'telemetry' AND outcome.error = :error LIMIT 1
 """
 SERVED_TAIL = """
 SELECT * FROM served WHERE agent = :agent AND environment = :environment ORDER BY epoch DESC LIMIT 1
