@@ -132,8 +132,7 @@ def read_or_restore(txn: Transaction, agent: str, environment: str) -> tuple[Con
         point = ControlPoint.from_json(tail["point"])
         stored = txn.one(sql.POINT, agent=agent, environment=environment)
         if stored is None:
-            epoch_word.moving(txn, agent, environment, baseline=True)
-            txn.insert("control_point", _row(point, txn.now_us))
+            _insert(txn, point)
         else:
             _update(txn, point, was_epoch=stored["epoch"], was_term=stored["driver_term"], baseline=True)
         _record(txn, None, point, ledger.Entry("restore", "lastgood", str(error).split(";", maxsplit=1)[0]))
@@ -142,9 +141,7 @@ def read_or_restore(txn: Transaction, agent: str, environment: str) -> tuple[Con
 
 def create(txn: Transaction, point: ControlPoint, entry: ledger.Entry) -> None:
     """Write an agent's first control point, its ledger row and what people are told."""
-    epoch_word.moving(txn, point.agent, point.environment, baseline=True)
-    txn.insert("control_point", _row(point, txn.now_us))
-    txn.notify(payload(point.agent, point.environment, point.epoch))
+    _insert(txn, point)
     _record(txn, None, point, entry)
 
 
@@ -169,6 +166,12 @@ def move(
 
 def _record(txn: Transaction, was: ControlPoint | None, now: ControlPoint, entry: ledger.Entry) -> None:
     notices.announce(txn, was, now, entry, ledger.append(txn, now, entry))
+
+
+def _insert(txn: Transaction, point: ControlPoint) -> None:
+    epoch_word.moving(txn, point.agent, point.environment, baseline=True)
+    txn.insert("control_point", _row(point, txn.now_us))
+    txn.notify(payload(point.agent, point.environment, point.epoch))
 
 
 def _update(txn: Transaction, point: ControlPoint, *, was_epoch: int, was_term: int, baseline: bool) -> None:

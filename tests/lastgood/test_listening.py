@@ -58,6 +58,15 @@ def test_every_move_is_heard_after_its_commit_with_its_epoch(desk):
 
 
 @pytest.mark.only("postgres")
+@pytest.mark.parametrize("by_hand", ["DELETE FROM control_point", "UPDATE control_point SET share_bp = 9"])
+def test_what_a_hand_had_changed_is_heard_when_it_is_restored(by_hand, desk):
+    with Heard(desk.store.url) as heard:
+        desk.hand(by_hand)
+        desk.rollback()
+        assert heard.switches.get(timeout=WAIT_S) == ("support", "production", desk.point.epoch)
+
+
+@pytest.mark.only("postgres")
 def test_a_move_that_is_rolled_back_is_not_heard(desk):
     def fail():
         with desk.store.transaction() as txn:
