@@ -27,19 +27,22 @@ SELECT run.id, run.seq {_PRUNABLE} AND run.seq > :after AND run.seq <= :last ORD
 """
 COUNT_PRUNABLE = f"SELECT count(*) AS n {_PRUNABLE} AND run.seq <= :last"
 PRUNABLE_AMONG = f"SELECT run.id {_PRUNABLE} AND run.id IN (:among)"
+_ENDED = (
+    "SELECT id FROM release WHERE agent = :agent AND environment = :environment AND ended_us < :before_us"
+)
+_UNRESERVED = "NOT EXISTS (SELECT 1 FROM reservation WHERE reservation.release_id = release.id)"
+#: no bundle that serves now became the last known good by it
+_LEFT = """
+NOT EXISTS (SELECT 1 FROM served WHERE served.release_id = release.id
+  AND served.agent = release.agent AND served.environment = release.environment
+  AND served.bundle_id IN (:baseline, :candidate))
+"""
 #: releases that ended before a time, and hold no reservation
-ENDED_RELEASES = """
-SELECT id FROM release WHERE agent = :agent AND environment = :environment AND ended_us < :before_us
-  AND NOT EXISTS (SELECT 1 FROM reservation WHERE reservation.release_id = release.id) ORDER BY id
-"""
-#: of these the ones whose evidence proves nobody who serves now
-PRUNABLE_EVIDENCE = """
-SELECT id FROM release WHERE agent = :agent AND environment = :environment AND ended_us < :before_us
-  AND pruned_us IS NULL
-  AND NOT EXISTS (SELECT 1 FROM served WHERE served.release_id = release.id
-    AND served.agent = release.agent AND served.environment = release.environment
-    AND served.bundle_id IN (:baseline, :candidate)) ORDER BY id
-"""
+ENDED_RELEASES = f"{_ENDED} AND {_UNRESERVED} ORDER BY id"
+#: of these the ones that no trigger is charged to any more
+UNCHARGED_RELEASES = f"{_ENDED} AND {_UNRESERVED} AND {_LEFT} ORDER BY id"
+#: releases that ended before a time, and whose evidence proves nobody who serves now
+PRUNABLE_EVIDENCE = f"{_ENDED} AND pruned_us IS NULL AND {_LEFT} ORDER BY id"
 MARK_PRUNED = "UPDATE release SET pruned_us = :now_us WHERE id = :id AND ended_us IS NOT NULL"
 #: releases whose evidence was begun to be pruned
 MARKED_RELEASES = """

@@ -21,6 +21,7 @@ from lastgood.retention import DAY_US, Limits
 from lastgood.snapshot import Serving
 from lastgood.store import tables
 from lastgood.store.connection import Store
+from lastgood.triggers import RateTrigger, SpendTrigger, Triggers
 
 fork = multiprocessing.get_context("fork")
 #: tables that pruning never touches, each for a reason
@@ -133,6 +134,18 @@ def test_pruning_again_finds_nothing(old):
 def test_nothing_goes_that_is_younger_than_its_limit(old):
     assert prune(old, runs_us=101 * DAY_US) == retention.Pruned()
     assert count(old, "run") == 3
+
+
+def test_what_triggers_count_of_a_promoted_bundle_stays_as_long_as_it_serves(desk):
+    triggers = Triggers((), rates=(RateTrigger("completion", 0.5),), spend=SpendTrigger(1.0))
+    desk.promote(desk.live(terms=Terms(caps=Caps(None, None, None), triggers=triggers)))
+    run(desk, "u")
+    desk.clock.advance(100 * DAY_US)
+    prune(desk)
+    assert (count(desk, "trigger_count"), count(desk, "trigger_state")) == (1, 1)
+    desk.promote(desk.live(candidate=desk.register("third")))
+    prune(desk)
+    assert (count(desk, "trigger_count"), count(desk, "trigger_state")) == (0, 0)
 
 
 def test_the_runs_of_a_live_release_stay_whatever_their_age(desk, monkeypatch):
