@@ -290,11 +290,11 @@ def report(
 ) -> None:
     """Report what comes after a run: `lastgood.report(run_id, edits=3)`, `event="data_leak"`.
 
-    With an event, fields that name no outcome are its details. With a `key` of your own the same report
-    counts once. `token` is the run's `run.token`, which a process that requires tokens insists on. Raises
-    `NotFound` for an unknown run, `BadToken`, and `InvalidInput` for a value that can't be; nothing is
-    written then. A run of this process that could not be recorded when it began has nothing to report to:
-    that is logged, not raised.
+    With an event all fields are its details, and those that name an outcome count besides. With a `key` of
+    your own the same outcomes count once; an event is noted each time. `token` is the run's `run.token`,
+    which a process that requires tokens insists on. Raises `NotFound` for an unknown run, `BadToken`, and
+    `InvalidInput` for a value that can't be; nothing is written then. A run of this process that could not be
+    recorded when it began has nothing to report to: that is logged, not raised.
     """
     rehearsal = outside.current()
     if rehearsal is not None:

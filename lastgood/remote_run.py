@@ -112,9 +112,11 @@ class RemoteRun(Run):
         return self._token
 
     def event(self, name: str, **detail: Any) -> None:
-        """Report a named event at once; one that the policy does not tolerate reverts the release."""
+        """Report a named event at once, as over a store."""
         if self.recorded:
             self._remote.event(self.id, name, detail, self._token)
+        else:
+            log.warning("the event %s of run %s is not recorded, as the run is not", name, self.id)
 
     def action(
         self, kind: str, target: str = "", undo: dict[str, Any] | None = None

@@ -131,9 +131,14 @@ class Run:
         self._outcome.take(fields)
 
     def event(self, name: str, **detail: Any) -> None:
-        """Report a named event at once; one that the policy does not tolerate reverts the release."""
+        """Report a named event at once; one that the policy does not tolerate reverts the release.
+
+        Of a run that could not be recorded it is logged alone: that one is on the baseline.
+        """
         if self.recorded:
             record_event(self._store, self.id, name, detail)
+        else:
+            log.warning("the event %s of run %s is not recorded, as the run is not", name, self.id)
 
     def action(
         self, kind: str, target: str = "", undo: dict[str, Any] | None = None

@@ -199,7 +199,7 @@ class Serving:
             return None
         try:
             return self.bundle(txn, point.candidate)
-        except CorruptRow as error:
+        except (CorruptRow, NotFound) as error:
             log.error("the candidate of %s is not served: %s", point.name, error)  # noqa: TRY400  one line is enough
             return None
 

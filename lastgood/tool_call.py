@@ -54,7 +54,7 @@ class Seam:
         """Return the function behind the seam, async where it is; raises `Refused` for an undeclared one."""
         tool = self.tool(name or str(getattr(function, "__name__", "")))
         signature = inspect.signature(function)
-        if inspect.iscoroutinefunction(function):
+        if _is_async(function):
 
             @functools.wraps(function)
             async def called_async(*args: Any, **named: Any) -> Any:
@@ -175,6 +175,12 @@ class Seam:
             await asyncio.shield(asyncio.to_thread(self._settle, call, gated, "failed"))
             raise
         return await asyncio.shield(asyncio.to_thread(self._accept, call, gated, result))
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    """Whether what a call returns has to be awaited; an object may be called too."""
+    called = getattr(function, "__call__", None)  # noqa: B004  what it does, not whether it can
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
 
 def _key(tool: Tool, key: Key, arguments: dict[str, Any]) -> str | None:

@@ -155,11 +155,17 @@ def test_a_rollback_leaves_out_a_quarantined_bundle(desk):
     assert desk.rollback().baseline == desk.baseline
 
 
-def test_a_rollback_leaves_out_a_bundle_that_was_changed(desk):
+def delete(desk, bundle_id):
+    """Delete a bundle behind lastgood's back."""
+    desk.hand("DELETE FROM bundle WHERE id = ?", bundle_id)
+
+
+@pytest.mark.parametrize("harm", [spoil, delete])
+def test_a_rollback_leaves_out_a_bundle_that_was_changed(harm, desk):
     desk.promote(desk.live())
     third = desk.register("third")
     desk.promote(desk.live(candidate=third))
-    spoil(desk, desk.candidate)
+    harm(desk, desk.candidate)
     assert desk.rollback().baseline == desk.baseline
 
 

@@ -135,6 +135,13 @@ def test_a_changed_candidate_is_not_served_and_the_baseline_goes_on(desk, hand, 
     assert "the candidate of support in production is not served" in caplog.text
 
 
+def test_a_candidate_that_a_hand_deleted_is_not_served_and_the_baseline_goes_on(desk, hand, caplog):
+    desk.live(10_000)
+    hand(desk.store, "DELETE FROM bundle WHERE id = ?", desk.candidate)
+    assert arms(desk, serving(desk)) == {"baseline"}
+    assert "the candidate of support in production is not served" in caplog.text
+
+
 def test_a_changed_baseline_is_never_served(desk, hand):
     spoil(desk, hand, desk.baseline)
     with pytest.raises(CorruptRow, match="changed behind lastgood's back"):

@@ -340,6 +340,22 @@ def test_an_async_tool_stays_async(live):
     assert (len(desk.sent), [row["state"] for row in actions(desk)]) == (1, ["done"])
 
 
+def test_an_object_whose_call_is_async_is_awaited_before_it_is_settled(live):
+    desk = live()
+
+    class Recall:
+        async def __call__(self):
+            raise KeyError
+
+    async def work():
+        async with lastgood.run("support", "u") as run:
+            with pytest.raises(KeyError):
+                await run.tool(Recall(), name="recall")()
+
+    asyncio.run(work())
+    assert [row["state"] for row in actions(desk)] == ["failed"]
+
+
 def test_an_async_tool_that_fails_or_is_cancelled_is_settled(live):
     desk, begun = live(), asyncio.Event()
 
