@@ -172,7 +172,10 @@ class Run:
         return self._seam.wrap(function, name, key)
 
     def suspend(self) -> None:
-        """Leave the run open when the block ends: another process goes on with `lastgood.resume(run.id)`."""
+        """Leave the run open when the block ends: another process goes on with `lastgood.resume(run.id)`.
+
+        It counts as lost once the policy's `lost_after` is over, from its beginning, the waiting included.
+        """
         self._suspended = True
 
     def __enter__(self) -> Self:
