@@ -89,7 +89,3 @@ COUNT_DELIVERIES = """
 SELECT state, count(*) AS n FROM delivery WHERE agent = :agent AND environment = :environment
   AND state IN ('waiting', 'sending', 'dead') GROUP BY state ORDER BY state
 """
-#: when the next waiting delivery is due
-NEXT_DUE = (
-    "SELECT min(next_try_us) AS at_us, count(*) AS n FROM delivery WHERE state IN ('waiting', 'sending')"
-)
