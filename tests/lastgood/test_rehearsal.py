@@ -142,8 +142,8 @@ def test_ids_of_runs_are_the_same_in_every_rehearsal():
 
 
 def test_runs_that_begin_at_once_have_ids_of_their_own(monkeypatch):
-    both, plain = threading.Barrier(2), rehearsed.manifest_of
-    monkeypatch.setattr(rehearsed, "manifest_of", lambda part: (both.wait(10), plain(part))[1])
+    both, plain = threading.Barrier(2), rehearsed.RehearsedSeam
+    monkeypatch.setattr(rehearsed, "RehearsedSeam", lambda *given: (both.wait(10), plain(*given))[1])
 
     def begin():
         with lastgood.run("support") as run:
