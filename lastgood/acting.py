@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lastgood import incidents, points, recorder, reserving, shapes
+from lastgood.decision import CANDIDATE
 from lastgood.errors import CapReached, InDoubt, InvalidInput, Refused, StoreError
 from lastgood.ids import new_id
 from lastgood.moves import ControlPoint
 from lastgood.records import unsecret_json, unsecret_key
 from lastgood.release import ReleaseState
 from lastgood.reserving import Claim
-from lastgood.router import CANDIDATE
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 

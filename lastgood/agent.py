@@ -19,10 +19,10 @@ from lastgood import batching, isolation, outside, recorder, suspending
 from lastgood.assigning import Assigned, Request, assign
 from lastgood.batching import Recorder
 from lastgood.bundle import Bundle
+from lastgood.decision import Reason, risk_of
 from lastgood.errors import InvalidInput, NotFound, StoreError
 from lastgood.ids import new_id
 from lastgood.outcome import checked, is_outcome
-from lastgood.router import Reason, risk_of
 from lastgood.running import Pending, Run
 from lastgood.snapshot import Serving
 from lastgood.store.connection import Store

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lastgood import incidents, points, releasing, restoring
+from lastgood.decision import CANDIDATE
 from lastgood.errors import InvalidMove
 from lastgood.ledger import Entry
 from lastgood.moves import ControlPoint
 from lastgood.outcome import Outcome
 from lastgood.releasing import Ending
 from lastgood.reserving import most_usd
-from lastgood.router import CANDIDATE
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Transaction
 from lastgood.tallies import Origin

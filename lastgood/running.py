@@ -12,12 +12,12 @@ from lastgood import acting, failures, identity, pricing
 from lastgood.assigning import Assigned
 from lastgood.batching import Recorder
 from lastgood.bundle import Bundle
+from lastgood.decision import CANDIDATE, Reason
 from lastgood.errors import InvalidInput, InvalidMove, LastgoodError
 from lastgood.ids import new_id
 from lastgood.outcome import Outcome
 from lastgood.part_reads import NotedBundle, note
 from lastgood.recorder import Report, record_event
-from lastgood.router import CANDIDATE, Reason
 from lastgood.store.connection import Store
 from lastgood.suspending import Held, suspend
 from lastgood.tool import manifest_of

@@ -11,12 +11,12 @@ from weakref import WeakKeyDictionary
 
 from lastgood import epoch_word, points, registry
 from lastgood.bundle import Bundle
-from lastgood.decision import Answers
+from lastgood.decision import Answers, Snapshot
 from lastgood.epoch_word import UNWATCHED, Mark, Words
 from lastgood.errors import CorruptRow, LastgoodError, NotFound, Refused, StoreError
 from lastgood.hearing import Heard
 from lastgood.moves import ControlPoint
-from lastgood.router import Router, Snapshot
+from lastgood.router import Router
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store, Transaction
 

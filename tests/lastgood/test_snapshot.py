@@ -10,8 +10,8 @@ from lastgood import control, epoch_word, hearing, snapshot
 from lastgood.assigning import Request, assign
 from lastgood.caps import Caps
 from lastgood.clock import ManualClock
+from lastgood.decision import Reason
 from lastgood.errors import CorruptRow, NotFound, Refused, StoreUnavailable
-from lastgood.router import Reason
 from lastgood.snapshot import Serving, announced_runtimes
 from lastgood.store.connection import Store
 
