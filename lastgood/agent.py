@@ -112,7 +112,8 @@ def flush() -> None:
 def is_quarantined(key: str, *, agent: str | None = None, environment: str | None = None) -> bool:
     """Whether an output, by its run's id, or a memory entry, by its key, came from a bad window.
 
-    True until a person clears it (`lastgood quarantine clear KEY`), one recalled included. Keys of memory
+    True until a person clears it (`lastgood quarantine clear KEY`); one that was recalled stays so. What
+    nobody looked at goes with its run when that is pruned, once its incident is closed. Keys of memory
     entries are an agent's own: `agent` asks about its own alone. One indexed read; raises `StoreUnavailable`.
     """
     if (over := _remote()) is not None:

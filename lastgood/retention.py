@@ -2,8 +2,8 @@
 
 Kept whatever its age: what a live release counts, the newest runs of a bundle in service (a new release
 reads them as its history), the evidence that proves a bundle in service, runs with an open reservation or
-action, runs of an open incident. A ledger is cut at its beginning only, and says so itself: its last pruned
-row is the anchor that the rest is verified from.
+action, runs of an open incident, runs whose output or memory entry was recalled. A ledger is cut at its
+beginning only, and says so itself: its last pruned row is the anchor that the rest is verified from.
 
 Rows go in short transactions, each right by itself, so that a revert never waits and a crash leaves nothing
 to repair: pruning again goes on.

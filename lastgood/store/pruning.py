@@ -17,6 +17,8 @@ FROM run WHERE run.agent = :agent AND run.environment = :environment AND run.ass
   AND NOT EXISTS (SELECT 1 FROM release WHERE release.id = run.release_id AND release.ended_us IS NULL)
   AND NOT EXISTS (SELECT 1 FROM reservation WHERE reservation.run_id = run.id)
   AND NOT EXISTS (SELECT 1 FROM action WHERE action.run_id = run.id AND action.state = 'reserved')
+  AND NOT EXISTS (SELECT 1 FROM quarantine_item
+    WHERE quarantine_item.run_id = run.id AND quarantine_item.state = 'recalled')
   AND NOT EXISTS (SELECT 1 FROM incident WHERE incident.bad_bundle = run.bundle_id
     AND incident.environment = run.environment AND incident.agent = run.agent
     AND run.assigned_us >= incident.from_us AND run.assigned_us <= incident.to_us
