@@ -142,7 +142,10 @@ def store() -> Store:
     """Return this process's store."""
     url = database_url()
     with _lock:
-        return _stores.setdefault(url, Store(url))
+        found = _stores.get(url)
+        if found is None:
+            found = _stores[url] = Store(url)
+        return found
 
 
 def is_remote() -> bool:
@@ -169,11 +172,14 @@ def _remote() -> Any:
 
 def serving(agent: str, environment: str | None = None) -> Serving:
     """Return how this process serves an agent."""
-    place, found = environment or environment_name(), store()
+    place, held = environment or environment_name(), store()
     with _lock:
-        return _serving.setdefault(
-            (found.url, agent, place), Serving(found, agent, place, fallback=_fallbacks.get(agent))
-        )
+        found = _serving.get((held.url, agent, place))
+        if found is None:
+            found = _serving[held.url, agent, place] = Serving(
+                held, agent, place, fallback=_fallbacks.get(agent)
+            )
+        return found
 
 
 def run(

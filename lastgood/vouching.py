@@ -66,11 +66,8 @@ def _level(txn: Transaction, release: Row, vouched: Vouched) -> str:
     frozen = freezing.frozen(policy.get("freeze") or (), txn.now_us)
     if frozen is not None:
         raise Refused(f"the policy {name} has {frozen[1]}: nothing is promoted before")
-    if wanted.get("not_author") and approving.is_author(txn, release, vouched.who):
-        raise Refused(
-            f"{vouched.who} wrote b-{release['candidate'][:8]} or started its release: the policy {name} "
-            "wants somebody else to answer for it"
-        )
+    if wanted.get("not_author"):
+        approving.refuse_author(txn, release, vouched.who, "answer for")
     if vouched.code:
         approving.use_code(txn, release, vouched.who, vouched.code)
         return "verified"
