@@ -169,6 +169,17 @@ def test_a_releaser_starts_and_can_not_promote_and_an_approver_can(granted, as_r
     ledger.verify(granted.store, "support", "production")
 
 
+@pytest.mark.parametrize("role", ["releaser", "approver"])
+def test_who_may_lift_a_kill_may_end_a_cool_down_and_an_operator_may_not(role, granted, as_role):
+    granted.revert(granted.live(terms=replace(granted.point.terms, agent_cooldown_us=MINUTE)))
+    given = ("support", "production")
+    with pytest.raises(Exception, match="permission denied"):
+        control.end_cooldown(as_role("operator"), *given, actor="ann", reason="it is well again")
+    assert control.end_cooldown(as_role(role), *given, actor="ann", reason="it is well again")
+    assert granted.all("SELECT * FROM cooldown") == []
+    ledger.verify(granted.store, *given)
+
+
 def test_the_command_sets_them_and_again_changes_nothing(desk, monkeypatch):
     monkeypatch.setattr(agents, "_configured", {"database": desk.store.url})
     monkeypatch.setattr(agents, "_stores", {desk.store.url: desk.store})
