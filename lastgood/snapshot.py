@@ -65,6 +65,7 @@ class Serving:
     #: the router, once there is one: a dict, as its `setdefault` lets one of two threads win
     _routers: dict[str, Router] = field(default_factory=dict)
     _bundles: dict[str, Bundle] = field(default_factory=dict)
+    _reading: threading.Lock = field(default_factory=threading.Lock)
     #: the control point's row as it was last read, and the answers made of it
     _loaded: tuple[tuple[object, ...], Answers] | None = None
     #: when a store that could not be read may be asked again, nanoseconds of the monotonic clock
@@ -119,9 +120,13 @@ class Serving:
 
     def bundle(self, txn: Transaction, bundle_id: str) -> Bundle:
         """Return a bundle, read and checked once a process."""
-        if bundle_id not in self._bundles:
-            self._bundles[bundle_id] = registry.read(txn, bundle_id).bundle
-        return self._bundles[bundle_id]
+        found = self._bundles.get(bundle_id)
+        if found is None:
+            with self._reading:  # taken inside a transaction alone, which a fork waits for
+                found = self._bundles.get(bundle_id)
+                if found is None:
+                    found = self._bundles[bundle_id] = registry.read(txn, bundle_id).bundle
+        return found
 
     def locked(self, txn: Transaction) -> Answers:
         """Return the answers as this write transaction sees the control point, and bring the router there.

@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import threading
 import time
 from contextlib import suppress
 
@@ -122,6 +123,31 @@ def test_a_bundle_is_read_once_a_process(desk, monkeypatch):
         reads.clear() if share_bp == 100 else None
         arms(desk, served)
     assert len(reads) <= 2
+
+
+def test_threads_that_meet_a_bundle_at_once_read_it_once(desk, monkeypatch):
+    from lastgood import registry
+
+    served, reads, real = serving(desk), [], registry.read
+
+    def slow(txn, bundle_id):
+        reads.append(bundle_id)
+        time.sleep(0.1)  # the other thread has asked by then
+        return real(txn, bundle_id)
+
+    monkeypatch.setattr(registry, "read", slow)
+
+    def meet():
+        with desk.store.reading() as txn:
+            served.bundle(txn, desk.candidate)
+        desk.store.close()
+
+    threads = [threading.Thread(target=meet) for _ in range(2)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert reads == [desk.candidate]
 
 
 def spoil(desk, hand, bundle_id):
