@@ -151,7 +151,7 @@ def _fence(txn: Transaction, run: Row, point: ControlPoint, kind: str) -> bool:
     if stopped is not None:
         msg = (
             f"{what}: {point.name} was stopped by {stopped['actor']} ({stopped['reason']}); "
-            f"`lastgood stop {point.agent} --clear` allows external actions again"
+            f"`lastgood stop {point.in_command} --clear` allows external actions again"
         )
         raise Refused(msg)
     left = _left(txn, run, point)

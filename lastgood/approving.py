@@ -13,7 +13,7 @@ from lastgood import points, registry, releasing
 from lastgood.errors import Conflict, InvalidInput, InvalidMove, Refused
 from lastgood.ids import new_id
 from lastgood.ledger import Entry
-from lastgood.moves import ControlPoint
+from lastgood.moves import ControlPoint, in_command
 from lastgood.release import ReleaseState
 from lastgood.store import approving as sql_of
 from lastgood.store import statements as sql
@@ -210,9 +210,10 @@ def _level(txn: Transaction, release: Row, asked: Row, answer: Answer) -> str:
         use_code(txn, release, answer.who, answer.code)
         return "verified"
     if asked["level"] == "verified" and answer.decision != "revert":
+        named = in_command(release["agent"], release["environment"])
         msg = (
             f"the policy {release['policy_name']} wants a verified approval: give a one-time code "
-            f"(`lastgood approve-code {release['agent']} --for {answer.who}`)"
+            f"(`lastgood approve-code {named} --for {answer.who}`)"
         )
         raise Refused(msg)
     return "claimed"

@@ -60,6 +60,11 @@ class ControlPoint:
         """How messages name it."""
         return f"{self.agent} in {self.environment}"
 
+    @property
+    def in_command(self) -> str:
+        """How a command names it."""
+        return in_command(self.agent, self.environment)
+
     def to_json(self) -> str:
         """Return canonical JSON of every field."""
         rest = {name: getattr(self, name) for name in _FIELDS if name not in {"lease", "terms"}}
@@ -78,6 +83,11 @@ class ControlPoint:
     def seal(self) -> str:
         """Sha256 over every field: a row edited by hand does not match it."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def in_command(agent: str, environment: str) -> str:
+    """Return how a command names a control point: one that names no environment acts on production."""
+    return agent if environment == "production" else f"{agent} -e {environment}"
 
 
 _FIELDS = tuple(each.name for each in fields(ControlPoint))
@@ -112,7 +122,7 @@ def claim(point: ControlPoint, *, release_id: str, candidate: str, terms: Terms)
     if point.killed:
         msg = (
             f"can't start a release: the kill switch of {point.name} is on; "
-            f"`lastgood clear {point.agent}` first"
+            f"`lastgood clear {point.in_command}` first"
         )
         raise InvalidMove(msg)
     return replace(
@@ -147,7 +157,7 @@ def promote(point: ControlPoint, *, release_id: str, standing: str) -> ControlPo
     if point.killed:
         msg = (
             f"can't promote {release_id}: the kill switch of {point.name} is on; "
-            f"`lastgood clear {point.agent}` first"
+            f"`lastgood clear {point.in_command}` first"
         )
         raise InvalidMove(msg)
     if point.candidate is None:

@@ -7,7 +7,7 @@ from typing import Any
 from lastgood import epoch_word, ledger, notices
 from lastgood.errors import CorruptRow, NotFound, StaleDriver
 from lastgood.listening import payload
-from lastgood.moves import ControlPoint, Lease
+from lastgood.moves import ControlPoint, Lease, in_command
 from lastgood.release import Terms
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Transaction
@@ -74,7 +74,7 @@ def _terms(text: str) -> Terms:
 def _changed(agent: str, environment: str, how: str) -> CorruptRow:
     return CorruptRow(
         f"the control point of {agent} in {environment} was changed behind the pipeline's back ({how}); "
-        f"`lastgood rollback {agent}` restores it from the ledger"
+        f"`lastgood rollback {in_command(agent, environment)}` restores it from the ledger"
     )
 
 
@@ -114,7 +114,7 @@ def read(txn: Transaction, agent: str, environment: str) -> ControlPoint:
     if point is None:
         msg = (
             f"no agent {agent!r} in {environment}: it has no baseline yet; "
-            f"register a bundle and `lastgood adopt {agent} BUNDLE`"
+            f"register a bundle and `lastgood adopt {in_command(agent, environment)} BUNDLE`"
         )
         raise NotFound(msg)
     return point

@@ -21,7 +21,7 @@ def newest_other(txn: Transaction, point: ControlPoint) -> str:
             return str(row["bundle_id"])
     msg = (
         f"{point.name} has no other last known good bundle to roll back to: b-{point.baseline[:8]} goes on "
-        f"serving; name another with `lastgood rollback {point.agent} --to BUNDLE`"
+        f"serving; name another with `lastgood rollback {point.in_command} --to BUNDLE`"
     )
     raise InvalidMove(msg)
 
