@@ -25,8 +25,8 @@ log = logging.getLogger("lastgood")
 Key = str | Callable[..., str] | None
 #: bytes of a recorded result
 MAX_RESULT = 64_000
-#: characters of the text of an argument that JSON lacks
-_LONGEST = 500
+#: modules of the standard library whose values are their text
+_SCALARS = frozenset({"uuid", "decimal", "fractions", "datetime", "pathlib", "ipaddress", "enum"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,15 +207,20 @@ def _key(tool: Tool, key: Key, arguments: dict[str, Any]) -> str | None:
 
 
 def _told(value: Any) -> Any:
-    """A value as JSON holds it, else as the text that it is in every process; None where it is none there."""
-    plain = as_json(value)
-    if plain is not None or value is None:
-        return plain
+    """A value as JSON holds it, ids, times and exact numbers as their text; None for anything else."""
     try:
-        text = str(value)
-    except Exception:  # noqa: BLE001  whatever an agent's object does when it is asked
+        return json.loads(json.dumps(value, allow_nan=False, default=_text))
+    except (TypeError, ValueError, RecursionError):
         return None
-    return None if " at 0x" in text or len(text) > _LONGEST else text
+
+
+def _text(value: object) -> str:
+    """Never of an agent's own object: that may say its address, or what nobody meant to keep."""
+    kinds = {base.__module__.partition(".")[0] for base in type(value).__mro__}
+    if not kinds & _SCALARS:
+        msg = f"{type(value).__name__} has no text that is the same everywhere"
+        raise TypeError(msg)
+    return str(value)
 
 
 def effect_of(call: Call) -> Effect:

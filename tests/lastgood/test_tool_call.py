@@ -4,6 +4,8 @@ import asyncio
 import json
 import logging
 import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pytest
 
@@ -256,10 +258,15 @@ def test_a_key_that_would_be_the_same_for_every_call_is_refused_before_the_effec
 
 
 def test_an_argument_that_json_lacks_hides_no_other_from_who_undoes_the_call(live):
-    desk = live()
+    @dataclass
+    class Client:
+        password: str = "correct horse"
+
+    desk, at = live(), datetime(2026, 11, 29, tzinfo=UTC)
     with lastgood.run("support", "u") as run:
-        run.tool(lambda order, client: None, name="refund")("7", object())
-    assert json.loads(actions(desk)[0]["undo"])["arguments"] == {"order": "7"}
+        run.tool(lambda order, at, client: None, name="refund")("7", [at], Client())
+    told = json.loads(actions(desk)[0]["undo"])["arguments"]
+    assert told == {"order": "7", "at": ["2026-11-29 00:00:00+00:00"]}
 
 
 def test_a_failed_call_with_a_key_is_made_again(live):
