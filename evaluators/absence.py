@@ -5,7 +5,7 @@ or sets the guardrail aside. It is decided from the baseline's frozen history al
 what a candidate reports, or leaves out, never moves it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from evaluators.history import History
 from evaluators.rules import Guardrail, Rules, WhenAbsent
@@ -41,20 +41,13 @@ def judged(rules: Rules, history: History, refereed: frozenset[str] = frozenset(
     absent = {g.name: why for g in rules.guardrails if (why := _absence(g, rules, history, refereed))}
     if not absent:
         return Judged(rules, ())
-    kept = [g for g in rules.guardrails if g.name not in absent]
-    if not kept:
+    if len(absent) == len(rules.guardrails):
         raise InvalidPolicy(
             f"nothing is left to judge a release by: {'; '.join(f'{n}: {why}' for n, why in absent.items())}."
             " Let the agent report one of them, or name a guardrail that it reports"
         )
-    total = sum(g.weight for g in kept)
-    left = replace(
-        rules,
-        guardrails=tuple(replace(g, weight=g.weight / total) for g in kept),
-        waivers=tuple(w for w in rules.waivers if w.guardrail not in absent),
-        references=tuple(pair for pair in rules.references if pair[0] not in absent),
-    )
-    return Judged(left, tuple(SetAside(name, why) for name, why in absent.items()))
+    set_aside = tuple(SetAside(name, why) for name, why in absent.items())
+    return Judged(rules.without(absent), set_aside)
 
 
 def _absence(guardrail: Guardrail, rules: Rules, history: History, refereed: frozenset[str]) -> str:

@@ -124,7 +124,7 @@ def prepare(
     kept = tuple(g for g in rules.guardrails if g.name not in no_data)
     rules = replace(rules, mode=Mode.ACT, strata=rules.strata or _strata(arms))
     if not strict:
-        rules = replace(rules, guardrails=_shared_out(kept))
+        rules = rules.without(no_data)
     modifiers = [column for column in (LOST, INFRA) if _in_both(arms, column)]
     per = [guardrail.per for guardrail in kept if guardrail.kind is Kind.RATIO]
     columns = list(dict.fromkeys([*(guardrail.column for guardrail in kept), *per, *modifiers]))
@@ -196,12 +196,6 @@ def _judged(guardrail: Guardrail, arms: Sequence[pd.DataFrame], rules: Rules, hi
 
 def _in_both(arms: Sequence[pd.DataFrame], column: str) -> bool:
     return all(has_data(arm, column) for arm in arms)
-
-
-def _shared_out(guardrails: tuple[Guardrail, ...]) -> tuple[Guardrail, ...]:
-    """The guardrails with weights that sum to 1."""
-    total = sum(guardrail.weight for guardrail in guardrails)
-    return tuple(replace(guardrail, weight=guardrail.weight / total) for guardrail in guardrails)
 
 
 def _strata(arms: Sequence[pd.DataFrame]) -> tuple[tuple[str, float], ...]:

@@ -94,6 +94,8 @@ def slices_over(rules: Rules, guardrail: Guardrail, slices: FloatArray) -> BoolA
 
     A slice has half of its weight in its guardrail's part of the family: w_k w_s / 2 E_s >= 1/alpha.
     """
+    if not rules.strata:
+        return np.zeros(slices.shape, dtype=np.bool_)
     weights = np.array([weight for _, weight in rules.strata])
     with np.errstate(divide="ignore"):
         parts = np.log(guardrail.weight * weights / 2.0)

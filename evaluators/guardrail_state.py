@@ -162,7 +162,7 @@ class GuardrailState:
 
     def slices_now(self, deff: FloatArray | float) -> FloatArray:
         """Ln of each listed slice's own harm e-value, open blocks included, (listed,)."""
-        if self.terms.method is None:
+        if self.terms.method is None or not self.terms.listed:
             return np.zeros(len(self.terms.listed))
         return np.asarray(self.read(self.bet[None, :], self._slices_here(), deff)[1][0])
 

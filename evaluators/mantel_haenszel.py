@@ -13,6 +13,9 @@ from evaluators.mixture import DISTANCES, FISHER_PRIOR, THETAS, FloatArray, log_
 
 #: candidate runs, and candidate denominators (successes), before which nothing is proven
 BURN_IN_RUNS, BURN_IN_SUCCESSES = 100, 30
+#: below any number of runs
+TINY = 1e-300
+_BOTH_WAYS = np.array([[[1.0]], [[-1.0]]])
 #: additive numbers of a block: see `block_sums`
 WIDTH = 18
 
@@ -61,22 +64,26 @@ def score(sums: FloatArray, ratio: FloatArray | float) -> tuple[FloatArray, Floa
     V = max(e_c/n_c, R0^2 e_b/n_b) k_c + (e_b/n_b) k_b. Source: STATISTICS.md, section 2(c).
     """
     R = np.asarray(ratio, dtype=np.float64)
-    up, down, k_c, k_b = (sums[..., i] for i in range(4))
+    up, down, k_c, k_b = _columns(sums[..., :4])
     # residuals cost - R0 r success on the candidate (R0 r = a + R b), cost - r success on the baseline
     e_c = _squares(sums[..., 5:11], 1.0, R)
     e_b = _squares(sums[..., 12:18], 1.0 / R, 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        v_c = np.where(sums[..., 4] > 0, e_c / sums[..., 4], 0.0)
-        v_b = np.where(sums[..., 11] > 0, e_b / sums[..., 11], 0.0)
+    # an arm without runs has no squares either: 0
+    v_c, v_b = e_c / np.maximum(sums[..., 4], TINY), e_b / np.maximum(sums[..., 11], TINY)
     variance = np.maximum(v_c, R**2 * v_b) * k_c + v_b * R**2 * k_b
     return up - R * down, np.asarray(variance), R * down
 
 
 def _squares(parts: FloatArray, x: FloatArray | float, y: FloatArray | float) -> FloatArray:
     """SUM (cost - (a x + b y) success)^2 from its six parts."""
-    cost2, a_cross, b_cross, aa, ab, bb = (parts[..., i] for i in range(6))
+    cost2, a_cross, b_cross, aa, ab, bb = _columns(parts)
     found = cost2 - 2.0 * (x * a_cross + y * b_cross) + x * x * aa + 2.0 * x * y * ab + y * y * bb
     return np.asarray(np.maximum(found, 0.0))
+
+
+def _columns(sums: FloatArray) -> FloatArray:
+    """The last axis in front, so that it can be taken apart: a third of the time of an index each."""
+    return np.moveaxis(sums, -1, 0) if sums.ndim > 2 else sums.T
 
 
 def plain_variance(candidate: ArmSums, baseline: ArmSums, ratio: float) -> float:
@@ -126,13 +133,12 @@ def log_e_within(
     return log_e_over(sign * np.asarray(U), V, G, np.asarray(DISTANCES), prior)
 
 
-def log_e_two_sided(sums: FloatArray, ratios: FloatArray) -> FloatArray:
-    """Ln e-value against "the ratio is exactly R" at each of `ratios`, (ratios,), from totals (18,)."""
-    u, v, g = score(sums[None, :], ratios)
+def log_e_two_sided(u: FloatArray, v: FloatArray, g: FloatArray) -> FloatArray:
+    """Ln e-value against "the ratio is exactly R", (ratios,), from U, V and G at each of some ratios."""
     safe = np.where(v > 0, v, 1.0)
     up = THETAS * (u * g / safe)[:, None]
     down = THETAS**2 * (g * g / safe)[:, None] / 2.0
-    both = np.logaddexp(log_mean_exp(FISHER_PRIOR, up - down), log_mean_exp(FISHER_PRIOR, -up - down))
+    both = np.logaddexp(*log_mean_exp(FISHER_PRIOR, _BOTH_WAYS * up - down))
     return np.where(v > 0, both - np.log(2.0), 0.0)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
 
 from evaluators.distribution import Distribution
 from evaluators.history import History
@@ -17,6 +18,8 @@ from evaluators.rules import Guardrail, Kind, Rules
 from evaluators.scales import scale, threshold
 from evaluators.scoring import LOST
 
+#: no amount is multiplied with more
+FARTHEST = 1_000.0
 #: bad rate of a collapse, 0..1: nine runs of ten
 COLLAPSED = 0.9
 #: part of the good runs that a large drop loses, 0..1
@@ -136,12 +139,32 @@ def mix(guardrail: Guardrail, rules: Rules, history: History, harm: Harm | None 
     if guardrail.kind is Kind.SCORE:
         spoken = _marked_down(guardrail, values, weights, size)
         return None if spoken is None else _with_silent(spoken, guardrail, found, per)
-    worse = values * (1.0 + size if guardrail.bad else 1.0 - size)
+    worse = values * factor(guardrail, size, values, weights)
     if (worse < 0.0).any():
         return None
     return amounts(
         guardrail, found, Amounts(values, weights, flag, worse, weights if size else 0.0 * weights)
     )
+
+
+def factor(guardrail: Guardrail, size: float, values: FloatArray, weights: FloatArray) -> float:
+    """What amounts are multiplied with so that the guardrail's own measure of them changes by `size`.
+
+    Where it counts no amount above its cap they have to grow by more than that: what `evaluators.worse` does
+    to the runs of a simulation.
+    """
+    wanted = 1.0 + size if guardrail.bad else 1.0 - size
+    if guardrail.cap is None or wanted <= 0.0 or size == 0.0:
+        return wanted
+    cap = guardrail.cap
+
+    def above(by: float) -> float:
+        return float(np.minimum(by * values, cap) @ weights) - wanted * float(
+            np.minimum(values, cap) @ weights
+        )
+
+    low, high = (1.0, FARTHEST) if wanted > 1.0 else (wanted / 4.0, 1.0)
+    return float(brentq(above, low, high)) if above(low) < 0.0 < above(high) else wanted
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from evaluators.history import History
 from evaluators.mixture import FloatArray
-from evaluators.planning_harms import Amounts, Harm, Mix, amounts, expected_rate, mix, points_of
+from evaluators.planning_harms import Amounts, Harm, Mix, amounts, expected_rate, factor, mix, points_of
 from evaluators.rules import Guardrail, Kind, Rules
 from evaluators.scales import threshold
 from evaluators.scoring import INFRA, LOST
@@ -70,7 +70,7 @@ def _worsened(guardrail: Guardrail, cause: Guardrail, history: History, harm: Ha
         part = harm.size / max(abs(worst - float(values @ weights)), 1e-9)
         return Amounts(values, weights, flag, np.full(len(values), worst), min(part, 1.0) * weights)
     if cause.kind is not Kind.QUANTILE:
-        worse = values * (1.0 + harm.size if cause.bad else 1.0 - harm.size)
+        worse = values * factor(cause, harm.size, values, weights)
         return Amounts(values, weights, flag, worse, weights) if (worse >= 0.0).all() else None
     line = threshold(cause, history)
     return (

@@ -134,7 +134,7 @@ class ProportionMethod:
                 one = under_rate_log_e(totals[:, 0], totals[:, 1], gate.rate)
                 terms.append(np.log(gate.rate_weight) + one)
             if terms:
-                found[:, index] = log_sum_exp(np.stack(terms, axis=-1))
+                found[:, index] = terms[0] if len(terms) == 1 else log_sum_exp(np.stack(terms, axis=-1))
             if gate.difference is not None and self.share_ours:
                 part = differences[:, index * STAKES : (index + 1) * STAKES]
                 found[:, index] = np.logaddexp(found[:, index], log_mean_exp(self.stakes[index], part))

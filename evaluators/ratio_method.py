@@ -121,10 +121,10 @@ class RatioMethod:
         """Exactly 0 until the burn-in is over: the test is asymptotic."""
         found = np.zeros((len(proof), len(self.bars)))
         ready = (totals[:, 0] >= mh.BURN_IN_RUNS) & (totals[:, 1] >= mh.BURN_IN_SUCCESSES)
+        sums = proof[ready, : mh.WIDTH]
         for index, bar in enumerate(self.bars):
-            if bar is not None and ready.any():
-                u, v, g = mh.score(proof[ready, : mh.WIDTH], bar)
-                found[ready, index] = mh.log_e_within(u, v, g, bar)
+            if bar is not None and len(sums):
+                found[ready, index] = mh.log_e_within(*mh.score(sums, bar), bar)
         return found
 
     def check(self, proof: FloatArray) -> float:
@@ -149,13 +149,14 @@ def _ends(sums: FloatArray, alpha: float) -> tuple[float, float] | None:
     Every twentieth is asked first, then those beside the ends, since what is not ruled out lies together.
     """
     line = np.log(1.0 / alpha)
-    coarse = np.flatnonzero(mh.log_e_two_sided(sums, RATIOS[::COARSE]) < line) * COARSE
+    u, v, g = mh.score(sums[None, :], RATIOS)
+    coarse = np.flatnonzero(mh.log_e_two_sided(u[::COARSE], v[::COARSE], g[::COARSE]) < line) * COARSE
     if len(coarse) == 0:  # the ends may be closer than that
         near = np.arange(len(RATIOS))
     else:
         first, last = max(int(coarse[0]) - COARSE, 0), min(int(coarse[-1]) + COARSE, len(RATIOS) - 1)
         near = np.unique(np.append(np.arange(first, coarse[0] + 1), np.arange(coarse[-1], last + 1)))
-    kept = RATIOS[near][mh.log_e_two_sided(sums, RATIOS[near]) < line]
+    kept = RATIOS[near][mh.log_e_two_sided(u[near], v[near], g[near]) < line]
     return (float(kept[0]), float(kept[-1])) if len(kept) else None
 
 

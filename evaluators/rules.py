@@ -3,6 +3,7 @@
 All values are plain so that a release can freeze them as JSON and a replay can rebuild them.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
@@ -196,6 +197,17 @@ class Rules:
             [[g.name, g.column, g.bad, g.weight, g.maturity_us, str(g.kind)] for g in self.guardrails],
             *([slices, waived] if slices or waived else []),
         ]
+
+    def without(self, names: Collection[str]) -> "Rules":
+        """The same without some guardrails, not all; their weight is shared out among the others."""
+        kept = [guardrail for guardrail in self.guardrails if guardrail.name not in names]
+        total = sum(guardrail.weight for guardrail in kept)
+        return replace(
+            self,
+            guardrails=tuple(replace(guardrail, weight=guardrail.weight / total) for guardrail in kept),
+            waivers=tuple(waiver for waiver in self.waivers if waiver.guardrail not in names),
+            references=tuple(pair for pair in self.references if pair[0] not in names),
+        )
 
     def waived(self, guardrail: str) -> tuple[str, ...]:
         """Slices in which a guardrail may get worse, as was accepted before the start."""

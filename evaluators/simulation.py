@@ -219,19 +219,13 @@ def _has(population: Population, column: str) -> bool:
 
 def _without_absent(rules: Rules, population: Population) -> Rules:
     """The rules without guardrails that the population has nothing of."""
-    kept = [g for g in rules.guardrails if _has(population, g.column)]
-    if not kept:
+    absent = {g.name for g in rules.guardrails if not _has(population, g.column)}
+    if len(absent) == len(rules.guardrails):
         wanted = ", ".join(sorted({g.column for g in rules.guardrails}))
         raise InvalidPolicy(
             f"the history has nothing of what the policy watches ({wanted}); name one that has, or none"
         )
-    names, total = {g.name for g in kept}, sum(g.weight for g in kept)
-    return replace(
-        rules,
-        guardrails=tuple(replace(g, weight=g.weight / total) for g in kept),
-        waivers=tuple(w for w in rules.waivers if w.guardrail in names),
-        references=tuple(pair for pair in rules.references if pair[0] in names),
-    )
+    return rules.without(absent)
 
 
 def _watches(rules: Rules, triggers: Sequence[RateTrigger]) -> tuple[Watch, ...]:

@@ -1,7 +1,7 @@
 """Planned: what a plan is made from, read from a store, a file of recorded runs or a policy's references."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from config.policy import Policy
@@ -134,19 +134,13 @@ def _plannable(guardrail: Guardrail, rules: Rules, history: History) -> bool:
 
 
 def _without(rules: Rules, absent: list[Guardrail], policy: Policy) -> Rules:
-    kept = [g for g in rules.guardrails if g not in absent]
-    if not kept:
+    if len(absent) == len(rules.guardrails):
         wanted = ", ".join(g.column for g in rules.guardrails)
         raise InvalidRuns(
             f"nothing is known of any guardrail of policy {policy.name} ({wanted}); name their columns with"
             " --column completed=NAME"
         )
-    total, names = sum(g.weight for g in kept), {g.name for g in kept}
-    return replace(
-        rules,
-        guardrails=tuple(replace(g, weight=g.weight / total) for g in kept),
-        waivers=tuple(w for w in rules.waivers if w.guardrail in names),
-    )
+    return rules.without({g.name for g in absent})
 
 
 def _names_validators(part: Part) -> bool:

@@ -7,15 +7,15 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from prefect import get_run_logger, task
+from prefect import Task, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run, task_run
 from prefect.states import Completed
 
 from config.settings import Settings
 from lastgood import agent, approving, releasing
-from lastgood.errors import LastgoodError, StaleDriver
+from lastgood.errors import LastgoodError, StaleDriver, StoreUnavailable
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store
 from tasks import (
@@ -41,6 +41,9 @@ _PUBLISH_S = 600.0
 _MOST = 20
 #: name of the state in which a flow ends whose release goes on without it
 HANDED_OVER = "HandedOver"
+#: seconds until a box that could not use the store is tried again: at once where it waited for a lock, and
+#: for as long as a database needs to come back
+_AGAIN_S = [1.0, 4.0, 15.0, 40.0]
 
 
 def _name() -> str:
@@ -134,8 +137,19 @@ def do(driver: Driver, what: Due) -> Due:
 canary = cap = promote = revert = do
 
 
-@task(cache_policy=NO_CACHE, retries=0)
+def _is_away(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Whether a box failed because the store could not be used: a wait for a lock, a restart."""
+    return isinstance(state.data, StoreUnavailable)
+
+
+def _anew(driver: Driver, what: Due) -> Due:
+    """What is due; decided anew in a box that is tried again, as what it was given is old by then."""
+    return due(driver) if (task_run.get_run_count() or 0) > 1 else what
+
+
+@task(cache_policy=NO_CACHE, retries=len(_AGAIN_S), retry_delay_seconds=_AGAIN_S, retry_condition_fn=_is_away)
 def _box(driver: Driver, what: Due) -> State[Any]:
+    what = _anew(driver, what)
     reason = what.transition.reason if what.transition else ""
     get_run_logger().info("%s: %s", what.stage, reason)
     return Completed(message=reason, data=_go_on(driver, what))
@@ -154,9 +168,10 @@ def compare(driver: Driver, what: Due) -> Due:
     return cast("Due", box(driver, what, 2 * number, return_state=True).result())
 
 
-@task(cache_policy=NO_CACHE, retries=0)
+@task(cache_policy=NO_CACHE, retries=len(_AGAIN_S), retry_delay_seconds=_AGAIN_S, retry_condition_fn=_is_away)
 def _looks(driver: Driver, what: Due, until: int) -> State[Any]:
     """Looks up to the one of number `until`, which begins the next box."""
+    what = _anew(driver, what)
     published, said = -_PUBLISH_S, ""
     while what.stage is StageName.COMPARE and (what.look is None or what.look.seq < until):
         if _hands_over(driver, what):

@@ -8,7 +8,7 @@ import pytest
 
 from evaluators.backtest import Spread, Summary, healthy, one_step, prepare, replayed, summarise
 from evaluators.replay import Ending, Replay
-from evaluators.rules import HOUR, Guardrail, Kind, Mode, Step
+from evaluators.rules import HOUR, Guardrail, Kind, Mode, Step, Waiver
 from lastgood.errors import InvalidEvidence, InvalidRuns
 from lastgood.triggers import RateTrigger
 
@@ -32,6 +32,15 @@ def test_a_guardrail_without_data_is_set_aside_and_its_weight_shared_out(make_ru
     weights = {guardrail.name: guardrail.weight for guardrail in prepared.case.rules.guardrails}
     assert prepared.no_data == ("validation", "incidents", "lost", "infra")
     assert weights == pytest.approx({"completion": 0.22 / 0.30, "escalation": 0.08 / 0.30})
+
+
+def test_a_waiver_of_a_guardrail_without_data_goes_with_it(make_rules) -> None:
+    rules = make_rules("completion", "escalation", strata=(("faq", 1.0),), steps=(Step(5000),))
+    waivers = (Waiver("escalation", "faq", "known", "ana"), Waiver("completion", "faq", "known", "ana"))
+    runs = _recording(0.1, stratum="faq")
+    prepared = prepare(replace(rules, waivers=waivers), runs, runs)
+    assert prepared.case.rules.waivers == waivers[1:]
+    assert len(list(replayed(prepared.case, 1, "candidate"))) == 1
 
 
 def test_a_column_of_one_variant_alone_is_no_data(make_rules) -> None:

@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evaluators import Comparison, History
+from evaluators.forecast import TIMES, first_time
+from evaluators.mixture import BET_PRIOR, log_mean_exp
 
 LONG = History.from_counts({"completion": (20_000, 1_600)})
 
@@ -37,3 +41,18 @@ def test_without_runs_nothing_is_foretold(make_rules):
     found = Comparison(make_rules("completion"), LONG).verdict().guardrail("completion")
     assert (found.runs_to_pass, found.runs_to_fail) == (None, None)
     assert np.isfinite([found.low, found.high]).all()
+
+
+@given(
+    st.lists(st.floats(-3.0, 0.5), min_size=24, max_size=24).map(np.array),
+    st.floats(0.1, 20.0),
+    st.integers(1, 10_000),
+)
+def test_the_time_that_is_hunted_for_is_the_first_of_all(bet, line, runs):
+    def reached(times):
+        return log_mean_exp(BET_PRIOR, bet * times[:, None]) >= line
+
+    every = reached(TIMES)
+    first = int(np.argmax(every))
+    wanted = int(np.ceil(runs * (TIMES[first] - 1.0))) if every.any() else None
+    assert first_time(reached, runs) == wanted

@@ -118,5 +118,14 @@ def test_blocks_without_successes_and_no_blocks_say_exactly_nothing():
 def test_a_ratio_far_from_the_truth_is_ruled_out_and_the_truth_is_not():
     ours, theirs = drawn(11, blocks=400, ratio=1.5)
     sums = block_sums(arm_of(ours), arm_of(theirs)).sum(axis=0)
-    low, true, high = log_e_two_sided(sums, np.array([1.0, 1.5, 2.5]))
+    low, true, high = log_e_two_sided(*score(sums[None, :], np.array([1.0, 1.5, 2.5])))
     assert min(low, high) > np.log(20.0) > true
+
+
+def test_totals_of_any_shape_are_scored_as_each_by_itself():
+    totals = np.abs(np.random.default_rng(3).normal(size=(2, 3, 18)))
+    together = score(totals, 1.2)
+    for i in range(2):
+        for j in range(3):
+            alone = score(totals[i, j], 1.2)
+            assert [float(part[i, j]) for part in together] == [float(part) for part in alone]

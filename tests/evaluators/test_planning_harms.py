@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from evaluators.history import History
-from evaluators.planning_harms import Harm, harms, mix
+from evaluators.planning_harms import Harm, factor, harms, mix
 from evaluators.rules import Guardrail, Kind, Rules, Step
+from evaluators.streams import Population, draw_history
+from evaluators.worse import Worsening
 
 COST = Guardrail("cost", "cost_usd", True, 1.0, None, 0.10, 0, kind=Kind.RATIO, unit="USD")
 MARK = Guardrail("judge", "mark", False, 1.0, 0.2, None, 0, kind=Kind.SCORE, lowest=1.0, highest=5.0)
@@ -103,3 +105,22 @@ def test_runs_without_an_amount_are_in_both_arms_of_a_mix_as_often_as_in_history
     assert found.baseline[done].sum() == pytest.approx(
         mute["completed"][mute["cost_usd"].isna()].sum() / 8_000
     )
+
+
+def test_amounts_grow_until_the_capped_mean_is_worse_by_the_size_as_in_a_simulation():
+    edits = Guardrail("edits", "operator_edits", True, 1.0, None, 1.0, 0, kind=Kind.RATIO, cap=10.0)
+    people = Population(operator_edits=1.0)
+    recorded = draw_history(np.random.default_rng(3), people, 20_000)
+    rules, history = rules_of(edits), History(recorded)
+    harm = harms(edits, rules, history)[-1]
+    found = mix(edits, rules, history, harm)
+    capped = np.minimum(np.nan_to_num(found.runs["operator_edits"].to_numpy(), nan=10.0), 10.0)
+    moved = float(capped @ found.candidate) / float(capped @ found.baseline)
+    assert harm.size > 1.0
+    assert moved == pytest.approx(1.0 + harm.size, rel=0.01)
+    worsening = Worsening(Population.from_frame(recorded), rules, history)
+    drawn = worsening.harmed()[-1].candidate.operator_edits / worsening.population.operator_edits
+    values = recorded["operator_edits"].to_numpy()
+    planned = factor(edits, harm.size, values, np.full(len(values), 1.0 / len(values)))
+    assert planned == pytest.approx(drawn, rel=0.03)
+    assert planned > 1.2 * (1.0 + harm.size)

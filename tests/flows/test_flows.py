@@ -270,6 +270,42 @@ def test_a_flow_that_is_tried_again_goes_on_with_its_own_release(place):
     assert len(place.rows("SELECT * FROM release")) == 1
 
 
+def test_a_flow_outlives_a_store_that_could_not_be_used_for_a_moment(place, monkeypatch):
+    from lastgood.errors import StoreUnavailable
+    from tasks import driving
+    from tasks.driving import StageName
+
+    real, failed = driving.act, []
+
+    def act(store, driver, what):
+        real(store, driver, what)  # the commit may have been made although its answer was lost
+        if what.stage in {StageName.CAP, StageName.COMPARE} and what.stage not in failed:
+            failed.append(what.stage)
+            raise StoreUnavailable("waited 5 s for the control point")
+
+    monkeypatch.setattr(driving, "act", act)
+    with place.serving(good=1.0):
+        state = run_release(place)
+    assert state.name == "Promoted"
+    assert failed == [StageName.CAP, StageName.COMPARE]
+    kinds = place.ledger()
+    assert (kinds.count("share"), kinds.count("promote"), kinds.count("lapse")) == (2, 1, 0)
+
+
+def test_a_flow_does_not_try_again_what_another_error_ended(place, monkeypatch):
+    from tasks import driving
+
+    tries = []
+
+    def act(store, driver, what):
+        tries.append(what.stage)
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(driving, "act", act)
+    assert run_release(place).is_failed()
+    assert len(tries) == 1
+
+
 def test_a_release_that_can_not_be_evaluated_does_not_stop_the_others(place, monkeypatch):
     from flows.evaluate_canaries import evaluate_canaries
     from tasks import driving

@@ -35,8 +35,6 @@ PAGE = ROOT / "docs" / "planning.md"
 NEAR, NEAR_SMALL, SMALL = 0.15, 0.25, 0.03
 #: releases of each kind that are walked between two writes
 ROUND = 10
-#: releases of each kind at least: fewer say nothing of how sharp a median is
-FIRST = 40
 #: modules of evaluators/ that only a plan is made by
 PLANS = ("planning", "prospects", "outlook", "blindness", "simulation_charts", "charts")
 HEAD = """\
@@ -47,9 +45,8 @@ runs: drawn once from the healthy base of docs/study.md, with .5% lost runs and 
 those runs for its history; each simulated release draws its own history, and its runs, from them.
 
 Each figure is plan / simulation, then the ratio of both. In brackets stands the 95% interval of a simulated share, and
-of a median the range that holds the true one in 95 of 100 simulations. Of each candidate {first} to {most} releases were
-simulated; `make planned` goes on until that range lies within the bound of the row, or 400. A plan's own medians rest on {walks} walks and
-are good to about 5%.
+of a median the range that holds the true one in 95 of 100 simulations. Of each candidate {releases} releases were simulated,
+whatever the first of them showed. A plan's own medians rest on {walks} walks and are good to about 5%.
 
 A plan is meant to say the median number of candidate runs within 15%; within 25% where the harm is less than 3 points
 more bad runs (the bound stands in the last column). `yes`: it does. `outside`: it does not, and lies outside of the
@@ -119,9 +116,10 @@ class Table:
         self.ended = [End(*json.loads(line)) for line in lines]
 
     def simulate(self, reached: int, workers: int) -> None:
-        """Walk on to `reached` releases of each story whose median is not sharp enough yet."""
+        """Walk on to `reached` releases of each story; candidates at their margins are none of this page."""
         wanted = [
-            (len(seen.runs), 0 if self.sharp(place) else reached) for place, seen in enumerate(self.seen)
+            (len(seen.runs), 0 if story.kind == "margin" else reached)
+            for story, seen in zip(self.setup.stories, self.seen, strict=True)
         ]
         todo = []
         for number in range(reached):
@@ -144,14 +142,6 @@ class Table:
             )
             for place, story in enumerate(self.setup.stories)
         ]
-
-    def sharp(self, place: int) -> bool:
-        """Whether enough releases are walked: the range of the median is within the story's bound.
-
-        Candidates at their margins are none of this page.
-        """
-        story, seen = self.setup.stories[place], self.seen[place]
-        return story.kind == "margin" or (len(seen.runs) >= FIRST and seen.within(*self.bounds[place]))
 
     def lines(self) -> Iterator[str]:
         """The table."""
@@ -338,12 +328,13 @@ def main() -> None:
     parser.add_argument("--only", type=int, nargs="*", help="places of cases")
     given = parser.parse_args()
     tables = [Table(c) for place, c in enumerate(cases()) if given.only is None or place in given.only]
-    for reached in [*range(FIRST, given.releases, ROUND), given.releases]:
+    for reached in [*range(ROUND, given.releases, ROUND), given.releases]:
         for each in tables:
             each.simulate(reached, given.workers)
-    walked = [len(seen.runs) for each in tables for seen in each.seen if len(seen.runs)]
+    walked = {len(seen.runs) for each in tables for seen in each.seen if len(seen.runs)}
+    releases = " to ".join(map(str, sorted({min(walked), max(walked)})))
     lines = [
-        HEAD.format(walks=HUNTS, first=min(walked), most=max(walked)).rstrip("\n"),
+        HEAD.format(walks=HUNTS, releases=releases).rstrip("\n"),
         *(line for each in tables for line in each.lines()),
     ]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
