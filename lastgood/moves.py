@@ -7,7 +7,6 @@ does not allow raises `InvalidMove`. `lastgood.control` makes them, one transact
 import hashlib
 import json
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
 from typing import Self
 
 from lastgood.errors import InvalidMove
@@ -70,7 +69,7 @@ class ControlPoint:
         rest = {name: getattr(self, name) for name in _FIELDS if name not in {"lease", "terms"}}
         rest["lease"] = {name: getattr(self.lease, name) for name in _LEASE_FIELDS}
         text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
-        return f'{text[:-1]},"terms":{_terms_json(self.terms)}}}'  # the last key in their order
+        return f'{text[:-1]},"terms":{self.terms.to_json()}}}'  # the last key in their order
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -92,12 +91,6 @@ def in_command(agent: str, environment: str) -> str:
 
 _FIELDS = tuple(each.name for each in fields(ControlPoint))
 _LEASE_FIELDS = tuple(each.name for each in fields(Lease))
-
-
-@lru_cache(maxsize=256)
-def _terms_json(terms: Terms) -> str:
-    """The terms stay as they are through most moves; every router on a host reads the point after each."""
-    return terms.to_json()
 
 
 def _served(point: ControlPoint, **changes: object) -> ControlPoint:
