@@ -103,7 +103,7 @@ class Policy(sections.Section):
         default="10 min",
         validate_default=True,
         title="Lost after",
-        description="A run silent for this long has failed.",
+        description="A run that has not ended this long after it began has failed, a suspended one too.",
     )
     declared_caps: sections.CapsSpec = Field(
         default=sections.CapsSpec(),

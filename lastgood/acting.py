@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lastgood import incidents, points, recorder, reserving, shapes
+from lastgood.decision import CANDIDATE
 from lastgood.errors import CapReached, InDoubt, InvalidInput, Refused, StoreError
 from lastgood.ids import new_id
 from lastgood.moves import ControlPoint
 from lastgood.records import unsecret_json, unsecret_key
 from lastgood.release import ReleaseState
 from lastgood.reserving import Claim
-from lastgood.router import CANDIDATE
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 
@@ -151,7 +151,7 @@ def _fence(txn: Transaction, run: Row, point: ControlPoint, kind: str) -> bool:
     if stopped is not None:
         msg = (
             f"{what}: {point.name} was stopped by {stopped['actor']} ({stopped['reason']}); "
-            f"`lastgood stop {point.agent} --clear` allows external actions again"
+            f"`lastgood stop {point.in_command} --clear` allows external actions again"
         )
         raise Refused(msg)
     left = _left(txn, run, point)

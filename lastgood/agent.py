@@ -19,10 +19,10 @@ from lastgood import batching, isolation, outside, recorder, suspending
 from lastgood.assigning import Assigned, Request, assign
 from lastgood.batching import Recorder
 from lastgood.bundle import Bundle
+from lastgood.decision import Reason, risk_of
 from lastgood.errors import InvalidInput, NotFound, StoreError
 from lastgood.ids import new_id
 from lastgood.outcome import checked, is_outcome
-from lastgood.router import Reason, risk_of
 from lastgood.running import Pending, Run
 from lastgood.snapshot import Serving
 from lastgood.store.connection import Store
@@ -112,7 +112,8 @@ def flush() -> None:
 def is_quarantined(key: str, *, agent: str | None = None, environment: str | None = None) -> bool:
     """Whether an output, by its run's id, or a memory entry, by its key, came from a bad window.
 
-    True until a person clears it (`lastgood quarantine clear KEY`), one recalled included. Keys of memory
+    True until a person clears it (`lastgood quarantine clear KEY`); one that was recalled stays so. What
+    nobody looked at goes with its run when that is pruned, once its incident is closed. Keys of memory
     entries are an agent's own: `agent` asks about its own alone. One indexed read; raises `StoreUnavailable`.
     """
     if (over := _remote()) is not None:
@@ -141,7 +142,10 @@ def store() -> Store:
     """Return this process's store."""
     url = database_url()
     with _lock:
-        return _stores.setdefault(url, Store(url))
+        found = _stores.get(url)
+        if found is None:
+            found = _stores[url] = Store(url)
+        return found
 
 
 def is_remote() -> bool:
@@ -168,11 +172,14 @@ def _remote() -> Any:
 
 def serving(agent: str, environment: str | None = None) -> Serving:
     """Return how this process serves an agent."""
-    place, found = environment or environment_name(), store()
+    place, held = environment or environment_name(), store()
     with _lock:
-        return _serving.setdefault(
-            (found.url, agent, place), Serving(found, agent, place, fallback=_fallbacks.get(agent))
-        )
+        found = _serving.get((held.url, agent, place))
+        if found is None:
+            found = _serving[held.url, agent, place] = Serving(
+                held, agent, place, fallback=_fallbacks.get(agent)
+            )
+        return found
 
 
 def run(
@@ -290,11 +297,11 @@ def report(
 ) -> None:
     """Report what comes after a run: `lastgood.report(run_id, edits=3)`, `event="data_leak"`.
 
-    With an event, fields that name no outcome are its details. With a `key` of your own the same report
-    counts once. `token` is the run's `run.token`, which a process that requires tokens insists on. Raises
-    `NotFound` for an unknown run, `BadToken`, and `InvalidInput` for a value that can't be; nothing is
-    written then. A run of this process that could not be recorded when it began has nothing to report to:
-    that is logged, not raised.
+    With an event all fields are its details, and those that name an outcome count besides. With a `key` of
+    your own the same outcomes count once; an event is noted each time. `token` is the run's `run.token`,
+    which a process that requires tokens insists on. Raises `NotFound` for an unknown run, `BadToken`, and
+    `InvalidInput` for a value that can't be; nothing is written then. A run of this process that could not be
+    recorded when it began has nothing to report to: that is logged, not raised.
     """
     rehearsal = outside.current()
     if rehearsal is not None:

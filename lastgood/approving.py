@@ -13,7 +13,7 @@ from lastgood import points, registry, releasing
 from lastgood.errors import Conflict, InvalidInput, InvalidMove, Refused
 from lastgood.ids import new_id
 from lastgood.ledger import Entry
-from lastgood.moves import ControlPoint
+from lastgood.moves import ControlPoint, in_command
 from lastgood.release import ReleaseState
 from lastgood.store import approving as sql_of
 from lastgood.store import statements as sql
@@ -115,6 +115,16 @@ def is_author(txn: Transaction, release: Row, who: str) -> bool:
     return same_person(who, author) or same_person(who, release["started_by"])
 
 
+def refuse_author(txn: Transaction, release: Row, who: str, what: str) -> None:
+    """Raise `Refused` for who wrote the candidate or started its release, where the policy wants another."""
+    if is_author(txn, release, who):
+        msg = (
+            f"{who} wrote b-{release['candidate'][:8]} or started its release: the policy "
+            f"{release['policy_name']} wants somebody else to {what} it"
+        )
+        raise Refused(msg)
+
+
 def same_person(one: str, other: str) -> bool:
     """Whether two names are one person's, as far as names tell."""
     return bool(one.strip()) and one.strip().casefold() == other.strip().casefold()
@@ -190,12 +200,8 @@ def _refuse(txn: Transaction, release: Row, asked: Row, answer: Answer) -> None:
             f"{answer.evidence[:12]}): look at the report again"
         )
         raise Refused(msg)
-    if answer.decision != "revert" and asked["not_author"] and is_author(txn, release, answer.who):
-        msg = (
-            f"{answer.who} wrote b-{release['candidate'][:8]} or started its release: the policy "
-            f"{release['policy_name']} wants somebody else to approve it"
-        )
-        raise Refused(msg)
+    if answer.decision != "revert" and asked["not_author"]:
+        refuse_author(txn, release, answer.who, "approve")
 
 
 def _level(txn: Transaction, release: Row, asked: Row, answer: Answer) -> str:
@@ -204,9 +210,10 @@ def _level(txn: Transaction, release: Row, asked: Row, answer: Answer) -> str:
         use_code(txn, release, answer.who, answer.code)
         return "verified"
     if asked["level"] == "verified" and answer.decision != "revert":
+        named = in_command(release["agent"], release["environment"])
         msg = (
             f"the policy {release['policy_name']} wants a verified approval: give a one-time code "
-            f"(`lastgood approve-code {release['agent']} --for {answer.who}`)"
+            f"(`lastgood approve-code {named} --for {answer.who}`)"
         )
         raise Refused(msg)
     return "claimed"
@@ -281,5 +288,6 @@ __all__ = [
     "issue_code",
     "newest",
     "open_question",
+    "refuse_author",
     "use_code",
 ]

@@ -76,9 +76,13 @@ def put_back(store: Store, source: Path, *, actor: str) -> PutBack:
         _check_schema(copy, source)
         killed = settle(Store(f"sqlite:///{copy}"), actor=actor)
         aside = _aside(path, store.clock.now_us())
-        if not path.with_name(path.name + KEYS).exists():  # keys there hold those of before, too
-            _place_keys(source, path)
-        _place(copy, path)
+        try:
+            if not path.with_name(path.name + KEYS).exists():  # keys there hold those of before, too
+                _place_keys(source, path)
+            _place(copy, path)
+        except BaseException:
+            _back(aside, path)
+            raise
     return PutBack(aside, killed)
 
 
@@ -163,10 +167,21 @@ def _aside(path: Path, now_us: int) -> Path | None:
             # damaged: as it is, with what is left of its log
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_us / 1_000_000))
     aside = path.with_name(f"{path.name}.before-{moment}")
-    for suffix in ("-wal", "-shm", ""):
-        if (old := path.with_name(path.name + suffix)).exists():
-            old.replace(aside.with_name(aside.name + suffix))
+    _move(path, aside)
     return aside
+
+
+def _back(aside: Path | None, path: Path) -> None:
+    """Put the store that was moved aside where it was: another could not be put in its place."""
+    if aside is not None:
+        _move(aside, path)
+
+
+def _move(store: Path, to: Path) -> None:
+    """Move a store with what is left of its log, the log first: it means nothing without its store."""
+    for suffix in ("-wal", "-shm", ""):
+        if (file := store.with_name(store.name + suffix)).exists():
+            file.replace(to.with_name(to.name + suffix))
 
 
 def _place_keys(source: Path, target: Path) -> None:

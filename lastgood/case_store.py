@@ -78,36 +78,31 @@ class Stored:
 def put(store: Store, draft: Draft) -> Stored:
     """Store a case under its name; what stood there is replaced, and a changed one is reviewed anew.
 
-    A proven one stands for its incident from then on.
-
-    Raises `NotFound` for a bundle that is not registered.
+    A proven one stands for its incident from then on; one that names none stays the case of the incident that
+    it was made for. Both bundles have to be registered.
     """
     body = cases.to_json(draft.case)
     values = {
         "body": body, "digest": _digest(body), "state": draft.state, "reason": draft.reason,
         "proof": json.dumps(dict(draft.proof), sort_keys=True),
+        "incident_id": draft.incident_id, "run_id": draft.run_id, "signature": draft.signature,
+        "bad": draft.bad, "good": draft.good,
     }  # fmt: skip
+    unread = {"review": Review.PENDING, "reviewer": "", "review_note": "", "reviewed_us": None}
     key = {"agent": draft.agent, "environment": draft.environment, "name": draft.case.name}
     with store.transaction(durable=True, at=(draft.agent, draft.environment)) as txn:
         found = txn.one(casing.CASE_BY_NAME, **key)
         if found is None:
             found_id = new_id("cas_", txn.now_us)
-            rest = {
-                "incident_id": draft.incident_id, "run_id": draft.run_id, "signature": draft.signature,
-                "bad": draft.bad, "good": draft.good, "created_us": txn.now_us, "review": Review.PENDING,
-                "reviewer": "", "review_note": "", "reviewed_us": None,
-            }  # fmt: skip
-            txn.insert("regression_case", {"id": found_id, **key, **values, **rest})
+            row = {"id": found_id, **key, **values, **unread, "created_us": txn.now_us}
+            txn.insert("regression_case", row)
         else:
             found_id = found["id"]
             same = found["digest"] == values["digest"]
-            review = {name: found[name] for name in ("review", "reviewer", "review_note", "reviewed_us")}
-            anew = {"review": Review.PENDING, "reviewer": "", "review_note": "", "reviewed_us": None}
-            txn.run(casing.SET_CASE, id=found_id, **values, **(review if same else anew))
+            review = {name: found[name] for name in unread} if same else unread
+            txn.run(casing.SET_CASE, id=found_id, **values, **review)
         _stand_for(txn, draft, found_id)
-        row = txn.one(casing.CASE, id=found_id)
-        assert row is not None  # noqa: S101  it was written just now
-        return _stored(row)
+        return read(txn, found_id)
 
 
 def _stand_for(txn: Transaction, draft: Draft, case_id: str) -> None:

@@ -28,7 +28,7 @@ def adopt(
         if points.find(txn, agent, environment) is not None:
             msg = (
                 f"{agent} in {environment} has a baseline already: change it by a release, "
-                f"or go back with `lastgood rollback {agent} --to BUNDLE`"
+                f"or go back with `lastgood rollback {moves.in_command(agent, environment)} --to BUNDLE`"
             )
             raise InvalidMove(msg)
         point = ControlPoint(agent, environment, bundle_id, "vouched", terms=Terms())
@@ -128,13 +128,13 @@ def rollback(
         if to is not None and to == point.candidate:
             msg = (
                 f"b-{to[:8]} is the live candidate of {point.name}: a rollback goes away from it; "
-                f"leave --to out, or serve it with `lastgood promote {agent} --vouch --reason ...`"
+                f"leave --to out, or serve it with `lastgood promote {point.in_command} --vouch --reason ...`"
             )
             raise InvalidMove(msg)
         if to is not None and not vouched and not standing.has_served(txn, point, to):
             msg = (
                 f"b-{to[:8]} was never the last known good of {point.name}: release it, or answer for it "
-                f"with `lastgood rollback {agent} --to b-{to[:8]} --vouch --reason ...`"
+                f"with `lastgood rollback {point.in_command} --to b-{to[:8]} --vouch --reason ...`"
             )
             raise InvalidMove(msg)
         if restored and point.release_id is None and to in {None, point.baseline}:

@@ -25,12 +25,10 @@ from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
-from lastgood.store.connection import Transaction
+from lastgood.store.connection import WORDS, Transaction
 
 log = logging.getLogger("lastgood")
 
-#: what the file's name adds to the database's
-SUFFIX = ".epochs"
 #: words of one kind; those of baselines follow the others
 SLOTS = 8_192
 _WORD = 8
@@ -172,7 +170,7 @@ def _open(path: Path) -> int:
 def _own(file: int, path: Path) -> None:
     """Give a new file to whom the database belongs, so that whoever may move a point may say so."""
     with suppress(OSError):
-        database = path.with_name(path.name.removesuffix(SUFFIX)).stat()
+        database = path.with_name(path.name.removesuffix(WORDS)).stat()
         os.fchmod(file, database.st_mode & 0o666)
         os.fchown(file, database.st_uid, database.st_gid)
 

@@ -30,6 +30,10 @@ LastgoodError
     ├── SchemaMismatch
     └── CorruptRow      a stored row does not hash to what it claims
 
+Five modules have kinds of their own below these: `Unfit` (`lastgood.evaluation`) and `TooManySpans`
+(`lastgood.telemetry`) are invalid input, `BlockedUrl` (`lastgood.guard`) is refused, `Expired`
+(`lastgood.link`) unauthenticated, and `lastgood.service.problems` has those of a request.
+
 A message says what happened, to which object, and what to do next.
 """
 

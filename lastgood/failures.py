@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lastgood import shapes
 from lastgood.outcome import Outcome
 from lastgood.redaction import clean
-from lastgood.triggers import LOST, TOOL_MALFORMED
+from lastgood.triggers import LOST, TOOL_MALFORMED, bad_outcomes
 
 #: characters of a message that are kept
 MOST = 200
@@ -115,16 +115,12 @@ def _bad(told: Told, culprits: Collection[str]) -> set[str]:
     if found is None:
         bad = {LOST} if told.lost else set()
     else:
-        here = found.status != "disconnected"
-        seen = {
-            "completion": found.completed is not True and here,
-            "validation": found.validated is False or ("validation" in culprits and found.validated is None),
-            "escalation": found.escalated is True,
-            "incidents": bool(found.incidents),
-            "corrections": bool(found.operator_edits),
-            TOOL_MALFORMED: bool(found.metrics.get(TOOL_MALFORMED)),
-        }
-        bad = {name for name, is_so in seen.items() if is_so and (name in _BAD or name in culprits)}
+        seen = {name for name, is_so in bad_outcomes(found).items() if is_so}
+        if found.validated is False:
+            seen.add("validation")  # whoever went away after that
+        elif "validation" not in culprits:
+            seen.discard("validation")  # no agent has to validate, unless that is what went wrong
+        bad = {name for name in seen if name in _BAD or name in culprits}
         bad |= {"infrastructure"} if found.infra_failure and bad else set()
     return bad | {name for name in told.events if name in culprits}
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
+from lastgood import points
 from lastgood.errors import InvalidInput, InvalidMove, NotFound
 from lastgood.ids import new_id
 from lastgood.store import aftermath
@@ -263,8 +264,6 @@ def open_by_hand(store: Store, wanted: Wanted) -> Incident:
 
 
 def _opening(txn: Transaction, wanted: Wanted) -> Opening:
-    from lastgood import points  # which the moves of control know too; they open incidents themselves
-
     point = points.read(txn, wanted.agent, wanted.environment)
     bad = wanted.bundle_id or point.candidate or point.baseline
     key = {"agent": wanted.agent, "environment": wanted.environment, "bundle_id": bad}

@@ -43,11 +43,14 @@ def outputs_in(txn: Transaction, incident: Incident, *, after: int, last: int) -
 
 
 def memories_in(txn: Transaction, incident: Incident, entries: Iterable[tuple[str, str]]) -> int:
-    """Hold back memory entries, each by its key and the run that wrote it; return how many are new."""
+    """Hold back memory entries, each by its key and the run that wrote it first; return how many are new."""
+    first: dict[str, str] = {}
+    for key, run_id in entries:
+        first.setdefault(key, run_id)
     beside = (incident.agent, incident.environment)
     rows = [
         (incident.id, MEMORY, key, *beside, run_id, str(Held.PENDING), txn.now_us, txn.now_us, "", "")
-        for key, run_id in dict(entries).items()
+        for key, run_id in first.items()
     ]
     return txn.insert_new("quarantine_item", _COLUMNS, rows)
 
@@ -83,11 +86,10 @@ def listed(
     txn: Transaction, incident_id: str | None = None, *, state: Held | None = None, most: int = SHOWN
 ) -> list[Row]:
     """Return what is held, of one incident or of all: the columns of the table, unit, task type, output."""
+    wanted = "" if state is None else str(state)
     if incident_id is None:
-        rows = txn.all(aftermath.ITEMS, since_us=0, most=most)
-    else:
-        rows = txn.all(aftermath.ITEMS_OF_INCIDENT, incident_id=incident_id, most=most)
-    return [row for row in rows if state is None or row["state"] == state]
+        return txn.all(aftermath.ITEMS, state=wanted, most=most)
+    return txn.all(aftermath.ITEMS_OF_INCIDENT, incident_id=incident_id, state=wanted, most=most)
 
 
 __all__ = [

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lastgood import incidents, points, releasing, restoring
+from lastgood.decision import CANDIDATE
 from lastgood.errors import InvalidMove
 from lastgood.ledger import Entry
 from lastgood.moves import ControlPoint
@@ -18,7 +19,6 @@ from lastgood.outcome import Outcome
 from lastgood.plural import counted
 from lastgood.releasing import Ending
 from lastgood.reserving import most_usd
-from lastgood.router import CANDIDATE
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Transaction
 from lastgood.tallies import Origin
@@ -39,7 +39,7 @@ class Charge:
 
     release_id: str
     bundle_id: str
-    #: microseconds UTC: when the bundle began to answer for it
+    #: microseconds UTC: since when the bundle is the baseline by it; 0 for a live candidate
     since_us: int
     #: None for a live candidate; after a promotion whether a trigger puts another bundle back by itself
     restores: bool | None = None
@@ -187,7 +187,9 @@ def _cost(point: ControlPoint, outcome: Outcome) -> float:
 
 def _find_repeats(txn: Transaction, court: Court, charge: Charge, trigger: RepeatTrigger) -> None:
     key = {"agent": court.point.agent, "environment": court.point.environment, "bundle_id": charge.bundle_id}
-    rows = txn.all(sql.RECENT_ERRORS, **key, since_us=charge.since_us, most=trigger.of)
+    # what the bundle did in an earlier release was judged there
+    since_us = charge.since_us or releasing.read(txn, charge.release_id)["started_us"]
+    rows = txn.all(sql.RECENT_ERRORS, **key, since_us=since_us, most=trigger.of)
     error = trigger.fires([None if row["infra_failure"] else row["error"] for row in rows])
     if error is None:
         return

@@ -48,6 +48,7 @@ class Listener:
         self._url = url
         self._on_switch, self._on_gap = on_switch, on_gap
         self._stopping = threading.Event()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._connection: Bounded | None = None
         _listeners.add(self)
@@ -59,13 +60,16 @@ class Listener:
 
     def start(self) -> None:
         """Begin to listen, in the background; a server that is away is tried again and again."""
-        if self.running or self._url.startswith("sqlite:"):
+        if self._url.startswith("sqlite:"):
             return
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(self._stopping,), name="lastgood-listener", daemon=True
-        )
-        self._thread.start()
+        with self._starting:  # routers of several agents may be the first at once
+            if self.running:
+                return
+            self._stopping = threading.Event()
+            self._thread = threading.Thread(
+                target=self._run, args=(self._stopping,), name="lastgood-listener", daemon=True
+            )
+            self._thread.start()
 
     def stop(self) -> None:
         """End the thread and its connection; nothing is called back after that."""
@@ -77,6 +81,7 @@ class Listener:
     def restart_in_child(self) -> None:
         """Listen in a forked child too: threads are not inherited."""
         was, self._thread = self._thread, None
+        self._starting = threading.Lock()  # another thread of the parent may have held it
         if self._connection is not None:
             _inherited.append(self._connection)
             self._connection = None

@@ -7,7 +7,6 @@ does not allow raises `InvalidMove`. `lastgood.control` makes them, one transact
 import hashlib
 import json
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
 from typing import Self
 
 from lastgood.errors import InvalidMove
@@ -60,12 +59,17 @@ class ControlPoint:
         """How messages name it."""
         return f"{self.agent} in {self.environment}"
 
+    @property
+    def in_command(self) -> str:
+        """How a command names it."""
+        return in_command(self.agent, self.environment)
+
     def to_json(self) -> str:
         """Return canonical JSON of every field."""
         rest = {name: getattr(self, name) for name in _FIELDS if name not in {"lease", "terms"}}
         rest["lease"] = {name: getattr(self.lease, name) for name in _LEASE_FIELDS}
         text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
-        return f'{text[:-1]},"terms":{_terms_json(self.terms)}}}'  # the last key in their order
+        return f'{text[:-1]},"terms":{self.terms.to_json()}}}'  # the last key in their order
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -80,14 +84,13 @@ class ControlPoint:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 
+def in_command(agent: str, environment: str) -> str:
+    """Return how a command names a control point: one that names no environment acts on production."""
+    return agent if environment == "production" else f"{agent} -e {environment}"
+
+
 _FIELDS = tuple(each.name for each in fields(ControlPoint))
 _LEASE_FIELDS = tuple(each.name for each in fields(Lease))
-
-
-@lru_cache(maxsize=256)
-def _terms_json(terms: Terms) -> str:
-    """The terms stay as they are through most moves; every router on a host reads the point after each."""
-    return terms.to_json()
 
 
 def _served(point: ControlPoint, **changes: object) -> ControlPoint:
@@ -112,7 +115,7 @@ def claim(point: ControlPoint, *, release_id: str, candidate: str, terms: Terms)
     if point.killed:
         msg = (
             f"can't start a release: the kill switch of {point.name} is on; "
-            f"`lastgood clear {point.agent}` first"
+            f"`lastgood clear {point.in_command}` first"
         )
         raise InvalidMove(msg)
     return replace(
@@ -147,7 +150,7 @@ def promote(point: ControlPoint, *, release_id: str, standing: str) -> ControlPo
     if point.killed:
         msg = (
             f"can't promote {release_id}: the kill switch of {point.name} is on; "
-            f"`lastgood clear {point.agent}` first"
+            f"`lastgood clear {point.in_command}` first"
         )
         raise InvalidMove(msg)
     if point.candidate is None:

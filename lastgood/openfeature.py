@@ -38,7 +38,7 @@ from lastgood.decision import Decision, risk_of
 from lastgood.decision import Reason as Decided
 from lastgood.errors import InvalidInput, LastgoodError, NotFound, StoreError
 from lastgood.evaluation import ID, Context, Unfit
-from lastgood.outcome import Outcome
+from lastgood.outcome import COUNTS, FLAGS, Outcome
 from lastgood.snapshot import Serving
 from lastgood.store import statements as sql
 
@@ -53,8 +53,6 @@ TRACKED = {
     "run.latency_s": "latency_s",
     "operator.edits": "operator_edits",
 }
-_FLAGS = {"validated", "escalated"}
-_COUNTS = {"incidents", "operator_edits"}
 #: runs whose agent is remembered, so that `track` need not be told it
 _REMEMBERED = 10_000
 _ERRORS = {"TARGETING_KEY_MISSING": TargetingKeyMissingError, "INVALID_CONTEXT": InvalidContextError}
@@ -241,12 +239,12 @@ class Provider(AbstractProvider):
 
 def _value(field: str, name: str, value: float | None) -> float | int | bool:
     if value is None:
-        if field in _FLAGS:
+        if field in FLAGS:
             return True
         raise InvalidInput(f"{name} needs a value")
-    if field in _FLAGS:
+    if field in FLAGS:
         return bool(value)
-    return int(value) if field in _COUNTS and float(value).is_integer() else value
+    return int(value) if field in COUNTS and float(value).is_integer() else value
 
 
 def _context(context: EvaluationContext | None) -> Context:

@@ -177,7 +177,7 @@ def backoff_us(attempts: int) -> int:
 
 
 def give_up(store: Store, transports: Collection[str]) -> int:
-    """Bury what expired without a single try, of transports that this process has not; return how many."""
+    """Bury what expired and nobody came to send, of transports that this process has not; return how many."""
     with store.reading() as txn:
         rows = txn.all(telling.EXPIRED_TRANSPORTS, now_us=txn.now_us)
     others = [row["transport"] for row in rows if row["transport"] not in transports]

@@ -8,15 +8,16 @@ from typing import Any, Self
 from lastgood import shapes
 from lastgood.errors import InvalidInput
 
-_FLAGS = ("completed", "validated", "escalated", "infra_failure")
-_COUNTS = ("incidents", "operator_edits")
-_AMOUNTS = ("cost_usd", "latency_s")
+#: report fields that are truth values, counts, and amounts
+FLAGS = ("completed", "validated", "escalated", "infra_failure")
+COUNTS = ("incidents", "operator_edits")
+AMOUNTS = ("cost_usd", "latency_s")
 #: the largest count, and amount in dollars or seconds, that a run can report: sums must stay whole numbers
 MOST = 1_000_000_000
 #: characters of a metric's name
 LONGEST = 200
 #: what `report` takes; anything else goes into `metrics`
-FIELDS = (*_FLAGS, *_COUNTS, *_AMOUNTS)
+FIELDS = (*FLAGS, *COUNTS, *AMOUNTS)
 #: characters of what an exception said, and the bits of all five parts
 MOST_TEXT, MOST_PARTS = 4_000, 31
 #: short names that people use
@@ -26,9 +27,9 @@ _ALIASES = {"edits": "operator_edits", "incident": "incidents", "cost": "cost_us
 #: the stored name by each name that is known, and the type of its plain values
 _NAMES = {name: name for name in FIELDS} | _ALIASES
 _PLAIN: dict[str, type] = {
-    **dict.fromkeys(_FLAGS, bool),
-    **dict.fromkeys(_COUNTS, int),
-    **dict.fromkeys(_AMOUNTS, float),
+    **dict.fromkeys(FLAGS, bool),
+    **dict.fromkeys(COUNTS, int),
+    **dict.fromkeys(AMOUNTS, float),
 }
 
 
@@ -84,19 +85,19 @@ def _is_finite(value: float) -> bool:
 
 
 def _value(given: str, name: str, value: Any) -> Any:
-    if name in _FLAGS and isinstance(value, bool):
+    if name in FLAGS and isinstance(value, bool):
         return value
-    if name in _COUNTS and isinstance(value, int) and 0 <= value <= MOST:
+    if name in COUNTS and isinstance(value, int) and 0 <= value <= MOST:
         return int(value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if name in _AMOUNTS and number and 0 <= value <= MOST:
+    if name in AMOUNTS and number and 0 <= value <= MOST:
         return float(value)
     above = f", {MOST:.0e} at most" if number and value > MOST else ""
     wanted = (
         "True or False"
-        if name in _FLAGS
+        if name in FLAGS
         else f"a count, 0 or more{above}"
-        if name in _COUNTS
+        if name in COUNTS
         else f"a number, 0 or more{above}"
     )
     msg = f"report: {given}={_shown(repr(value))} is not {wanted}"

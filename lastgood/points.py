@@ -7,7 +7,7 @@ from typing import Any
 from lastgood import epoch_word, ledger, notices
 from lastgood.errors import CorruptRow, NotFound, StaleDriver
 from lastgood.listening import payload
-from lastgood.moves import ControlPoint, Lease
+from lastgood.moves import ControlPoint, Lease, in_command
 from lastgood.release import Terms
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Transaction
@@ -74,7 +74,7 @@ def _terms(text: str) -> Terms:
 def _changed(agent: str, environment: str, how: str) -> CorruptRow:
     return CorruptRow(
         f"the control point of {agent} in {environment} was changed behind the pipeline's back ({how}); "
-        f"`lastgood rollback {agent}` restores it from the ledger"
+        f"`lastgood rollback {in_command(agent, environment)}` restores it from the ledger"
     )
 
 
@@ -114,7 +114,7 @@ def read(txn: Transaction, agent: str, environment: str) -> ControlPoint:
     if point is None:
         msg = (
             f"no agent {agent!r} in {environment}: it has no baseline yet; "
-            f"register a bundle and `lastgood adopt {agent} BUNDLE`"
+            f"register a bundle and `lastgood adopt {in_command(agent, environment)} BUNDLE`"
         )
         raise NotFound(msg)
     return point
@@ -132,8 +132,7 @@ def read_or_restore(txn: Transaction, agent: str, environment: str) -> tuple[Con
         point = ControlPoint.from_json(tail["point"])
         stored = txn.one(sql.POINT, agent=agent, environment=environment)
         if stored is None:
-            epoch_word.moving(txn, agent, environment, baseline=True)
-            txn.insert("control_point", _row(point, txn.now_us))
+            _insert(txn, point)
         else:
             _update(txn, point, was_epoch=stored["epoch"], was_term=stored["driver_term"], baseline=True)
         _record(txn, None, point, ledger.Entry("restore", "lastgood", str(error).split(";", maxsplit=1)[0]))
@@ -142,9 +141,7 @@ def read_or_restore(txn: Transaction, agent: str, environment: str) -> tuple[Con
 
 def create(txn: Transaction, point: ControlPoint, entry: ledger.Entry) -> None:
     """Write an agent's first control point, its ledger row and what people are told."""
-    epoch_word.moving(txn, point.agent, point.environment, baseline=True)
-    txn.insert("control_point", _row(point, txn.now_us))
-    txn.notify(payload(point.agent, point.environment, point.epoch))
+    _insert(txn, point)
     _record(txn, None, point, entry)
 
 
@@ -169,6 +166,12 @@ def move(
 
 def _record(txn: Transaction, was: ControlPoint | None, now: ControlPoint, entry: ledger.Entry) -> None:
     notices.announce(txn, was, now, entry, ledger.append(txn, now, entry))
+
+
+def _insert(txn: Transaction, point: ControlPoint) -> None:
+    epoch_word.moving(txn, point.agent, point.environment, baseline=True)
+    txn.insert("control_point", _row(point, txn.now_us))
+    txn.notify(payload(point.agent, point.environment, point.epoch))
 
 
 def _update(txn: Transaction, point: ControlPoint, *, was_epoch: int, was_term: int, baseline: bool) -> None:

@@ -12,12 +12,12 @@ from operator import attrgetter
 from typing import Any, Self
 
 from lastgood import identity, judging, points, reserving
+from lastgood.decision import CANDIDATE
 from lastgood.errors import BadToken, InvalidInput, LastgoodError, NotFound, StoreUnavailable
 from lastgood.identity import Keys
 from lastgood.judging import Court, Undurable
-from lastgood.outcome import Outcome, checked
+from lastgood.outcome import FLAGS, Outcome, checked
 from lastgood.records import kept, kept_text, redacted, unsecret_json, unsecret_key
-from lastgood.router import CANDIDATE
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 from lastgood.store.link import Place
@@ -312,9 +312,8 @@ def _event(txn: Transaction, run: Row, name: str, detail: dict[str, Any]) -> Non
 
 def outcome_of(row: Row) -> Outcome:
     """Read an outcome from its row."""
-    flags = ("completed", "validated", "escalated", "infra_failure")
     values = {name: row[name] for name in (*_FIELDS, "error_text")}
-    values |= {name: None if row[name] is None else bool(row[name]) for name in flags}
+    values |= {name: None if row[name] is None else bool(row[name]) for name in FLAGS}
     return Outcome(**values, usage=json.loads(row["usage"]), metrics=json.loads(row["metrics"]))
 
 

@@ -81,9 +81,10 @@ def redact(value: object, rules: tuple[str, ...]) -> object:
     """A copy of a JSON-like value; what the rules match reads `[email]`, `[phone]`, `[card]`, `[redacted]`.
 
     Keys are redacted too. Tuples become lists; a value that JSON can't hold (a date, a Decimal) becomes
-    its redacted text. Raises InvalidInput for an unknown rule or a bad expression.
+    its redacted text, a list or map inside itself reads `[circular]`. Raises InvalidInput for an unknown rule
+    or a bad expression.
     """
-    return _walk(value, scrubber(rules), cards="card" in rules, depth=0)
+    return _walk(value, scrubber(rules), cards="card" in rules, above=())
 
 
 @lru_cache(maxsize=64)
@@ -150,7 +151,8 @@ def kept_text(text: str | None, records: Records) -> str | None:
     return storable(scrubber(records.redact)(text))
 
 
-def _walk(value: object, scrub: Scrub, *, cards: bool, depth: int) -> object:
+def _walk(value: object, scrub: Scrub, *, cards: bool, above: tuple[int, ...]) -> object:
+    """`above` are the ids of the lists and maps that the value lies in."""
     if value is None or isinstance(value, (bool, float)):
         return value
     if isinstance(value, int):
@@ -159,22 +161,45 @@ def _walk(value: object, scrub: Scrub, *, cards: bool, depth: int) -> object:
             if cards and _CARD_NUMBERS[0] <= value < _CARD_NUMBERS[1] and _card(str(value))
             else value
         )
-    if depth > MAX_DEPTH:
+    if len(above) > MAX_DEPTH:
         return "[too deep]"
+    if isinstance(value, (Mapping, list, tuple)):
+        return _inside(value, scrub, cards=cards, above=above)
+    return scrub(_text(value))
+
+
+def _inside(
+    value: Mapping[object, object] | list[object] | tuple[object, ...],
+    scrub: Scrub,
+    *,
+    cards: bool,
+    above: tuple[int, ...],
+) -> object:
+    if id(value) in above:  # the depth alone would not end it: each of two links doubles the work
+        return "[circular]"
+    above = (*above, id(value))
     if isinstance(value, Mapping):
-        return _mapping(value, scrub, cards=cards, depth=depth)
-    if isinstance(value, (list, tuple)):
-        return [_walk(item, scrub, cards=cards, depth=depth + 1) for item in value]
-    return scrub(str(value))
+        return _mapping(value, scrub, cards=cards, above=above)
+    return [_walk(item, scrub, cards=cards, above=above) for item in value]
 
 
-def _mapping(value: Mapping[object, object], scrub: Scrub, *, cards: bool, depth: int) -> dict[str, object]:
+def _text(value: object) -> str:
+    """A value as text; an agent's own object may know none, and its run is recorded all the same."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  whatever it raises
+        return f"[{type(value).__name__}]"
+
+
+def _mapping(
+    value: Mapping[object, object], scrub: Scrub, *, cards: bool, above: tuple[int, ...]
+) -> dict[str, object]:
     found: dict[str, object] = {}
     for key, item in value.items():
-        name = scrub(str(key))
+        name = scrub(_text(key))
         while name in found:  # two keys that read alike now: keep both values
             name += "'"
-        found[name] = _walk(item, scrub, cards=cards, depth=depth + 1)
+        found[name] = _walk(item, scrub, cards=cards, above=above)
     return found
 
 

@@ -23,7 +23,7 @@ def _seal(values: dict[str, object], bundle: Bundle) -> str:
 
 
 def _free_name(txn: Transaction, agent: str) -> str:
-    stem = f"{agent[:40]}"
+    stem = agent[:40]
     taken = {row["name"] for row in txn.all(sql.BUNDLE_NAMES, low=stem, high=stem + "~")}
     return readable_name(agent, txn.now_us, taken)
 

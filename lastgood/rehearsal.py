@@ -126,6 +126,7 @@ class Rehearsal:
     log: Log = field(default_factory=Log)
     #: runs by id: a suspended one is resumed
     runs: dict[str, Any] = field(default_factory=dict)
+    _begun: int = 0
     _turns: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _flying: int = 0
@@ -133,7 +134,8 @@ class Rehearsal:
     def next_id(self) -> str:
         """Return the id of the next run: the same in every rehearsal, so that recorded requests match."""
         with self._lock:
-            return f"run_rehearsed{len(self.runs) + 1}"
+            self._begun += 1
+            return f"run_rehearsed{self._begun}"
 
     def tool(self, name: str, arguments: Mapping[str, Any], *, effect: bool) -> ToolFixture | None:
         """Return what this call of a tool answers, None where no call of this tool is recorded.

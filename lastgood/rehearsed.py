@@ -1,22 +1,20 @@
 """A run in a rehearsal: the same `Run` for the agent, tied to no store. Loaded on demand."""
 
 import contextlib
-import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from lastgood.assigning import Assigned
 from lastgood.decision import BASELINE, Decision, Reason
 from lastgood.errors import Denied, InvalidMove, NotFound, Refused
 from lastgood.fixtures import ToolFixture
-from lastgood.outcome import Outcome
-from lastgood.part_reads import NotedBundle
 from lastgood.rehearsal import Act, Inside, Rehearsal, inside
 from lastgood.release import RISKS
 from lastgood.running import Run
-from lastgood.tool import Tool, manifest_of
+from lastgood.store.connection import Store
+from lastgood.tool import Tool
 from lastgood.tool_call import Call, Seam, as_json
 
 
@@ -122,18 +120,14 @@ class RehearsedRun(Run):
         run_id = rehearsal.next_id()
         bundle = rehearsal.bundle
         decision = Decision(BASELINE, bundle, False, Reason.NO_RELEASE, 0, 0, None, RISKS[0])
-        self._assigned = Assigned(run_id, rehearsal.agent, environment, bundle, decision, 0, recorded=False)
-        self._outcome = Outcome()
-        self._read = NotedBundle(bundle, self._outcome)
-        manifest = manifest_of(rehearsal.bundle.tools).only(tools)
-        self._seam = RehearsedSeam(None, run_id, manifest, self._outcome, rehearsal)
+        assigned = Assigned(run_id, rehearsal.agent, environment, bundle, decision, 0, recorded=False)
+        # all that speaks to a store is overridden below
+        super().__init__(cast("Store", None), assigned, tools=tools)
+        self._seam = RehearsedSeam(None, run_id, self._seam.manifest, self._outcome, rehearsal)
         self._rehearsal = rehearsal
-        self._began = time.monotonic()
-        self._open = True
-        self._suspended = False
+        self._open = True  # its end is noted
         #: what keyed calls of tools returned
         self.done: dict[str, ToolFixture] = {}
-        self.input = self.output = None
         rehearsal.runs[run_id] = self
 
     @property

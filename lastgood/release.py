@@ -119,7 +119,7 @@ class Terms:
             raise CorruptRow(msg) from error
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _terms_json(terms: Terms) -> str:
-    """Every transaction seals the terms that it reads; they change once a release."""
+    """Every transaction seals the terms that it reads; they stay as they are through most moves."""
     return terms._to_json()  # noqa: SLF001  our own

@@ -108,7 +108,8 @@ def refuse_second(txn: Transaction, agent: str, environment: str) -> None:
     if live is not None:
         msg = (
             f"{agent} in {environment} has a live release: {live['id']} (b-{live['baseline'][:8]} -> "
-            f"b-{live['candidate'][:8]}, {live['state']}); wait for it, or `lastgood rollback {agent}`"
+            f"b-{live['candidate'][:8]}, {live['state']}); wait for it, or "
+            f"`lastgood rollback {moves.in_command(agent, environment)}`"
         )
         raise LiveRelease(msg)
 

@@ -24,6 +24,7 @@ from lastgood.errors import (
     BadToken,
     Forbidden,
     InvalidInput,
+    LastgoodError,
     NotFound,
     StoreError,
     StoreUnavailable,
@@ -179,9 +180,9 @@ class Remote:
 
     # -- suspend and resume
 
-    def suspend(self, run_id: str, held: Held) -> None:
+    def suspend(self, run_id: str, held: Held, token: str | None = None) -> None:
         """Have the service keep what a run reported so far; the run stays open."""
-        known = self.known(run_id)
+        known = self.known(run_id, token)
         body = {"token": known.token, **held_of(held, self._records(known))}
         self.service.ask("POST", f"/v1/runs/{run_id}/suspend", body, again=True)
 
@@ -263,9 +264,9 @@ class Remote:
 
     # -- effects
 
-    def reserve(self, run_id: str, effect: Effect) -> Gated:
+    def reserve(self, run_id: str, effect: Effect, token: str | None = None) -> Gated:
         """Pass the gate before an effect; raises `Refused`, `CapReached`, `InDoubt`, `StoreUnavailable`."""
-        known = self.known(run_id)
+        known = self.known(run_id, token)
         body = {
             "run": run_id,
             "token": known.token,
@@ -286,18 +287,21 @@ class Remote:
         result = json.dumps(said["result"]) if said["kept"] else None
         return Gated(said["action"], said["late"], done=said["done"], result=result)
 
-    def settle(self, run_id: str, action_id: str, state: str, result: str | None = None) -> None:
+    def settle(
+        self, run_id: str, action_id: str, state: str, result: str | None = None, *, token: str | None = None
+    ) -> None:
         """Say how an effect ended, and what it returned, as JSON, where that is to be kept.
 
-        What can't be said is logged: the effect must not be repeated for it.
+        What can't be said, whatever the service answers, is logged: the effect must not be repeated for it.
         """
-        known = self.known(run_id)
-        body = {"run": run_id, "token": known.token, "state": state, "kept": result is not None}
-        body["result"] = None if result is None else json.loads(result)
+        kept = None if result is None else json.loads(result)
+        body = {"run": run_id, "state": state, "kept": result is not None, "result": kept}
         try:
+            known = self.known(run_id, token)
             path = f"{known.path}/actions/{action_id}"
-            self.service.ask("POST", path, body, environment=known.environment, again=True)
-        except StoreError as error:
+            said = body | {"token": known.token}
+            self.service.ask("POST", path, said, environment=known.environment, again=True)
+        except LastgoodError as error:
             log.warning("the action %s is %s, and stays `reserved` there: %s", action_id, state, error)
 
 

@@ -21,6 +21,8 @@ log = logging.getLogger("lastgood")
 QUIET_S = 40.0
 #: seconds before the first and at most before any later attempt to listen again
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 5.0
+#: draws of our own: an agent that seeds `random` draws the same with us beside it
+_own = random.Random()  # noqa: S311  spreads the load only
 
 
 class Hearing:
@@ -74,7 +76,7 @@ class Hearing:
             if self.connected.is_set():
                 wait_s = _FIRST_RETRY_S
             self.connected.clear()
-            stopping.wait(wait_s * random.uniform(0.5, 1.0))  # noqa: S311  spreads the load only
+            stopping.wait(wait_s * _own.uniform(0.5, 1.0))
             wait_s = min(wait_s * 2, _LAST_RETRY_S)
 
     def _listen(self, stopping: threading.Event) -> None:

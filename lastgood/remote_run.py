@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from lastgood.acting import Effect, Gated
@@ -71,17 +71,21 @@ class RemoteSeam(Seam):
     """The tools of a run, gated by the service."""
 
     remote: "Remote | None" = None
+    #: the run's token
+    token: str = ""
 
     def _gate(self, call: Call) -> Gated | None:
         if call.tool.kind is None or self.remote is None:
             return super(RemoteSeam, self)._gate(call)  # says that it is not recorded
-        return self._passed(call, self.remote.reserve(self.run_id, effect_of(call)))
+        return self._passed(call, self.remote.reserve(self.run_id, effect_of(call), self.token))
 
     def _settle(self, call: Call, gated: Gated | None, state: str, result: Any = None) -> None:
         if gated is None or self.remote is None:
             return
         keeps = state == "done" and (call.key is not None or call.tool.undo is not None)
-        self.remote.settle(self.run_id, gated.id, state, result_of(result) if keeps else None)
+        self.remote.settle(
+            self.run_id, gated.id, state, result_of(result) if keeps else None, token=self.token
+        )
 
 
 class RemoteRun(Run):
@@ -100,7 +104,7 @@ class RemoteRun(Run):
         self._remote, self._token = remote, token
         manifest = manifest_of(assigned.bundle.tools).only(tools)
         held = remote if assigned.recorded else None
-        self._seam = RemoteSeam(None, assigned.run_id, manifest, self._outcome, held)
+        self._seam = RemoteSeam(None, assigned.run_id, manifest, self._outcome, held, token)
 
     @property
     def token(self) -> str:
@@ -108,9 +112,11 @@ class RemoteRun(Run):
         return self._token
 
     def event(self, name: str, **detail: Any) -> None:
-        """Report a named event at once; one that the policy does not tolerate reverts the release."""
+        """Report a named event at once, as over a store."""
         if self.recorded:
-            self._remote.event(self.id, name, detail)
+            self._remote.event(self.id, name, detail, self._token)
+        else:
+            log.warning("the event %s of run %s is not recorded, as the run is not", name, self.id)
 
     def action(
         self, kind: str, target: str = "", undo: dict[str, Any] | None = None
@@ -124,16 +130,19 @@ class RemoteRun(Run):
 
     @contextmanager
     def _acting(self, effect: Effect) -> Iterator[str]:
-        gated = self._remote.reserve(self.id, effect)
+        gated = self._remote.reserve(self.id, effect, self._token)
         try:
             yield gated.id
         except BaseException:
-            self._remote.settle(self.id, gated.id, "failed")
+            self._remote.settle(self.id, gated.id, "failed", token=self._token)
             raise
-        self._remote.settle(self.id, gated.id, "done")
+        self._remote.settle(self.id, gated.id, "done", token=self._token)
+
+    def _reported(self, outcome: Outcome) -> Report:
+        return replace(super()._reported(outcome), token=self._token)
 
     def _keep(self, held: Held) -> None:
-        self._remote.suspend(self.id, held)
+        self._remote.suspend(self.id, held, self._token)
 
 
 __all__ = ["RemoteRun", "held_from", "held_of", "line_of"]

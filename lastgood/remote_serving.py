@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lastgood.bundle import Bundle
+from lastgood.decision import Snapshot
 from lastgood.errors import LastgoodError, NotFound, StoreError
 from lastgood.moves import ControlPoint
 from lastgood.part import Part
 from lastgood.release import Terms
 from lastgood.remote import Service
-from lastgood.router import Router, Snapshot
+from lastgood.router import Router
 from lastgood.snapshot import announced_runtimes
 
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ spent. A reservation that nobody settles comes back when it expires. The update 
 ceiling is never overshot by reservations, whatever the number of processes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lastgood.caps import Caps
 from lastgood.moves import ControlPoint
 from lastgood.store import aftermath
 from lastgood.store import statements as sql
-from lastgood.store.connection import Transaction
+from lastgood.store.connection import Row, Transaction
 
 HOUR_US = 3_600_000_000
 #: US dollars by which a sum of floats may miss a ceiling without being above it
@@ -181,18 +181,17 @@ def _above_hour(txn: Transaction, caps: Caps, windows: Iterable[tuple[str, int]]
 
 def expire(txn: Transaction, release_id: str) -> int:
     """Return the reservations of runs that never settled; return how many."""
-    rows = txn.all(sql.EXPIRED_RESERVATIONS, release_id=release_id, now_us=txn.now_us)
-    for row in rows:
-        _settle(txn, release_id, row["cap"], row["window_us"], amount=row["amount"], spent=0.0)
-        txn.run(sql.DROP_RESERVATION, run_id=row["run_id"], cap=row["cap"])
-    return len(rows)
+    return _return(txn, txn.all(sql.EXPIRED_RESERVATIONS, release_id=release_id, now_us=txn.now_us))
 
 
 def cancel(txn: Transaction, release_id: str) -> int:
     """Return every reservation of a release that has ended; return how many."""
-    rows = txn.all(aftermath.RESERVATIONS_OF_RELEASE, release_id=release_id)
+    return _return(txn, txn.all(aftermath.RESERVATIONS_OF_RELEASE, release_id=release_id))
+
+
+def _return(txn: Transaction, rows: Sequence[Row]) -> int:
     for row in rows:
-        _settle(txn, release_id, row["cap"], row["window_us"], amount=row["amount"], spent=0.0)
+        _settle(txn, row["release_id"], row["cap"], row["window_us"], amount=row["amount"], spent=0.0)
         txn.run(sql.DROP_RESERVATION, run_id=row["run_id"], cap=row["cap"])
     return len(rows)
 

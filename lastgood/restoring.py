@@ -1,7 +1,7 @@
 """Restoring: an earlier last known good bundle serves again, in a transaction that is under way."""
 
 from lastgood import incidents, moves, points, registry, releasing, standing
-from lastgood.errors import CorruptRow, InvalidMove
+from lastgood.errors import CorruptRow, InvalidMove, NotFound
 from lastgood.incidents import Opening
 from lastgood.ledger import Entry
 from lastgood.moves import ControlPoint
@@ -12,8 +12,8 @@ from lastgood.store.connection import Transaction
 def newest_other(txn: Transaction, point: ControlPoint) -> str:
     """Return the bundle that served here as good most lately, other than the present baseline.
 
-    Good is proven by evidence or vouched for by a person, and neither kept out, rolled back from nor
-    damaged. Raises `InvalidMove` where there is none.
+    Good is proven by evidence or vouched for by a person, and neither kept out, rolled back from,
+    damaged nor deleted. Raises `InvalidMove` where there is none.
     """
     good = txn.all(sql.GOOD_BUNDLES, agent=point.agent, environment=point.environment, now_us=txn.now_us)
     for row in good:
@@ -21,7 +21,7 @@ def newest_other(txn: Transaction, point: ControlPoint) -> str:
             return str(row["bundle_id"])
     msg = (
         f"{point.name} has no other last known good bundle to roll back to: b-{point.baseline[:8]} goes on "
-        f"serving; name another with `lastgood rollback {point.agent} --to BUNDLE`"
+        f"serving; name another with `lastgood rollback {point.in_command} --to BUNDLE`"
     )
     raise InvalidMove(msg)
 
@@ -29,7 +29,7 @@ def newest_other(txn: Transaction, point: ControlPoint) -> str:
 def _is_sound(txn: Transaction, bundle_id: str) -> bool:
     try:
         registry.read(txn, bundle_id)
-    except CorruptRow:
+    except (CorruptRow, NotFound):
         return False
     return True
 

@@ -2,8 +2,8 @@
 
 Kept whatever its age: what a live release counts, the newest runs of a bundle in service (a new release
 reads them as its history), the evidence that proves a bundle in service, runs with an open reservation or
-action, runs of an open incident. A ledger is cut at its beginning only, and says so itself: its last pruned
-row is the anchor that the rest is verified from.
+action, runs of an open incident, runs whose output or memory entry was recalled. A ledger is cut at its
+beginning only, and says so itself: its last pruned row is the anchor that the rest is verified from.
 
 Rows go in short transactions, each right by itself, so that a revert never waits and a crash leaves nothing
 to repair: pruning again goes on.
@@ -30,6 +30,8 @@ HISTORY_RUNS = 20_000
 OF_RUN = ("outcome", "late_report", "event", "compensation", "quarantine_item", "action", "entry")
 #: what a release counted while runs came in; goes with its run records
 COUNTERS = ("unit_seen", "block_counter", "trigger_count", "trigger_state", "cap_use")
+#: of these what goes on counting after a promotion, as long as its bundle serves
+CHARGED = frozenset({"trigger_count", "trigger_state"})
 #: what a release was judged by
 EVIDENCE = ("block", "look", "evidence", "tally", "sealed_tally", "metric_tally", "stage")
 #: what people were told; goes with the run records, once nobody has to be told any more
@@ -199,8 +201,13 @@ class _Work:
 
     def _counters(self) -> None:
         with self.store.reading() as txn:
-            before_us = txn.now_us - self.limits.runs_us
-        self._rows_of(COUNTERS, pruning.ENDED_RELEASES, before_us=before_us)
+            before_us, point = txn.now_us - self.limits.runs_us, points.read(txn, *self.place)
+        served = {"baseline": point.baseline, "candidate": point.candidate or ""}
+        for table in COUNTERS:
+            if table in CHARGED:
+                self._rows_of([table], pruning.UNCHARGED_RELEASES, before_us=before_us, **served)
+            else:
+                self._rows_of([table], pruning.ENDED_RELEASES, before_us=before_us)
 
     def _rows_of(self, tables: Sequence[str], releases: str, **values: object) -> None:
         """Delete rows of releases; those whose rows went long ago cost one read a table, all together."""

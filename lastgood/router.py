@@ -13,11 +13,9 @@ from typing import Protocol, cast
 
 from lastgood.assignment import Hash
 from lastgood.clock import Clock, steady
-from lastgood.decision import BASELINE, CANDIDATE, Answers, Decision, Pair, Reason, Snapshot, risk_of
+from lastgood.decision import Answers, Decision, Pair, Reason, Snapshot
 from lastgood.epoch_word import Mark
 from lastgood.release import RISKS
-
-__all__ = ["BASELINE", "CANDIDATE", "Decision", "Reason", "Route", "Router", "Snapshot", "risk_of"]
 
 log = logging.getLogger("lastgood")
 #: nanoseconds after which a router that can renew itself looks whether its word is still the store's

@@ -12,12 +12,12 @@ from lastgood import acting, failures, identity, pricing
 from lastgood.assigning import Assigned
 from lastgood.batching import Recorder
 from lastgood.bundle import Bundle
+from lastgood.decision import CANDIDATE, Reason
 from lastgood.errors import InvalidInput, InvalidMove, LastgoodError
 from lastgood.ids import new_id
 from lastgood.outcome import Outcome
 from lastgood.part_reads import NotedBundle, note
 from lastgood.recorder import Report, record_event
-from lastgood.router import CANDIDATE, Reason
 from lastgood.store.connection import Store
 from lastgood.suspending import Held, suspend
 from lastgood.tool import manifest_of
@@ -131,9 +131,14 @@ class Run:
         self._outcome.take(fields)
 
     def event(self, name: str, **detail: Any) -> None:
-        """Report a named event at once; one that the policy does not tolerate reverts the release."""
+        """Report a named event at once; one that the policy does not tolerate reverts the release.
+
+        Of a run that could not be recorded it is logged alone: that one is on the baseline.
+        """
         if self.recorded:
             record_event(self._store, self.id, name, detail)
+        else:
+            log.warning("the event %s of run %s is not recorded, as the run is not", name, self.id)
 
     def action(
         self, kind: str, target: str = "", undo: dict[str, Any] | None = None
@@ -167,7 +172,10 @@ class Run:
         return self._seam.wrap(function, name, key)
 
     def suspend(self) -> None:
-        """Leave the run open when the block ends: another process goes on with `lastgood.resume(run.id)`."""
+        """Leave the run open when the block ends: another process goes on with `lastgood.resume(run.id)`.
+
+        It counts as lost once the policy's `lost_after` is over, from its beginning, the waiting included.
+        """
         self._suspended = True
 
     def __enter__(self) -> Self:
@@ -197,8 +205,7 @@ class Run:
             worked_s = time.monotonic() - self._began
             self._tell(lambda: self._keep(self._held(worked_s)))
             return
-        outcome = self._settled(error)
-        report = Report(self.id, outcome, self.input, self.output, self._assigned.origin)
+        report = self._reported(self._settled(error))
         self._tell(lambda: self._recorder.record(report, urgent=self.arm == CANDIDATE))
 
     def _settled(self, error: BaseException | None) -> Outcome:
@@ -217,6 +224,10 @@ class Run:
         if self._seam.manifest.checks:
             outcome.metrics.setdefault(TOOL_MALFORMED, False)
         return outcome
+
+    def _reported(self, outcome: Outcome) -> Report:
+        """What is recorded of the run."""
+        return Report(self.id, outcome, self.input, self.output, self._assigned.origin)
 
     def _keep(self, held: Held) -> None:
         """Keep what the run reported so far; it stays open."""

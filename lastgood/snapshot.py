@@ -11,12 +11,12 @@ from weakref import WeakKeyDictionary
 
 from lastgood import epoch_word, points, registry
 from lastgood.bundle import Bundle
-from lastgood.decision import Answers
+from lastgood.decision import Answers, Snapshot
 from lastgood.epoch_word import UNWATCHED, Mark, Words
 from lastgood.errors import CorruptRow, LastgoodError, NotFound, Refused, StoreError
 from lastgood.hearing import Heard
 from lastgood.moves import ControlPoint
-from lastgood.router import Router, Snapshot
+from lastgood.router import Router
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store, Transaction
 
@@ -65,6 +65,7 @@ class Serving:
     #: the router, once there is one: a dict, as its `setdefault` lets one of two threads win
     _routers: dict[str, Router] = field(default_factory=dict)
     _bundles: dict[str, Bundle] = field(default_factory=dict)
+    _reading: threading.Lock = field(default_factory=threading.Lock)
     #: the control point's row as it was last read, and the answers made of it
     _loaded: tuple[tuple[object, ...], Answers] | None = None
     #: when a store that could not be read may be asked again, nanoseconds of the monotonic clock
@@ -119,9 +120,13 @@ class Serving:
 
     def bundle(self, txn: Transaction, bundle_id: str) -> Bundle:
         """Return a bundle, read and checked once a process."""
-        if bundle_id not in self._bundles:
-            self._bundles[bundle_id] = registry.read(txn, bundle_id).bundle
-        return self._bundles[bundle_id]
+        found = self._bundles.get(bundle_id)
+        if found is None:
+            with self._reading:  # taken inside a transaction alone, which a fork waits for
+                found = self._bundles.get(bundle_id)
+                if found is None:
+                    found = self._bundles[bundle_id] = registry.read(txn, bundle_id).bundle
+        return found
 
     def locked(self, txn: Transaction) -> Answers:
         """Return the answers as this write transaction sees the control point, and bring the router there.
@@ -199,7 +204,7 @@ class Serving:
             return None
         try:
             return self.bundle(txn, point.candidate)
-        except CorruptRow as error:
+        except (CorruptRow, NotFound) as error:
             log.error("the candidate of %s is not served: %s", point.name, error)  # noqa: TRY400  one line is enough
             return None
 

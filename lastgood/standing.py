@@ -1,7 +1,7 @@
 """A bundle's standing at a control point: served as last known good, or kept out."""
 
 from lastgood.errors import Quarantined, Refused
-from lastgood.moves import ControlPoint
+from lastgood.moves import ControlPoint, in_command
 from lastgood.store import approving
 from lastgood.store import statements as sql
 from lastgood.store.connection import Transaction
@@ -36,17 +36,17 @@ def refuse_quarantined(
     )
     if row is None or (row["until_us"] is not None and not cooling):
         return
-    short = f"b-{bundle_id[:8]}"
+    short, named = f"b-{bundle_id[:8]}", in_command(agent, environment)
     if row["until_us"] is None:
         msg = (
             f"{short} is quarantined for {agent} in {environment} ({row['reason']}); "
-            f"after a review: `lastgood readmit {agent} {short} --reason ...`"
+            f"after a review: `lastgood readmit {named} {short} --reason ...`"
         )
     else:
         minutes = -(-(row["until_us"] - txn.now_us) // 60_000_000)
         msg = (
             f"{short} cools down for {agent} in {environment} for another {minutes} min ({row['reason']}); "
-            f"wait, or `lastgood readmit {agent} {short} --reason ...`"
+            f"wait, or `lastgood readmit {named} {short} --reason ...`"
         )
     raise Quarantined(msg)
 
@@ -98,6 +98,6 @@ def refuse_cooling(txn: Transaction, agent: str, environment: str) -> None:
         minutes = -(-(row["until_us"] - txn.now_us) // 60_000_000)
         msg = (
             f"{agent} in {environment} cools down for another {minutes} min ({row['reason']}); wait, or "
-            f"`lastgood cooldown {agent} --end --reason ...`"
+            f"`lastgood cooldown {in_command(agent, environment)} --end --reason ...`"
         )
         raise Refused(msg)

@@ -13,8 +13,10 @@ from lastgood.records import Ref, kept
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store, Transaction
 
-#: the event that keeps what a run reported before it was suspended
+#: the event that keeps what a run reported before it was suspended, and what tells it from an agent's own
+#: event of this name (as `aftermath.SUSPENDED` does)
 _SUSPENDED = "suspended"
+_KEPT = frozenset({"outcome", "worked_s", "input", "output"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,11 @@ def suspend(store: Store, run_id: str, held: Held) -> None:
 
 def suspended(txn: Transaction, run_id: str) -> Held | None:
     """Return what a run had when it was last suspended."""
-    found = [row for row in txn.all(sql.EVENTS, run_id=run_id) if row["name"] == _SUSPENDED]
+    rows = [row for row in txn.all(sql.EVENTS, run_id=run_id) if row["name"] == _SUSPENDED]
+    found = [detail for row in rows if set(detail := json.loads(row["detail"])) == _KEPT]
     if not found:
         return None
-    detail = json.loads(found[-1]["detail"])
+    detail = found[-1]
     given, made = thawed(detail["input"]), thawed(detail["output"])
     return Held(Outcome(**detail["outcome"]), detail["worked_s"], given, made)
 

@@ -4,6 +4,7 @@ A span of an agent (`invoke_agent`) is the root of a run; what hangs below it (m
 writes, evaluations) are its notes. What the table knows nothing of is named by its kind, to be counted.
 """
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -187,8 +188,6 @@ def _record(raw: Any, resource: Mapping[str, Any], now_us: int) -> Span:
 
 
 def _digest(text: str) -> str:
-    import hashlib
-
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 

@@ -109,7 +109,7 @@ def rotate(store: Store, token_id: str, *, actor: str, grace_us: int = GRACE_US)
         scopes = row["agents"], row["environments"]
         lifetime_us = row["expires_us"] - row["created_us"]
         made = _insert(txn, row["name"], Role(row["role"]), scopes, actor, lifetime_us)
-        txn.run(access.END, id=token_id, at_us=txn.now_us + grace_us, replaced_by=made.id)
+        txn.run(access.REPLACE, id=token_id, at_us=txn.now_us + grace_us, replaced_by=made.id)
         return made
 
 
@@ -117,7 +117,7 @@ def revoke(store: Store, token_id: str) -> bool:
     """End a token at once; return False where it had ended already. Raises `NotFound`."""
     with store.transaction(durable=True) as txn:
         _row(txn, token_id)
-        return txn.run(access.END, id=token_id, at_us=txn.now_us, replaced_by=None) == 1
+        return txn.run(access.END, id=token_id, at_us=txn.now_us) == 1
 
 
 def _row(txn: Transaction, token_id: str) -> Row:

@@ -25,6 +25,8 @@ log = logging.getLogger("lastgood")
 Key = str | Callable[..., str] | None
 #: bytes of a recorded result
 MAX_RESULT = 64_000
+#: modules of the standard library whose values are their text
+_SCALARS = frozenset({"uuid", "decimal", "fractions", "datetime", "pathlib", "ipaddress", "enum"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Seam:
         """Return the function behind the seam, async where it is; raises `Refused` for an undeclared one."""
         tool = self.tool(name or str(getattr(function, "__name__", "")))
         signature = inspect.signature(function)
-        if inspect.iscoroutinefunction(function):
+        if _is_async(function):
 
             @functools.wraps(function)
             async def called_async(*args: Any, **named: Any) -> Any:
@@ -175,6 +177,12 @@ class Seam:
         return await asyncio.shield(asyncio.to_thread(self._accept, call, gated, result))
 
 
+def _is_async(function: Callable[..., Any]) -> bool:
+    """Whether what a call returns has to be awaited; an object may be called too."""
+    called = getattr(function, "__call__", None)  # noqa: B004  what it does, not whether it can
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
 def _key(tool: Tool, key: Key, arguments: dict[str, Any]) -> str | None:
     """Return the key of a call: what the agent gives, else the arguments that the manifest names."""
     if key is None and not tool.key:
@@ -187,18 +195,49 @@ def _key(tool: Tool, key: Key, arguments: dict[str, Any]) -> str | None:
     if missing:
         msg = f"the call of {tool.name} lacks {', '.join(missing)}, which the manifest's key names"
         raise InvalidInput(msg)
-    return f"{tool.name}:{json.dumps([as_json(arguments[name]) for name in tool.key], sort_keys=True)}"
+    for name in tool.key:
+        if arguments[name] is not None and _told(arguments[name]) is None:
+            msg = (
+                f"the call of {tool.name}: its argument {name} is of type {type(arguments[name]).__name__}, "
+                "which JSON lacks, and can't tell this call from another: pass a text or a number, or give a "
+                "key of your own, run.tool(..., key=...)"
+            )
+            raise InvalidInput(msg)
+    return f"{tool.name}:{json.dumps([_told(arguments[name]) for name in tool.key], sort_keys=True)}"
+
+
+def _told(value: Any) -> Any:
+    """A value as JSON holds it, ids, times and exact numbers as their text; None for anything else."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False, default=_text))
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _text(value: object) -> str:
+    """Never of an agent's own object: that may say its address, or what nobody meant to keep."""
+    kinds = {base.__module__.partition(".")[0] for base in type(value).__mro__}
+    if not kinds & _SCALARS:
+        msg = f"{type(value).__name__} has no text that is the same everywhere"
+        raise TypeError(msg)
+    return str(value)
 
 
 def effect_of(call: Call) -> Effect:
     """Return what a call does outside, and what undoes it, as its tool declares."""
     tool, undo = call.tool, {}
     if isinstance(tool.undo, str):
-        undo = {"tool": tool.undo, "of": tool.name, "arguments": as_json(call.arguments)}
+        undo = {"tool": tool.undo, "of": tool.name, "arguments": _undoable(call.arguments)}
     elif tool.undo is not None:
-        undo = {**tool.undo, "of": tool.name, "arguments": as_json(call.arguments)}
+        undo = {**tool.undo, "of": tool.name, "arguments": _undoable(call.arguments)}
     target = str(call.arguments.get(tool.target, "")) if tool.target else ""
     return Effect(tool.kind or "", target, undo, tool.name, call.key, tool.idempotent)
+
+
+def _undoable(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that whoever undoes the call can be given; one of them must not hide the others."""
+    told = {name: _told(value) for name, value in arguments.items()}
+    return {name: value for name, value in told.items() if value is not None or arguments[name] is None}
 
 
 def as_json(value: Any) -> Any:

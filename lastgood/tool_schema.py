@@ -3,6 +3,7 @@
 Draft 2020-12 unless a schema names another. No reference is ever fetched: what a schema needs stands in it.
 """
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -46,8 +47,6 @@ def _references(schema: Any) -> list[str]:
 
 @lru_cache(maxsize=1_024)
 def _validator(text: bytes) -> Validator:
-    import json
-
     schema = json.loads(text)
     return validator_for(schema, default=Draft202012Validator)(schema, registry=Registry())
 

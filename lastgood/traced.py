@@ -10,7 +10,7 @@ from lastgood import pricing
 from lastgood.bundle import Bundle
 from lastgood.decision import Reason
 from lastgood.errors import InvalidBundle, InvalidInput
-from lastgood.outcome import Outcome
+from lastgood.outcome import COUNTS, FLAGS, Outcome
 from lastgood.store.connection import Row
 from lastgood.telemetry import Note, Root
 from lastgood.tool import manifest_of
@@ -18,9 +18,6 @@ from lastgood.tool_call import Call, effect_of
 
 #: kind of action that a memory operation is
 MEMORY_WRITE = "memory_write"
-#: report fields that are truth values
-_FLAGS = frozenset({"completed", "validated", "escalated", "infra_failure"})
-_COUNTS = frozenset({"incidents", "operator_edits"})
 
 
 @dataclass(slots=True)
@@ -85,9 +82,9 @@ def _fill(outcome: Outcome, fields: Mapping[str, Any], unmapped: Counter[str]) -
 def _field(note: Note) -> dict[str, Any]:
     """An evaluation as a report field; a score of 0 or 1 is the truth value or count that the field takes."""
     name, score = note["field"], note["score"]
-    if name in _COUNTS and float(score).is_integer():
+    if name in COUNTS and float(score).is_integer():
         score = int(score)
-    elif name in _FLAGS:
+    elif name in FLAGS:
         score = bool(score) if score in {0, 1} else score
     return {name: score}
 

@@ -197,13 +197,24 @@ def _run_of(
     if not asker.may(agent, environment):
         taken.refuse(f"the token does not reach {agent} in {environment}")
         return None
-    row = _assigned_row(txn, store, root, (agent, environment))
-    if isinstance(row, str):
-        taken.refuse(row)
+    found = _meant(txn, store, root, (agent, environment), bundle_id, span.trace_id, sheet)
+    if isinstance(found, str):
+        taken.refuse(found)
         return None
+    return found
+
+
+def _meant(
+    txn: Transaction, store: Store, named: Root, place: tuple[str, str], bundle_id: str | None, trace_id: str,
+    sheet: Sheet,
+) -> Traced | str | None:  # fmt: skip
+    """Return the run that is meant, or why it may not be spoken of; None where there is none, counted."""
+    row = _assigned_row(txn, store, named, place)
+    if isinstance(row, str):
+        return row
     if row is not None:
         return sheet.runs.get(row["id"]) or _of_row(txn, sheet, row)
-    return _observed(txn, sheet, (agent, environment), bundle_id, span.trace_id)
+    return _observed(txn, sheet, place, bundle_id, trace_id)
 
 
 def _resolved(txn: Transaction, reference: str | None) -> str | None:
@@ -263,12 +274,9 @@ def _named(txn: Transaction, store: Store, note: Note, trace: _Trace, sheet: She
         token=note.get("token"), entry=note.get("entry"), unit=None, conversation=None, task_type="default",
         fields={}, error=None,
     )  # fmt: skip
-    row = _assigned_row(txn, store, root, (agent, environment))
-    if isinstance(row, str):
+    run = _meant(txn, store, root, (agent, environment), bundle_id, trace.id, sheet)
+    if isinstance(run, str):
         return None
-    if row is not None:
-        return sheet.runs.get(row["id"]) or _of_row(txn, sheet, row)
-    run = _observed(txn, sheet, (agent, environment), bundle_id, trace.id)
     if run is not None and not run.trace_id:
         run.trace_id = trace.id
     return run

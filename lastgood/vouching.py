@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lastgood import approving, freezing, points, releasing
 from lastgood.errors import Conflict, InvalidInput, NotFound, Refused
-from lastgood.moves import ControlPoint
+from lastgood.moves import ControlPoint, in_command
 from lastgood.releasing import Ending
 from lastgood.store.connection import Row, Store, Transaction
 
@@ -60,26 +60,27 @@ def _level(txn: Transaction, release: Row, vouched: Vouched) -> str:
     name = release["policy_name"]
     if "promote" in wanted.get("before", ()):
         raise Refused(
-            f"the policy {name} wants an approval: `lastgood approve {release['agent']}` says what is asked, "
+            f"the policy {name} wants an approval: `lastgood approve {_named(release)}` says what is asked, "
             "and when"
         )
     frozen = freezing.frozen(policy.get("freeze") or (), txn.now_us)
     if frozen is not None:
         raise Refused(f"the policy {name} has {frozen[1]}: nothing is promoted before")
-    if wanted.get("not_author") and approving.is_author(txn, release, vouched.who):
-        raise Refused(
-            f"{vouched.who} wrote b-{release['candidate'][:8]} or started its release: the policy {name} "
-            "wants somebody else to answer for it"
-        )
+    if wanted.get("not_author"):
+        approving.refuse_author(txn, release, vouched.who, "answer for")
     if vouched.code:
         approving.use_code(txn, release, vouched.who, vouched.code)
         return "verified"
     if wanted.get("not_author") or wanted.get("level") == "verified":
         raise Refused(
             f"the policy {name} wants to be sure who vouches: give a one-time code "
-            f"(`lastgood approve-code {release['agent']} --for {vouched.who}`)"
+            f"(`lastgood approve-code {_named(release)} --for {vouched.who}`)"
         )
     return "claimed"
+
+
+def _named(release: Row) -> str:
+    return in_command(release["agent"], release["environment"])
 
 
 __all__ = ["Vouched", "promote"]

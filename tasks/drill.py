@@ -16,12 +16,12 @@ from lastgood import control, registry, releasing
 from lastgood.assigning import Request, assign
 from lastgood.bundle import Bundle
 from lastgood.caps import Caps
+from lastgood.decision import CANDIDATE
 from lastgood.errors import LastgoodError
 from lastgood.ledger import Entry
 from lastgood.points import Expect
 from lastgood.release import ReleaseState, Terms
 from lastgood.releasing import Stage, Start
-from lastgood.router import CANDIDATE
 from lastgood.snapshot import Serving
 from lastgood.store.connection import Store
 

@@ -20,8 +20,8 @@ from evaluators.referees import DIGEST, SAMPLED, Refereed, Sampler
 from evaluators.rules import Guardrail, Rules
 from evaluators.terms import method
 from evaluators.units import Units
+from lastgood.decision import CANDIDATE, Reason
 from lastgood.release import Terms
-from lastgood.router import CANDIDATE, Reason
 from lastgood.store import statements as sql
 from lastgood.store.connection import Transaction
 from tasks import counting, frames

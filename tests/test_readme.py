@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from config.policy import Policy
 from evaluators.streams import Population, draw, draw_history
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +94,11 @@ def test_snippet_runs_as_it_stands(name, adopted, shell):
     (adopted / "snippet.py").write_text("import lastgood\n" + snippet(name))
     shell("python snippet.py")
     assert "support" in shell("lastgood status")
+
+
+def test_the_policy_for_runs_that_wait_scores_none_before_people_have_decided():
+    policy = Policy.load(snippet("waiting"))
+    assert {each.matures for each in policy.guardrails.values()} == {2 * 86_400_000_000}
 
 
 def test_backtest_reverts_the_catastrophe(shell):

@@ -134,11 +134,12 @@ APPROVE = """
 INSERT INTO recovery_approval (incident_id, kind, actor, reason, actions, at_us)
 VALUES (:incident_id, :kind, :actor, :reason, :actions, :at_us) ON CONFLICT (incident_id, kind) DO NOTHING
 """
-#: runs of the window that wait to be resumed
+#: runs of the window that wait to be resumed; an event of this name that an agent reports keeps no outcome
 SUSPENDED = f"""
 SELECT run.id FROM run WHERE {_WINDOW}
   AND NOT EXISTS (SELECT 1 FROM outcome WHERE outcome.run_id = run.id)
-  AND EXISTS (SELECT 1 FROM event WHERE event.run_id = run.id AND event.name = 'suspended')
+  AND EXISTS (SELECT 1 FROM event WHERE event.run_id = run.id AND event.name = 'suspended'
+    AND event.detail LIKE '{{"outcome": {{%')
 ORDER BY run.seq LIMIT :most
 """  # noqa: S608  our own text
 RESERVATIONS_OF_RELEASE = "SELECT * FROM reservation WHERE release_id = :release_id ORDER BY run_id, cap"
@@ -165,11 +166,11 @@ SELECT quarantine_item.*, run.unit, run.task_type, outcome.output FROM quarantin
 JOIN run ON run.id = quarantine_item.run_id LEFT JOIN outcome ON outcome.run_id = run.id
 """
 ITEMS = f"""
-{_ITEMS} WHERE quarantine_item.since_us >= :since_us
+{_ITEMS} WHERE :state IN ('', quarantine_item.state)
 ORDER BY quarantine_item.incident_id, quarantine_item.kind, quarantine_item.key LIMIT :most
 """
 ITEMS_OF_INCIDENT = f"""
-{_ITEMS} WHERE quarantine_item.incident_id = :incident_id
+{_ITEMS} WHERE quarantine_item.incident_id = :incident_id AND :state IN ('', quarantine_item.state)
 ORDER BY quarantine_item.kind, quarantine_item.key LIMIT :most
 """
 ITEM_COUNTS = """

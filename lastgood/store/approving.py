@@ -3,7 +3,6 @@
 NEWEST_APPROVAL = """
 SELECT * FROM approval WHERE release_id = :release_id ORDER BY number DESC LIMIT 1
 """
-APPROVALS = "SELECT * FROM approval WHERE release_id = :release_id ORDER BY number"
 #: a question that is not the newest any more can't be answered
 VOID_APPROVALS = """
 UPDATE approval SET decision = 'void', decided_us = :now_us WHERE release_id = :release_id AND decision = ''

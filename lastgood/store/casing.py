@@ -13,7 +13,8 @@ SELECT * FROM regression_case WHERE (:agent = '' OR agent = :agent)
 #: what a new proof, or an edit, changes; an edited case is reviewed anew
 SET_CASE = """
 UPDATE regression_case SET body = :body, digest = :digest, state = :state, reason = :reason, proof = :proof,
-  review = :review, reviewer = :reviewer, review_note = :review_note, reviewed_us = :reviewed_us
+  incident_id = coalesce(:incident_id, incident_id), run_id = :run_id, signature = :signature, bad = :bad,
+  good = :good, review = :review, reviewer = :reviewer, review_note = :review_note, reviewed_us = :reviewed_us
 WHERE id = :id
 """
 REVIEW_CASE = """

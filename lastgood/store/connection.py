@@ -19,12 +19,14 @@ from lastgood.store.link import Columns, Database, Link, Mode, Opened, Place, Ro
 from lastgood.store.slots import Slot
 from lastgood.store.sqlite import SqliteDatabase
 
-__all__ = ["BUSY_S", "SCHEMA", "Row", "Store", "Transaction", "Values", "database"]
+__all__ = ["BUSY_S", "SCHEMA", "WORDS", "Row", "Store", "Transaction", "Values", "database"]
 
 #: the migration that this version of the code is written for
 SCHEMA = "0013"
 #: seconds that a transaction waits for another writer, or for a server's answer
 BUSY_S = 5.0
+#: what the name of the file of epoch words (`lastgood.epoch_word`) adds to the database's
+WORDS = ".epochs"
 
 _log = logging.getLogger("lastgood")
 
@@ -139,7 +141,7 @@ class Store:
         # as SQLite names its log: one file for every link to the database
         file = None if self.path is None else self.path.resolve()
         #: the file of epoch words beside the database; None where there is no file beside it
-        self.word_path: Path | None = None if file is None else file.with_name(file.name + ".epochs")
+        self.word_path: Path | None = None if file is None else file.with_name(file.name + WORDS)
 
     def __repr__(self) -> str:
         return f"Store({self.name!r})"

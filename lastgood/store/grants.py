@@ -36,13 +36,13 @@ _REVERTS = {
 _STOPS = {"INSERT": ("stop", "refusal"), "UPDATE": ("refusal",)}
 _STARTS = {
     "INSERT": ("bundle", "bundle_part", "part", "policy", "release", "regression_case"),
-    "DELETE": ("stop",),
+    "DELETE": ("stop", "cooldown"),
     "UPDATE": ("regression_case",),
 }
 _APPROVES = {
     "INSERT": ("approval", "control_point"),
     "UPDATE": ("approval",),
-    "DELETE": ("stop", "quarantine"),
+    "DELETE": ("stop", "cooldown", "quarantine"),
 }
 _MAY = {
     "agent": (_RECORDS, _REVERTS),
@@ -54,14 +54,15 @@ _AUDITED = (
     "ledger", "ledger_anchor", "control_point", "served", "release", "stage", "look", "approval",
     "quarantine", "bundle", "bundle_part", "part", "policy", "incident", "alembic_version",
 )  # fmt: skip
-#: rows that each role may write into the ledger
-_SAFE = ("revert", "restore", "refused", "alarm")
-_OPERATES = (*_SAFE, "rollback", "kill", "stop", "cooldown")
+#: rows that each role may write into the ledger; a trigger rolls back what was promoted, as it reverts
+_SAFE = ("revert", "rollback", "restore", "refused", "alarm")
+_OPERATES = (*_SAFE, "kill", "stop")
+_LIFTS = ("clear", "unstop", "cooldown")
 _WRITES = {
     "agent": _SAFE,
     "operator": _OPERATES,
-    "releaser": (*_OPERATES, "start", "share", "renew", "takeover", "clear", "unstop"),
-    "approver": (*_OPERATES, "clear", "unstop", "approve", "promote", "adopt", "readmit"),
+    "releaser": (*_OPERATES, "start", "share", "renew", "takeover", *_LIFTS),
+    "approver": (*_OPERATES, *_LIFTS, "approve", "promote", "adopt", "readmit"),
 }
 
 _GUARD = """

@@ -17,6 +17,8 @@ FROM run WHERE run.agent = :agent AND run.environment = :environment AND run.ass
   AND NOT EXISTS (SELECT 1 FROM release WHERE release.id = run.release_id AND release.ended_us IS NULL)
   AND NOT EXISTS (SELECT 1 FROM reservation WHERE reservation.run_id = run.id)
   AND NOT EXISTS (SELECT 1 FROM action WHERE action.run_id = run.id AND action.state = 'reserved')
+  AND NOT EXISTS (SELECT 1 FROM quarantine_item
+    WHERE quarantine_item.run_id = run.id AND quarantine_item.state = 'recalled')
   AND NOT EXISTS (SELECT 1 FROM incident WHERE incident.bad_bundle = run.bundle_id
     AND incident.environment = run.environment AND incident.agent = run.agent
     AND run.assigned_us >= incident.from_us AND run.assigned_us <= incident.to_us
@@ -27,19 +29,22 @@ SELECT run.id, run.seq {_PRUNABLE} AND run.seq > :after AND run.seq <= :last ORD
 """
 COUNT_PRUNABLE = f"SELECT count(*) AS n {_PRUNABLE} AND run.seq <= :last"
 PRUNABLE_AMONG = f"SELECT run.id {_PRUNABLE} AND run.id IN (:among)"
+_ENDED = (
+    "SELECT id FROM release WHERE agent = :agent AND environment = :environment AND ended_us < :before_us"
+)
+_UNRESERVED = "NOT EXISTS (SELECT 1 FROM reservation WHERE reservation.release_id = release.id)"
+#: no bundle that serves now became the last known good by it
+_LEFT = """
+NOT EXISTS (SELECT 1 FROM served WHERE served.release_id = release.id
+  AND served.agent = release.agent AND served.environment = release.environment
+  AND served.bundle_id IN (:baseline, :candidate))
+"""
 #: releases that ended before a time, and hold no reservation
-ENDED_RELEASES = """
-SELECT id FROM release WHERE agent = :agent AND environment = :environment AND ended_us < :before_us
-  AND NOT EXISTS (SELECT 1 FROM reservation WHERE reservation.release_id = release.id) ORDER BY id
-"""
-#: of these the ones whose evidence proves nobody who serves now
-PRUNABLE_EVIDENCE = """
-SELECT id FROM release WHERE agent = :agent AND environment = :environment AND ended_us < :before_us
-  AND pruned_us IS NULL
-  AND NOT EXISTS (SELECT 1 FROM served WHERE served.release_id = release.id
-    AND served.agent = release.agent AND served.environment = release.environment
-    AND served.bundle_id IN (:baseline, :candidate)) ORDER BY id
-"""
+ENDED_RELEASES = f"{_ENDED} AND {_UNRESERVED} ORDER BY id"
+#: of these the ones that no trigger is charged to any more
+UNCHARGED_RELEASES = f"{_ENDED} AND {_UNRESERVED} AND {_LEFT} ORDER BY id"
+#: releases that ended before a time, and whose evidence proves nobody who serves now
+PRUNABLE_EVIDENCE = f"{_ENDED} AND pruned_us IS NULL AND {_LEFT} ORDER BY id"
 MARK_PRUNED = "UPDATE release SET pruned_us = :now_us WHERE id = :id AND ended_us IS NOT NULL"
 #: releases whose evidence was begun to be pruned
 MARKED_RELEASES = """

@@ -101,7 +101,6 @@ DRIVE_RELEASE = (
 )
 INVALID_SINCE = "UPDATE release SET invalid_since_us = :since_us WHERE id = :id AND ended_us IS NULL"
 STAGE = "SELECT * FROM stage WHERE release_id = :release_id AND key = :key"
-STAGES = "SELECT * FROM stage WHERE release_id = :release_id ORDER BY at_us, key"
 
 # -- runs
 FIRST_OF_UNIT = "INSERT INTO unit_seen (release_id, unit) VALUES (:release_id, :unit) ON CONFLICT DO NOTHING"
@@ -151,7 +150,6 @@ ACTIONS = "SELECT * FROM action WHERE run_id = :run_id ORDER BY reserved_us, id"
 ACTION_COUNT = (
     "SELECT count(*) AS n FROM action WHERE run_id = :run_id AND kind = :kind AND state <> 'failed'"
 )
-SETTLE_ACTION = "UPDATE action SET state = :state, settled_us = :now_us WHERE id = :id AND state = 'reserved'"
 
 # -- caps
 RESERVE = """
@@ -171,16 +169,8 @@ INSERT INTO cap_use (release_id, cap, window_us, used, reserved)
   VALUES (:release_id, :cap, :window_us, :spent, 0)
 ON CONFLICT (release_id, cap, window_us) DO UPDATE SET used = cap_use.used + :spent
 """
-RESERVATIONS_OF_RUN = "SELECT * FROM reservation WHERE run_id = :run_id"
 EXPIRED_RESERVATIONS = "SELECT * FROM reservation WHERE release_id = :release_id AND expires_us <= :now_us"
 DROP_RESERVATION = "DELETE FROM reservation WHERE run_id = :run_id AND cap = :cap"
-
-# -- triggers
-COUNT_TRIGGER = """
-INSERT INTO trigger_count (release_id, metric, n, bad) VALUES (:release_id, :metric, 1, :bad)
-ON CONFLICT (release_id, metric) DO UPDATE SET n = trigger_count.n + 1, bad = trigger_count.bad + :bad
-RETURNING n, bad
-"""
 
 # -- evidence
 SCORED_RUNS = """
@@ -249,7 +239,7 @@ def insert_new(table: str, columns: tuple[str, ...]) -> str:
 
 
 # -- containment: sums, triggers, keyed actions, stops, refusals
-#: the sums of a cell, in the order of `lastgood.tallies.add`
+#: the sums of a cell, in the order in which `lastgood.tallies` has them
 SUMS = (
     *("runs", "failed", "disconnected", "completed_n", "completed", "validated_n", "validated"),
     *("escalated_n", "escalated", "infra_failure_n", "infra_failure", "incidents_n", "incidents"),
@@ -268,11 +258,6 @@ VALUES (:release_id, :task_type, :block, :arm, :metric, :n, :total_micro)
 ON CONFLICT (release_id, task_type, block, arm, metric) DO UPDATE
   SET n = metric_tally.n + excluded.n, total_micro = metric_tally.total_micro + excluded.total_micro
 """
-TALLIES = "SELECT * FROM tally WHERE release_id = :release_id ORDER BY task_type, block, arm"
-METRIC_TALLIES = """
-SELECT * FROM metric_tally WHERE release_id = :release_id ORDER BY task_type, block, arm, metric
-"""
-SEALED_TALLIES = "SELECT * FROM sealed_tally WHERE release_id = :release_id ORDER BY task_type, block, arm"
 UNSEALED_TALLIES = "SELECT * FROM tally WHERE release_id = :release_id AND block >= :least"
 SEAL_TALLY = (
     f"INSERT INTO sealed_tally ({_cell}, {_sums}) VALUES ({_cell_values}, {_sum_values}) "  # noqa: S608  our own names
@@ -303,7 +288,7 @@ WHERE run.bundle_id = :bundle_id AND run.agent = :agent AND run.environment = :e
 SAME_ERROR_ELSEWHERE = """
 SELECT 1 FROM run JOIN outcome ON outcome.run_id = run.id
 WHERE run.agent = :agent AND run.environment = :environment AND run.bundle_id <> :bundle_id
-  AND run.seq >= :seq AND outcome.error = :error LIMIT 1
+  AND run.seq >= :seq AND run.reason <> 'telemetry' AND outcome.error = :error LIMIT 1
 """
 SERVED_TAIL = """
 SELECT * FROM served WHERE agent = :agent AND environment = :environment ORDER BY epoch DESC LIMIT 1
@@ -334,7 +319,6 @@ ACTION = "SELECT * FROM action WHERE id = :id"
 PLACE_OF_ACTION = (
     "SELECT run.agent, run.environment FROM action JOIN run ON run.id = action.run_id WHERE action.id = :id"
 )
-LATE_ACTIONS = "SELECT * FROM action WHERE release_id = :release_id AND late ORDER BY reserved_us, id"
 STOP = "SELECT * FROM stop WHERE agent = :agent AND environment = :environment"
 SET_STOP = """
 INSERT INTO stop (agent, environment, since_us, actor, reason)

@@ -68,14 +68,15 @@ UPDATE delivery SET state = :state, ended_us = :now_us, error = :error WHERE {_M
 POSTPONE_DELIVERY = f"""
 UPDATE delivery SET state = 'waiting', next_try_us = :next_try_us, error = :error WHERE {_MINE}
 """  # noqa: S608  our own names
-EXPIRE_DELIVERIES = """
-UPDATE delivery SET state = 'dead', ended_us = :now_us, error = :error
-WHERE state = 'waiting' AND attempts = 0 AND expires_us <= :now_us AND transport = :transport
+#: nobody who can send it came in time, be it for the first try or, after that, for the next
+_EXPIRED = """
+expires_us <= :now_us AND (state = 'waiting' OR state = 'sending' AND claimed_until_us <= :now_us)
 """
-#: transports of what has expired and is not being sent
-EXPIRED_TRANSPORTS = (
-    "SELECT DISTINCT transport FROM delivery WHERE state = 'waiting' AND expires_us <= :now_us"
-)
+EXPIRE_DELIVERIES = f"""
+UPDATE delivery SET state = 'dead', ended_us = :now_us, error = :error
+WHERE transport = :transport AND {_EXPIRED}
+"""  # noqa: S608  our own names
+EXPIRED_TRANSPORTS = f"SELECT DISTINCT transport FROM delivery WHERE {_EXPIRED}"  # noqa: S608  our own names
 RETRY_DELIVERY = """
 UPDATE delivery SET state = 'waiting', next_try_us = :now_us, expires_us = :expires_us, ended_us = NULL
 WHERE notice_id = :notice_id AND state = 'dead'
@@ -88,7 +89,3 @@ COUNT_DELIVERIES = """
 SELECT state, count(*) AS n FROM delivery WHERE agent = :agent AND environment = :environment
   AND state IN ('waiting', 'sending', 'dead') GROUP BY state ORDER BY state
 """
-#: when the next waiting delivery is due
-NEXT_DUE = (
-    "SELECT min(next_try_us) AS at_us, count(*) AS n FROM delivery WHERE state IN ('waiting', 'sending')"
-)

@@ -437,6 +437,7 @@ def test_a_run_without_a_store_is_served_the_baseline_and_is_no_evidence(trouble
         with run.action("message", "c-1"):
             pass
     assert "is served the baseline and not recorded" in caplog.text
+    assert f"the event data_leak of run {run.id} is not recorded" in caplog.text
     assert release is None or release() is None
 
 

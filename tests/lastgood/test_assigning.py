@@ -5,9 +5,9 @@ import pytest
 
 from lastgood import control
 from lastgood.assigning import Request, assign
+from lastgood.decision import Reason
 from lastgood.errors import InvalidInput
 from lastgood.release import Terms
-from lastgood.router import Reason
 from lastgood.snapshot import Serving
 from lastgood.store.connection import Store
 

@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import shutil
 import sqlite3
@@ -100,6 +101,21 @@ def test_the_store_that_was_there_is_kept_aside_whole(desk, taken):
         assert txn.one("SELECT state FROM release")["state"] == "reverted"
     held.close()
     assert not [name for name in files(desk.store.path.parent) if name.startswith(".")]
+
+
+@sqlite_alone
+@pytest.mark.parametrize("step", ["_place_keys", "_place"])
+def test_the_store_that_was_there_serves_on_where_the_backup_can_not_take_its_place(
+    step, desk, taken, monkeypatch
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(backups, step, full)
+    with pytest.raises(StoreUnavailable, match="No space left on device; nothing was changed"):
+        backups.put_back(desk.store, taken, actor="ann")
+    assert desk.one("SELECT state FROM release")["state"] == "reverted"
+    assert not [name for name in files(desk.store.path.parent) if "before" in name or name.startswith(".")]
 
 
 @sqlite_alone

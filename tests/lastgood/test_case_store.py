@@ -42,6 +42,13 @@ def test_a_case_of_the_same_name_replaces_and_a_changed_one_is_reviewed_anew(des
     assert (changed.id, changed.review, changed.reviewer) == (first.id, "pending", "")
 
 
+def test_a_case_that_was_proven_on_another_pair_says_so(desk, draft):
+    case_store.put(desk.store, draft)
+    good = desk.register("third")
+    anew = replace(draft, good=good, signature="it failed otherwise", incident_id=None)
+    assert case_store.put(desk.store, anew).draft == replace(anew, incident_id="inc_1")
+
+
 def test_a_review_is_of_what_was_read(desk, draft):
     first = case_store.put(desk.store, draft)
     case_store.put(desk.store, replace(draft, case=replace(draft.case, checks=(Validates(),))))

@@ -1,7 +1,9 @@
+import re
+
 import pytest
 
 from lastgood import control
-from lastgood.errors import Conflict, InvalidBundle, InvalidMove, NotFound, Quarantined
+from lastgood.errors import Conflict, InvalidBundle, InvalidMove, LastgoodError, NotFound, Quarantined
 
 
 def readmit(desk, bundle_id):
@@ -51,6 +53,33 @@ def test_a_name_that_is_none_is_not_adopted(agent, environment, desk):
     with pytest.raises(InvalidBundle, match="is no name"):
         control.adopt(desk.store, agent, environment, desk.baseline, actor="ann", reason="")
     assert len(desk.all("SELECT * FROM control_point")) == 1
+
+
+def test_the_way_out_that_a_message_shows_acts_on_the_same_environment(desk):
+    desk.environment = "staging"
+    desk.adopt()
+    said = []
+
+    def refused(call):
+        with pytest.raises(LastgoodError) as found:
+            call()
+        said.append(str(found.value))
+
+    refused(desk.adopt)
+    release_id = desk.live()
+    refused(desk.start)
+    refused(lambda: desk.rollback(to=desk.candidate))
+    desk.revert(release_id, "evidence")
+    refused(desk.start)
+    desk.kill()
+    refused(lambda: desk.start(desk.register("third")))
+    desk.hand("UPDATE control_point SET share_bp = 1 WHERE environment = 'staging'")
+    refused(lambda: desk.point)
+    commands = re.findall(r"`lastgood (\w+ support[^`]*)`", " ".join(said))
+    assert [each.split()[0] for each in commands] == [
+        "rollback", "rollback", "promote", "readmit", "clear", "rollback",
+    ]  # fmt: skip
+    assert all(each.split()[1:4] == ["support", "-e", "staging"] for each in commands)
 
 
 # -- the kill switch
@@ -155,11 +184,17 @@ def test_a_rollback_leaves_out_a_quarantined_bundle(desk):
     assert desk.rollback().baseline == desk.baseline
 
 
-def test_a_rollback_leaves_out_a_bundle_that_was_changed(desk):
+def delete(desk, bundle_id):
+    """Delete a bundle behind lastgood's back."""
+    desk.hand("DELETE FROM bundle WHERE id = ?", bundle_id)
+
+
+@pytest.mark.parametrize("harm", [spoil, delete])
+def test_a_rollback_leaves_out_a_bundle_that_was_changed(harm, desk):
     desk.promote(desk.live())
     third = desk.register("third")
     desk.promote(desk.live(candidate=third))
-    spoil(desk, desk.candidate)
+    harm(desk, desk.candidate)
     assert desk.rollback().baseline == desk.baseline
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastgood import epoch_word, snapshot
+from lastgood.decision import Reason
 from lastgood.epoch_word import SIZE, UNWATCHED, Mark, Words, slot_of
-from lastgood.router import Reason
 from lastgood.snapshot import Serving
 from lastgood.store.connection import Store
 

@@ -96,6 +96,11 @@ def test_what_the_incident_is_about_counts_as_a_failure(culprit, outcome):
     assert signature_of(told(outcome), ["cost"]) is None
 
 
+def test_a_client_that_went_away_is_no_failure_but_of_what_was_reported_before():
+    assert signature_of(told(Outcome(status="disconnected")), ["completion", "validation"]) is None
+    assert signature_of(told(Outcome(status="disconnected", validated=False))).bad == ("validation",)
+
+
 def test_an_event_counts_where_the_incident_is_about_it():
     run = told(FINE, events=("data_leak", "note"))
     assert signature_of(run, ["data_leak"]).bad == ("data_leak",)

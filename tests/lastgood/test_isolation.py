@@ -15,6 +15,7 @@ from lastgood.errors import InvalidInput, NotFound
 from lastgood.isolation import Held
 from lastgood.outcome import Outcome
 from lastgood.snapshot import Serving
+from lastgood.store import aftermath
 
 both_ways = pytest.mark.ways("store", "service")
 
@@ -59,6 +60,14 @@ def test_a_key_of_memory_is_an_agent_s_own(held):
     assert not lastgood.is_quarantined("ana/likes", agent="support", environment="staging")
 
 
+def test_a_memory_entry_stands_under_the_run_that_wrote_it_first(held):
+    (incident,) = held.incidents
+    with held.store.transaction() as txn:
+        isolation.memories_in(txn, incident, [("bob/likes", run_id) for run_id in held.bad])
+        (row,) = txn.all(aftermath.ITEMS_OF_KEY, key="bob/likes")
+    assert row["run_id"] == held.bad[0]
+
+
 def test_the_same_again_changes_nothing(held):
     (incident,) = held.incidents
     isolation.move(held.store, "ana/likes", Held.CLEARED, actor="ann", reason="right")
@@ -74,6 +83,16 @@ def test_a_person_clears_or_recalls(held, state, still):
     assert isolation.move(held.store, held.bad[0], state, actor="ann", reason="I read it") == 1
     assert isolation.move(held.store, held.bad[0], state, actor="ann", reason="I read it") == 0
     assert lastgood.is_quarantined(held.bad[0]) is still
+
+
+@pytest.mark.parametrize("of_incident", [True, False])
+def test_a_list_of_a_state_is_as_long_as_it_may_be_whatever_stands_before(held, of_incident):
+    first, second = sorted(held.bad)
+    isolation.move(held.store, first, Held.CLEARED, actor="ann", reason="right")
+    incident_id = held.incidents[0].id if of_incident else None
+    with held.store.reading() as txn:
+        rows = isolation.listed(txn, incident_id, state=Held.PENDING, most=2)
+    assert [row["key"] for row in rows] == ["ana/likes", second]
 
 
 def test_a_person_says_why_and_of_what(held):

@@ -260,6 +260,29 @@ def test_an_error_that_the_baseline_has_too_is_not_the_bundle_s_doing(desk, take
     assert desk.point.release_id == release_id
 
 
+def test_a_run_that_nobody_assigned_keeps_no_repeated_failure_back(desk, take, terms):
+    release_id = desk.live(5_000, terms(triggers=Triggers((), repeats=RepeatTrigger(2, 2))))
+    mine = desk.units(release_id, 5_000, candidate=True, number=2)
+    fail(desk, take(mine[0]))
+    fail(desk, take(desk.units(release_id, 5_000, candidate=False)[0]))
+    desk.hand("UPDATE run SET reason = 'telemetry' WHERE arm = 'baseline'")
+    fail(desk, take(mine[1]))
+    assert desk.point.release_id is None
+
+
+def test_what_a_bundle_failed_by_in_an_earlier_release_does_not_count_in_the_next(desk, take, terms):
+    repeats = terms(triggers=Triggers((), repeats=RepeatTrigger(2, 3)))
+    first = desk.live(terms=repeats)
+    fail(desk, take())
+    desk.revert(first)
+    desk.clock.advance(MINUTE)
+    second = desk.live(terms=repeats)
+    fail(desk, take())
+    assert desk.point.release_id == second
+    fail(desk, take())
+    assert desk.point.release_id is None
+
+
 def test_failures_of_the_infrastructure_are_not_the_bundle_s_doing(desk, take, terms):
     release_id = desk.live(terms=terms(triggers=Triggers((), repeats=RepeatTrigger(2, 2))))
     for _ in range(4):

@@ -2,6 +2,7 @@ import os
 import queue
 import random
 import subprocess
+import threading
 import time
 
 import psycopg
@@ -54,6 +55,15 @@ def test_every_move_is_heard_after_its_commit_with_its_epoch(desk):
         moves = [heard.switches.get(timeout=WAIT_S) for _ in range(3)]
     assert {(agent, environment) for agent, environment, _ in moves} == {("support", "production")}
     assert moves[-1][2] == desk.point.epoch
+
+
+@pytest.mark.only("postgres")
+@pytest.mark.parametrize("by_hand", ["DELETE FROM control_point", "UPDATE control_point SET share_bp = 9"])
+def test_what_a_hand_had_changed_is_heard_when_it_is_restored(by_hand, desk):
+    with Heard(desk.store.url) as heard:
+        desk.hand(by_hand)
+        desk.rollback()
+        assert heard.switches.get(timeout=WAIT_S) == ("support", "production", desk.point.epoch)
 
 
 @pytest.mark.only("postgres")
@@ -145,6 +155,26 @@ def test_a_server_that_is_away_is_tried_again_in_the_background(monkeypatch, cap
     listener.stop()
     assert not listener.running
     assert "s3cret" not in caplog.text
+
+
+def test_threads_that_begin_to_listen_at_once_share_one_connection(monkeypatch):
+    class Slow(Listener):
+        @property
+        def running(self):
+            found = super().running
+            time.sleep(0.05)  # both threads have looked by then
+            return found
+
+    begun = []
+    monkeypatch.setattr(Listener, "_run", lambda self, stopping: begun.append(self) or stopping.wait(WAIT_S))
+    listener = Slow("postgresql://nobody@127.0.0.1:1/none", print, print)
+    threads = [threading.Thread(target=listener.start) for _ in range(2)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    listener.stop()
+    assert len(begun) == 1
 
 
 def test_what_an_agent_draws_from_its_seed_is_the_same_beside_a_listener(monkeypatch):

@@ -253,6 +253,19 @@ def test_what_nobody_could_send_is_buried_when_it_expires(box, clock):
     assert states(box) == {"all": "waiting", "pages": "dead"}
 
 
+@pytest.mark.parametrize("postponed", [True, False])
+def test_what_was_tried_once_is_buried_too_where_nobody_comes_for_the_next_try(postponed, box, clock):
+    put(box, "a")
+    outbox.route_new(box)
+    delivery = claim(box, "pages")
+    if postponed:  # else the sender died over it
+        outbox.failed(box, delivery, "500")
+    clock.advance(HOUR)
+    assert outbox.give_up(box, ("webhook",)) == 1
+    assert states(box) == {"all": "waiting", "pages": "dead"}
+    assert outbox.give_up(box, ("webhook",)) == 0
+
+
 def test_the_route_is_read_when_it_is_sent(box):
     put(box, "a")
     outbox.route_new(box)

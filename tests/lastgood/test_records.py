@@ -102,6 +102,27 @@ def test_a_value_that_is_nested_too_deep_is_cut():
     assert "[too deep]" in json.dumps(redact(value, ALL))
 
 
+def test_a_tree_whose_leaves_name_their_parent_ends():
+    tree = {"name": "top", "below": [{"name": number} for number in range(3)]}
+    for leaf in tree["below"]:
+        leaf["above"] = tree
+    leaves = [{"name": number, "above": "[circular]"} for number in range(3)]
+    assert redact(tree, ALL) == {"name": "top", "below": leaves}
+
+
+def test_what_stands_in_two_places_is_no_circle():
+    held = [1]
+    assert redact({"a": held, "b": [held, held]}, ALL) == {"a": [1], "b": [[1], [1]]}
+
+
+def test_an_object_that_knows_no_text_reads_as_its_type():
+    class Odd:
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    assert redact({"it": Odd()}, ALL) == {"it": "[Odd]"}
+
+
 @pytest.mark.parametrize(
     ("rule", "problem"),
     [

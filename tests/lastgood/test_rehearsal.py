@@ -14,7 +14,7 @@ import pytest
 
 import lastgood
 from lastgood import agent as agents
-from lastgood import outbound, rehearsal
+from lastgood import outbound, rehearsal, rehearsed
 from lastgood.bundle import Bundle, Part
 from lastgood.errors import CapReached, Denied, MalformedCall, MissingFixture, NotFound, Refused
 from lastgood.fixtures import Fixtures
@@ -139,6 +139,20 @@ def test_ids_of_runs_are_the_same_in_every_rehearsal():
 
     assert ids() == ids()
     assert len(set(ids())) == 2
+
+
+def test_runs_that_begin_at_once_have_ids_of_their_own(monkeypatch):
+    both, plain = threading.Barrier(2), rehearsed.RehearsedSeam
+    monkeypatch.setattr(rehearsed, "RehearsedSeam", lambda *given: (both.wait(10), plain(*given))[1])
+
+    def begin():
+        with lastgood.run("support") as run:
+            return run.id
+
+    held = make()
+    with rehearse(held), ThreadPoolExecutor(2) as pool:
+        ids = {each.result() for each in [pool.submit(begin), pool.submit(begin)]}
+    assert len(ids) == len(held.runs) == 2
 
 
 def test_an_async_run_is_rehearsed_too():

@@ -5,11 +5,11 @@ import pytest
 from lastgood import acting, recorder, reserving
 from lastgood.assigning import Request, assign
 from lastgood.caps import Caps
+from lastgood.decision import Reason
 from lastgood.errors import CapReached, NotFound, Refused, StoreUnavailable
 from lastgood.outcome import Outcome
 from lastgood.release import Terms
 from lastgood.reserving import Claim
-from lastgood.router import Reason
 from lastgood.snapshot import Serving
 from lastgood.store.connection import Store
 

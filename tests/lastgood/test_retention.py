@@ -10,17 +10,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lastgood import agent as agents
-from lastgood import control, incidents, ledger, recorder, retention
+from lastgood import control, incidents, isolation, ledger, recorder, retention
 from lastgood.assigning import Request, assign
 from lastgood.caps import Caps
 from lastgood.cli import main
 from lastgood.errors import CorruptRow, InvalidInput
+from lastgood.isolation import Held
 from lastgood.outcome import Outcome
 from lastgood.release import Terms
 from lastgood.retention import DAY_US, Limits
 from lastgood.snapshot import Serving
 from lastgood.store import tables
 from lastgood.store.connection import Store
+from lastgood.triggers import RateTrigger, SpendTrigger, Triggers
 
 fork = multiprocessing.get_context("fork")
 #: tables that pruning never touches, each for a reason
@@ -133,6 +135,31 @@ def test_pruning_again_finds_nothing(old):
 def test_nothing_goes_that_is_younger_than_its_limit(old):
     assert prune(old, runs_us=101 * DAY_US) == retention.Pruned()
     assert count(old, "run") == 3
+
+
+@pytest.mark.parametrize(("state", "kept"), [(Held.RECALLED, 1), (Held.CLEARED, 0), (None, 0)])
+def test_what_was_recalled_stays_out_of_use_whatever_its_age(state, kept, old):
+    (incident,) = old.incidents
+    with old.store.transaction() as txn:
+        assert isolation.outputs_in(txn, incident, after=0, last=9) == 1
+        (item,) = txn.all("SELECT key FROM quarantine_item")
+    if state is not None:
+        isolation.move(old.store, item["key"], state, actor="ann", reason="I read it")
+    assert prune(old).runs == 2 - kept
+    with old.store.reading() as txn:
+        assert isolation.is_quarantined(txn, item["key"]) == bool(kept)
+
+
+def test_what_triggers_count_of_a_promoted_bundle_stays_as_long_as_it_serves(desk):
+    triggers = Triggers((), rates=(RateTrigger("completion", 0.5),), spend=SpendTrigger(1.0))
+    desk.promote(desk.live(terms=Terms(caps=Caps(None, None, None), triggers=triggers)))
+    run(desk, "u")
+    desk.clock.advance(100 * DAY_US)
+    prune(desk)
+    assert (count(desk, "trigger_count"), count(desk, "trigger_state")) == (1, 1)
+    desk.promote(desk.live(candidate=desk.register("third")))
+    prune(desk)
+    assert (count(desk, "trigger_count"), count(desk, "trigger_state")) == (0, 0)
 
 
 def test_the_runs_of_a_live_release_stay_whatever_their_age(desk, monkeypatch):

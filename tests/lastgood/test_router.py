@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from lastgood import assignment
 from lastgood.clock import ManualClock, SystemClock
+from lastgood.decision import Reason, Snapshot
 from lastgood.epoch_word import Mark
 from lastgood.moves import ControlPoint
 from lastgood.release import RISKS, Terms
-from lastgood.router import Reason, Router, Snapshot
+from lastgood.router import Router
 
 UNITS = [f"unit-{i}" for i in range(300)]
 

@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import threading
 import time
 from contextlib import suppress
 
@@ -10,8 +11,8 @@ from lastgood import control, epoch_word, hearing, snapshot
 from lastgood.assigning import Request, assign
 from lastgood.caps import Caps
 from lastgood.clock import ManualClock
+from lastgood.decision import Reason
 from lastgood.errors import CorruptRow, NotFound, Refused, StoreUnavailable
-from lastgood.router import Reason
 from lastgood.snapshot import Serving, announced_runtimes
 from lastgood.store.connection import Store
 
@@ -124,6 +125,31 @@ def test_a_bundle_is_read_once_a_process(desk, monkeypatch):
     assert len(reads) <= 2
 
 
+def test_threads_that_meet_a_bundle_at_once_read_it_once(desk, monkeypatch):
+    from lastgood import registry
+
+    served, reads, real = serving(desk), [], registry.read
+
+    def slow(txn, bundle_id):
+        reads.append(bundle_id)
+        time.sleep(0.1)  # the other thread has asked by then
+        return real(txn, bundle_id)
+
+    monkeypatch.setattr(registry, "read", slow)
+
+    def meet():
+        with desk.store.reading() as txn:
+            served.bundle(txn, desk.candidate)
+        desk.store.close()
+
+    threads = [threading.Thread(target=meet) for _ in range(2)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert reads == [desk.candidate]
+
+
 def spoil(desk, hand, bundle_id):
     hand(desk.store, "UPDATE bundle SET author = 'mallory' WHERE id = ?", bundle_id)
 
@@ -131,6 +157,13 @@ def spoil(desk, hand, bundle_id):
 def test_a_changed_candidate_is_not_served_and_the_baseline_goes_on(desk, hand, caplog):
     desk.live(10_000)
     spoil(desk, hand, desk.candidate)
+    assert arms(desk, serving(desk)) == {"baseline"}
+    assert "the candidate of support in production is not served" in caplog.text
+
+
+def test_a_candidate_that_a_hand_deleted_is_not_served_and_the_baseline_goes_on(desk, hand, caplog):
+    desk.live(10_000)
+    hand(desk.store, "DELETE FROM bundle WHERE id = ?", desk.candidate)
     assert arms(desk, serving(desk)) == {"baseline"}
     assert "the candidate of support in production is not served" in caplog.text
 

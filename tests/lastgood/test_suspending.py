@@ -5,9 +5,10 @@ import pytest
 from lastgood.assigning import Request, assign
 from lastgood.errors import BadToken, InvalidMove, NotFound, Refused
 from lastgood.outcome import Outcome
-from lastgood.recorder import record
+from lastgood.recorder import record, record_event
 from lastgood.records import Ref
 from lastgood.snapshot import Serving
+from lastgood.store import aftermath
 from lastgood.suspending import Held, check_runtime, reopened, suspend, suspended
 
 
@@ -37,6 +38,20 @@ def test_the_last_time_counts(desk, run_id):
     for worked_s in (1.0, 2.0):
         suspend(desk.store, run_id, Held(Outcome(), worked_s))
     assert held(desk, run_id) == Held(Outcome(), 2.0)
+
+
+def waiting(desk):
+    window = {"agent": desk.agent, "environment": desk.environment, "bad_bundle": desk.baseline}
+    rows = desk.all(aftermath.SUSPENDED, **window, from_us=0, to_us=desk.clock.now_us(), most=9)
+    return [row["id"] for row in rows]
+
+
+def test_an_event_of_the_agent_s_own_that_is_called_suspended_suspends_nothing(desk, run_id):
+    record_event(desk.store, run_id, "suspended", {"why": "a person has to approve"})
+    assert (held(desk, run_id), waiting(desk)) == (None, [])
+    suspend(desk.store, run_id, Held(Outcome(), 2.0))
+    record_event(desk.store, run_id, "suspended", {})
+    assert (held(desk, run_id), waiting(desk)) == (Held(Outcome(), 2.0), [run_id])
 
 
 def test_a_reference_stays_a_reference(desk, run_id):

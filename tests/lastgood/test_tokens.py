@@ -90,8 +90,9 @@ def test_a_rotated_token_goes_on_until_its_grace_is_over(desk):
         verify(desk, old.text)
 
 
-def test_a_token_is_rotated_once(desk):
-    old = mint(desk)
+@pytest.mark.parametrize("lifetime_us", [tokens.LIFETIME_US, tokens.GRACE_US // 2])
+def test_a_token_is_rotated_once(lifetime_us, desk):
+    old = mint(desk, lifetime_us=lifetime_us)
     new = tokens.rotate(desk.store, old.id, actor="root")
     with pytest.raises(InvalidInput, match=f"was rotated to {new.id} already"):
         tokens.rotate(desk.store, old.id, actor="root")

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import logging
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pytest
 
@@ -234,6 +237,38 @@ def test_the_key_may_come_from_the_arguments_or_the_manifest(live):
     assert undo == {"by": "hand", "of": "refund", "arguments": {"order": "o-1", "amount": 5}}
 
 
+def test_arguments_that_json_lacks_tell_calls_apart_by_their_text(live):
+    desk, made = live(), []
+    with lastgood.run("support", "u") as run:
+        refund = run.tool(lambda order: made.append(order), name="refund")  # noqa: PLW0108  a tool is a function
+        for number in (1, 2, 1):
+            refund(uuid.UUID(int=number))
+    assert [order.int for order in made] == [1, 2]
+    told = sorted(json.loads(row["undo"])["arguments"]["order"] for row in actions(desk))
+    assert told == [str(uuid.UUID(int=number)) for number in (1, 2)]
+
+
+def test_a_key_that_would_be_the_same_for_every_call_is_refused_before_the_effect(live):
+    desk, made = live(), []
+    with lastgood.run("support", "u") as run:
+        refund = run.tool(lambda order: made.append(order), name="refund")  # noqa: PLW0108  a tool is a function
+        with pytest.raises(InvalidInput, match="argument order is of type object"):
+            refund(object())
+    assert (made, actions(desk)) == ([], [])
+
+
+def test_an_argument_that_json_lacks_hides_no_other_from_who_undoes_the_call(live):
+    @dataclass
+    class Client:
+        password: str = "correct horse"
+
+    desk, at = live(), datetime(2026, 11, 29, tzinfo=UTC)
+    with lastgood.run("support", "u") as run:
+        run.tool(lambda order, at, client: None, name="refund")("7", [at], Client())
+    told = json.loads(actions(desk)[0]["undo"])["arguments"]
+    assert told == {"order": "7", "at": ["2026-11-29 00:00:00+00:00"]}
+
+
 def test_a_failed_call_with_a_key_is_made_again(live):
     desk, tries = live(actions_per_hour=(("refund", 1),)), []
 
@@ -310,6 +345,22 @@ def test_an_async_tool_stays_async(live):
 
     assert asyncio.run(work()) == ({"id": "m-1"}, {"id": "m-1"})
     assert (len(desk.sent), [row["state"] for row in actions(desk)]) == (1, ["done"])
+
+
+def test_an_object_whose_call_is_async_is_awaited_before_it_is_settled(live):
+    desk = live()
+
+    class Recall:
+        async def __call__(self):
+            raise KeyError
+
+    async def work():
+        async with lastgood.run("support", "u") as run:
+            with pytest.raises(KeyError):
+                await run.tool(Recall(), name="recall")()
+
+    asyncio.run(work())
+    assert [row["state"] for row in actions(desk)] == ["failed"]
 
 
 def test_an_async_tool_that_fails_or_is_cancelled_is_settled(live):

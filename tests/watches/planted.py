@@ -16,10 +16,10 @@ from lastgood import control, recorder, registry, releasing
 from lastgood.assigning import Assigned, Request, assign
 from lastgood.bundle import KINDS, Bundle, Part
 from lastgood.clock import ManualClock
+from lastgood.decision import CANDIDATE
 from lastgood.errors import LastgoodError
 from lastgood.outcome import Outcome
 from lastgood.releasing import Ending
-from lastgood.router import CANDIDATE
 from lastgood.snapshot import Serving
 from lastgood.store.connection import Store
 from tasks import driving, preflight, watching

@@ -3,6 +3,7 @@
 import json
 import logging
 import multiprocessing
+import random
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 
 import lastgood
 from lastgood import agent as agents
-from lastgood import batching, registry
+from lastgood import batching, registry, remote_hearing
 from lastgood.bundle import Bundle, Part
 from lastgood.clock import ManualClock
 from lastgood.errors import (
@@ -23,6 +24,7 @@ from lastgood.errors import (
     StoreUnavailable,
 )
 from lastgood.remote import Service
+from lastgood.remote_hearing import Hearing
 from lastgood.remote_serving import RemoteServing
 
 #: what the store does on either kind is tried beneath this layer
@@ -116,6 +118,28 @@ def test_a_tool_with_a_key_takes_effect_once(remote, desk):
             run.action("refund")
     assert sent == ["a", "b"]
     assert {row["state"] for row in desk.all("SELECT state FROM action")} == {"done"}
+
+
+def test_a_run_that_outlives_many_others_still_reports(remote, desk, monkeypatch):
+    monkeypatch.setattr("lastgood.remote_client._REMEMBERED", 1)
+    with lastgood.run("support", "long") as run:
+        for number in range(3):
+            with lastgood.run("support", f"u-{number}"):
+                pass
+            with run.action("message", "c-17"):
+                pass
+            run.event("note")
+    lastgood.flush()
+    assert desk.one("SELECT count(*) AS n FROM outcome")["n"] == 4
+    assert [row["state"] for row in desk.all("SELECT state FROM action")] == ["done"] * 3
+    assert len(desk.all("SELECT * FROM event")) == 3
+
+
+def test_an_effect_that_can_not_be_settled_is_no_error_of_the_agent(remote, caplog):
+    with lastgood.run("support", "u-1") as run, run.action("message", "c-17"):
+        (held,) = agents._remotes.values()
+        held.service._client = Service(remote.url, "lgt_of_yesterday")._made()
+    assert "is done, and stays `reserved` there: no valid token" in caplog.text
 
 
 def test_what_the_gate_refuses_is_the_same_error(remote, desk):
@@ -288,6 +312,16 @@ def test_what_was_moved_while_the_stream_was_cut_is_asked_for_when_it_is_back(
     served.hearing._cut()
     desk.live(share_bp=10_000)
     _until(lambda: served.router.route("u-1").arm == "candidate")
+
+
+def test_what_an_agent_draws_from_its_seed_is_the_same_beside_the_hearing():
+    hearing = Hearing(Service("http://127.0.0.1:1", "lgt_none"), "production")
+    random.seed(1)
+    before, own = random.getstate(), remote_hearing._own.getstate()
+    hearing.begin(RemoteServing(hearing._service, "support", "production"))
+    _until(lambda: remote_hearing._own.getstate() != own)
+    hearing.end()
+    assert random.getstate() == before
 
 
 def test_a_forked_child_hears_by_a_thread_of_its_own(remote, desk, monkeypatch):

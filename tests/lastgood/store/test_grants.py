@@ -1,5 +1,7 @@
 """Postgres roles by raw SQL and by the real code, each as its role."""
 
+from dataclasses import replace
+
 import psycopg
 import pytest
 from click.testing import CliRunner
@@ -16,6 +18,7 @@ from lastgood.store.connection import Store
 from lastgood.store.tables import SQLModel
 
 pytestmark = pytest.mark.only("postgres")
+MINUTE = 60_000_000
 DENIED = psycopg.errors.InsufficientPrivilege
 POINT = "WHERE agent = 'support'"
 #: what a revert sets
@@ -72,6 +75,16 @@ def test_an_agents_role_records_runs_and_a_trigger_of_its_own_reverts(granted, a
     recorder.record_event(store, made[1].run_id, "data_leak", {})
     assert granted.point.candidate is None
     assert granted.one("SELECT state FROM release WHERE id = :id", id=release)["state"] == "reverted"
+    assert [each.by for each in granted.incidents] == ["trigger"]
+    ledger.verify(granted.store, "support", "production")
+
+
+def test_a_trigger_of_an_agents_own_puts_back_what_was_promoted(granted, as_role):
+    granted.promote(granted.live(terms=replace(granted.point.terms, watch_us=MINUTE)))
+    store = as_role("agent")
+    run = assigning.assign(Serving(store, "support", "production"), Request("u", "faq", None, None))
+    recorder.record_event(store, run.run_id, "data_leak", {})
+    assert granted.point.baseline == granted.baseline
     assert [each.by for each in granted.incidents] == ["trigger"]
     ledger.verify(granted.store, "support", "production")
 
@@ -154,6 +167,17 @@ def test_a_releaser_starts_and_can_not_promote_and_an_approver_can(granted, as_r
     releasing.promote(as_role("approver"), release, proven=False, ending=ending, expect=None)
     assert granted.point.baseline == granted.candidate
     ledger.verify(granted.store, "support", "production")
+
+
+@pytest.mark.parametrize("role", ["releaser", "approver"])
+def test_who_may_lift_a_kill_may_end_a_cool_down_and_an_operator_may_not(role, granted, as_role):
+    granted.revert(granted.live(terms=replace(granted.point.terms, agent_cooldown_us=MINUTE)))
+    given = ("support", "production")
+    with pytest.raises(Exception, match="permission denied"):
+        control.end_cooldown(as_role("operator"), *given, actor="ann", reason="it is well again")
+    assert control.end_cooldown(as_role(role), *given, actor="ann", reason="it is well again")
+    assert granted.all("SELECT * FROM cooldown") == []
+    ledger.verify(granted.store, *given)
 
 
 def test_the_command_sets_them_and_again_changes_nothing(desk, monkeypatch):
