@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lastgood import approving, freezing, points
+from lastgood.moves import in_command
 from lastgood.release import ReleaseState
 from lastgood.shown import percent, short, when
 from lastgood.store import approving as sql_of
@@ -42,10 +43,14 @@ def asked_for(asked: Row) -> str:
     return f"{_WHAT[asked['what']]} until {when(asked['expires_us'])}{more}"
 
 
+def _named(row: Row) -> str:
+    return in_command(row["agent"], row["environment"])
+
+
 def _asked(txn: Transaction, row: Row, plain: Callable[[str], str]) -> list[str]:
     asked = approving.open_question(txn, row["agent"], row["environment"])
     if asked is not None:
-        way = f"`lastgood approve {row['agent']} --decision promote|revert|wait --reason ...`"
+        way = f"`lastgood approve {_named(row)} --decision promote|revert|wait --reason ...`"
         seen = asked["evidence"][:12]
         said = f"**a person has to approve {asked_for(asked)}** (evidence {seen}): the form of its run, or"
         return [f"{said} {way}. Undecided it is reverted"]
@@ -65,9 +70,7 @@ def _held(txn: Transaction, row: Row) -> list[str]:
     if frozen is not None:
         found.append(f"{frozen[1]}: no step forward before; a revert is possible at any time")
     if points.read(txn, row["agent"], row["environment"]).killed:
-        found.append(
-            f"the kill switch is on: `lastgood clear {row['agent']}` lets candidate runs start again"
-        )
+        found.append(f"the kill switch is on: `lastgood clear {_named(row)}` lets candidate runs start again")
     return found
 
 
@@ -92,7 +95,7 @@ def _after_revert(txn: Transaction, row: Row) -> list[str]:
     bundle = short(row["candidate"])
     if kept is not None and kept["until_us"] is None:
         found.append(
-            f"{bundle} is quarantined: after a review `lastgood readmit {row['agent']} {bundle} --reason ...`"
+            f"{bundle} is quarantined: after a review `lastgood readmit {_named(row)} {bundle} --reason ...`"
         )
     elif kept is not None:
         found.append(f"{bundle} cools down until {when(kept['until_us'])}")

@@ -18,6 +18,7 @@ from config.settings import Settings
 from lastgood import agent, approving
 from lastgood.approving import Answer
 from lastgood.errors import LastgoodError
+from lastgood.moves import in_command
 from lastgood.redaction import clean
 from lastgood.store.connection import Row, Store
 from tasks import ahead, driving, report
@@ -118,7 +119,8 @@ def _ask(store: Store, driver: Driver, asked: Row, *, may_hand_over: bool) -> No
         refused = _taken(store, release, answer)
         if not refused or not _is_open(store, release, asked):
             return  # decided here, elsewhere, or over: what comes next says so
-    log.warning("%d answers were refused; `lastgood approve %s` takes one", _MOST, release["agent"])
+    named = in_command(release["agent"], release["environment"])
+    log.warning("%d answers were refused; `lastgood approve %s` takes one", _MOST, named)
 
 
 def _form(store: Store, release: Row, asked: Row, refused: str) -> type[Approval]:

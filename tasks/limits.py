@@ -24,7 +24,7 @@ def verify(store: Store, release_id: str) -> tuple[str, ...]:
         if point.terms.caps != caps:
             msg = (
                 f"the ceilings of {point.name} are not those of the policy {row['policy_name']}: "
-                f"`lastgood rollback {point.agent}` and start the release again"
+                f"`lastgood rollback {point.in_command}` and start the release again"
             )
             raise InvalidMove(msg)
         reserving.expire(txn, release_id)

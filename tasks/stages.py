@@ -16,6 +16,7 @@ from prefect.states import Completed
 from config.settings import Settings
 from lastgood import agent, approving, releasing
 from lastgood.errors import LastgoodError, StaleDriver, StoreUnavailable
+from lastgood.moves import in_command
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Store
 from tasks import (
@@ -106,7 +107,8 @@ def _decided(store: Store, release: Row) -> str:
     if asked is None or asked["decision"] not in approving.DECISIONS:
         return ""
     said = f"decided already: {asked['decision']} by {asked['who']} ({asked['reason']})"
-    back = f"`lastgood rollback {release['agent']}` puts the last known good back at any time"
+    named = in_command(release["agent"], release["environment"])
+    back = f"`lastgood rollback {named}` puts the last known good back at any time"
     get_run_logger().warning("%s; another answer changes nothing; %s", said, back)
     return f"; {said}"
 

@@ -111,7 +111,7 @@ def _held(txn: Transaction, point: ControlPoint, release: Row | None) -> dict[st
     asked = approving.open_question(txn, point.agent, point.environment)
     if asked is not None:
         found["asked"] = (
-            f"{asked['what']}, until {when(asked['expires_us'])}: `lastgood approve {point.agent}`"
+            f"{asked['what']}, until {when(asked['expires_us'])}: `lastgood approve {point.in_command}`"
         )
     return found
 

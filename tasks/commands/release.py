@@ -6,6 +6,7 @@ from config.settings import Settings
 from lastgood import incidents, releasing
 from lastgood.cli.common import actor_option, environment_option, short, store, table, when
 from lastgood.errors import Conflict, NotFound, StaleDriver
+from lastgood.moves import in_command
 from lastgood.plural import counted
 from lastgood.store import statements as sql
 from lastgood.store.connection import Store
@@ -136,10 +137,13 @@ def _drive_on(held: Store, driver: Driver) -> None:
 def _say_what_goes_on(held: Store, release_id: str) -> None:
     row, _ = driving.read(held, release_id)
     if row["ended_us"] is None:
-        seconds = driving.lease_us(held, release_id) / 1_000_000
+        seconds, named = (
+            driving.lease_us(held, release_id) / 1_000_000,
+            in_command(row["agent"], row["environment"]),
+        )
         click.echo(
             f"\n{release_id} is still live; without a look the baseline serves after {seconds:g} s. "
-            f"Go on: `lastgood release drive {row['agent']}`; end it: `lastgood rollback {row['agent']}`"
+            f"Go on: `lastgood release drive {named}`; end it: `lastgood rollback {named}`"
         )
 
 
