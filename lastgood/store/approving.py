@@ -23,8 +23,8 @@ SELECT * FROM cooldown WHERE agent = :agent AND environment = :environment AND u
 SET_COOLDOWN = """
 INSERT INTO cooldown (agent, environment, until_us, reason, release_id)
 VALUES (:agent, :environment, :until_us, :reason, :release_id)
-ON CONFLICT (agent, environment) DO UPDATE SET until_us = excluded.until_us, reason = excluded.reason,
-  release_id = excluded.release_id
+ON CONFLICT (agent, environment) DO UPDATE SET reason = excluded.reason, release_id = excluded.release_id,
+  until_us = CASE WHEN cooldown.until_us > excluded.until_us THEN cooldown.until_us ELSE excluded.until_us END
 """
 END_COOLDOWN = (
     "DELETE FROM cooldown WHERE agent = :agent AND environment = :environment AND until_us > :now_us"

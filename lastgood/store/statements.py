@@ -71,7 +71,8 @@ SET_QUARANTINE = """
 INSERT INTO quarantine (agent, environment, bundle_id, since_us, until_us, reason, release_id)
 VALUES (:agent, :environment, :bundle_id, :since_us, :until_us, :reason, :release_id)
 ON CONFLICT (agent, environment, bundle_id) DO UPDATE SET since_us = excluded.since_us,
-  until_us = CASE WHEN quarantine.until_us IS NULL THEN NULL ELSE excluded.until_us END,
+  until_us = CASE WHEN quarantine.until_us IS NULL OR quarantine.until_us > excluded.until_us
+    THEN quarantine.until_us ELSE excluded.until_us END,
   reason = excluded.reason, release_id = excluded.release_id
 """
 READMIT = """

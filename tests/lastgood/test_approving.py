@@ -14,6 +14,7 @@ from lastgood.ledger import Entry
 from lastgood.points import Expect
 from lastgood.release import ReleaseState
 from lastgood.releasing import Stage
+from lastgood.store import approving as sql_of
 
 KEY = ("support", "production")
 HOUR = 3_600_000_000
@@ -319,6 +320,17 @@ def test_otherwise_the_question_stays_open(desk, question, approver):
 def cooling(desk):
     terms = replace(desk.wanted().terms, agent_cooldown_us=HOUR)
     desk.revert(desk.live(terms=terms))
+
+
+def test_an_agent_that_is_rolled_back_again_under_shorter_terms_cools_down_as_long_as_it_had_to(desk):
+    # a rollback by hand may go on while the agent cools down
+    desk.promote(desk.live(terms=replace(desk.wanted().terms, agent_cooldown_us=60_000_000)))
+    with desk.store.transaction() as txn:
+        key = {"agent": desk.agent, "environment": desk.environment, "reason": "it was bad"}
+        txn.run(sql_of.SET_COOLDOWN, **key, until_us=txn.now_us + HOUR, release_id=None)
+    desk.rollback()
+    with pytest.raises(Refused, match="cools down for another 60 min"):
+        desk.start(desk.register("third"))
 
 
 def test_after_a_revert_no_release_of_the_agent_starts_until_it_has_cooled_down(desk):

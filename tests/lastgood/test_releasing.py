@@ -353,6 +353,17 @@ def test_a_revert_without_proof_only_cools_down(by, desk, tools):
     assert desk.start()
 
 
+def test_a_bundle_that_is_left_again_under_shorter_terms_rests_as_long_as_it_had_to(desk, tools):
+    long, short = (Terms(caps=tools.OPEN.caps, cooldown_us=rest * MINUTE) for rest in (60, 5))
+    desk.promote(desk.live(terms=long))
+    desk.rollback()
+    desk.revert(desk.live(terms=short, candidate=desk.register("third")))
+    desk.rollback(to=desk.candidate)
+    desk.rollback(to=desk.baseline)
+    with pytest.raises(Quarantined, match=r"cools down .* for another 60 min"):
+        desk.start()
+
+
 def test_a_cool_down_never_shortens_a_quarantine(desk):
     desk.revert(desk.live(), "evidence")
     with desk.store.transaction() as txn:

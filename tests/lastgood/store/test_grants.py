@@ -23,6 +23,15 @@ DENIED = psycopg.errors.InsufficientPrivilege
 POINT = "WHERE agent = 'support'"
 #: what a revert sets
 BACK = "candidate = NULL, release_id = NULL, share_bp = 0"
+#: a row that tells of a control point which is not so: a rollback would restore that
+FORGED = """
+SELECT agent, environment, seq + 1, at_us, actor, 'alarm', reason, epoch, release_id,
+  replace(point, ':5000', ':9000'), hash, '-' FROM ledger ORDER BY seq DESC LIMIT 1
+"""
+#: a control point of the agent's where it has none
+ELSEWHERE = """
+SELECT (jsonb_populate_record(held, '{"environment": "staging"}')).* FROM control_point AS held
+"""
 #: takes the guard away
 DISARM = "RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$"
 
@@ -100,12 +109,16 @@ def test_an_agents_role_moves_nothing_else(granted):
         f"UPDATE control_point SET terms = '{{}}' {POINT}",
         "DELETE FROM control_point",
         "UPDATE release SET state = 'promoted'",
+        "UPDATE release SET ended_us = 1",
+        "UPDATE release SET policy = '{}'",
+        f"INSERT INTO control_point {ELSEWHERE}",
         "INSERT INTO served SELECT agent, environment, 99, candidate, 'proven', NULL, 0 FROM control_point",
         "UPDATE served SET standing = 'proven'",
         "DELETE FROM quarantine",
         "UPDATE ledger SET reason = ''",
         "DELETE FROM ledger",
         "INSERT INTO ledger SELECT * FROM ledger ORDER BY seq DESC LIMIT 1",
+        f"INSERT INTO ledger {FORGED}",
         "UPDATE run SET arm = 'baseline'",
         "UPDATE outcome SET completed = true",
         "DELETE FROM outcome",
@@ -175,6 +188,8 @@ def test_who_may_lift_a_kill_may_end_a_cool_down_and_an_operator_may_not(role, g
     given = ("support", "production")
     with pytest.raises(Exception, match="permission denied"):
         control.end_cooldown(as_role("operator"), *given, actor="ann", reason="it is well again")
+    shorter = [f"UPDATE cooldown SET until_us = 0 {POINT}", f"UPDATE quarantine SET until_us = 0 {POINT}"]
+    assert refused(granted, "operator", *shorter) == shorter
     assert control.end_cooldown(as_role(role), *given, actor="ann", reason="it is well again")
     assert granted.all("SELECT * FROM cooldown") == []
     ledger.verify(granted.store, *given)
