@@ -54,7 +54,7 @@ class Told:
     task_type: str
     #: None where it never reported
     outcome: Outcome | None
-    #: whether its time to report is over
+    #: whether its time to report was over before it did, if ever
     lost: bool = False
     #: names of its events
     events: tuple[str, ...] = ()
@@ -75,6 +75,11 @@ class Signature:
     #: the tool whose call failed last; empty where none did
     tool: str
     task_type: str
+
+    @property
+    def merely_lost(self) -> bool:
+        """Whether nothing else is known to be wrong than that the run was lost."""
+        return self.bad == (LOST,) and not self.error
 
     def __str__(self) -> str:
         what = f"{self.error}: {self.message}" if self.message else self.error
@@ -111,16 +116,14 @@ def signature_of(told: Told, culprits: Collection[str] = ()) -> Signature | None
 
 
 def _bad(told: Told, culprits: Collection[str]) -> set[str]:
-    found = told.outcome
-    if found is None:
-        bad = {LOST} if told.lost else set()
-    else:
+    found, bad = told.outcome, {LOST} if told.lost else set()
+    if found is not None:
         seen = {name for name, is_so in bad_outcomes(found).items() if is_so}
         if found.validated is False:
             seen.add("validation")  # whoever went away after that
         elif "validation" not in culprits:
             seen.discard("validation")  # no agent has to validate, unless that is what went wrong
-        bad = {name for name in seen if name in _BAD or name in culprits}
+        bad |= {name for name in seen if name in _BAD or name in culprits}
         bad |= {"infrastructure"} if found.infra_failure and bad else set()
     return bad | {name for name in told.events if name in culprits}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from lastgood import failures, part_reads, points, recorder, registry
 from lastgood.bundle import Bundle
 from lastgood.bundle_diff import PartDiff, diff
+from lastgood.decision import Reason
 from lastgood.errors import CorruptRow, NotFound
 from lastgood.failures import Group, Told
 from lastgood.incidents import Incident
@@ -17,6 +18,7 @@ from lastgood.store import aftermath
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Transaction
 from lastgood.tallies import merged
+from lastgood.triggers import is_lost
 
 #: runs whose failures are grouped at most, the newest
 MOST = 20_000
@@ -87,7 +89,14 @@ def _told(txn: Transaction, incident: Incident, *, skip: int) -> Iterator[Told]:
         after = rows[-1]["seq"]
         beside = _Beside.of(txn, [row["id"] for row in rows])
         for row in rows:
-            yield beside.told(row, lost=row["assigned_us"] + lost_after_us < txn.now_us)
+            yield beside.told(row, lost=_is_lost(row, lost_after_us, txn.now_us))
+
+
+def _is_lost(row: Row, lost_after_us: int, now_us: int) -> bool:
+    """Whether a run's time is over and it is lost; telemetry comes when its exporter sends it."""
+    over = row["assigned_us"] + lost_after_us < now_us
+    told_late = row["ended"] is not None and row["reason"] == Reason.TELEMETRY
+    return over and not told_late and is_lost(row["assigned_us"], row["received_us"], lost_after_us)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from lastgood.reserving import most_usd
 from lastgood.store import statements as sql
 from lastgood.store.connection import Row, Transaction
 from lastgood.tallies import Origin
-from lastgood.triggers import LOST, RateTrigger, RepeatTrigger, SpendTrigger, bad_outcomes
+from lastgood.triggers import LOST, RateTrigger, RepeatTrigger, SpendTrigger, bad_outcomes, is_lost
 
 log = logging.getLogger("lastgood")
 #: name of the spend test's state, and culprit of its revert
@@ -153,8 +153,7 @@ def _newly_lost(txn: Transaction, court: Court, charge: Charge) -> list[int]:
     )
     if runs:
         txn.run(sql.SET_TRIGGER_STATE, **key, state=json.dumps(runs[-1]["seq"]))
-    received = [(run["received_us"], run["assigned_us"] + lost_after_us) for run in runs]
-    return [int(at_us is None or at_us > until_us) for at_us, until_us in received]
+    return [int(is_lost(run["assigned_us"], run["received_us"], lost_after_us)) for run in runs]
 
 
 def _weigh(

@@ -27,6 +27,14 @@ LOST = "lost"
 RATES = ("completion", "validation", "escalation", "incidents", LOST, "corrections", TOOL_MALFORMED)
 
 
+def is_lost(assigned_us: int, received_us: int | None, lost_after_us: int) -> bool:
+    """Whether a run whose time to report is over is lost: silent, or heard of too late, whatever it said.
+
+    All in microseconds UTC but the last, how long a run may be silent.
+    """
+    return received_us is None or received_us > assigned_us + lost_after_us
+
+
 def bad_outcomes(outcome: Outcome) -> dict[str, bool]:
     """What an ended run did badly, by the name that a rate trigger has (all of `RATES` but `LOST`).
 

@@ -36,6 +36,8 @@ class Group:
     signature: str
     #: ids, oldest first
     runs: tuple[str, ...]
+    #: whether all that is known to be wrong is that they were lost: what one told later, if any did, is not
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,8 @@ def _proven(shop: Workshop, draft: Draft) -> Draft:
 
 def _case(shop: Workshop, group: Group, run: Failing) -> Case:
     wanted, rules = shop.wanted, shop.wanted.redact
-    checks, expected = failing.checks_of(run, wanted.culprits)
+    failed = replace(run, outcome=None) if group.lost else run
+    checks, expected = failing.checks_of(failed, wanted.culprits)
     told = {
         "agent": wanted.agent,
         "environment": wanted.environment,
@@ -315,7 +318,9 @@ def wanted_of_incident(store: Store, incident_id: str, *, bad: str = "", good: s
             f"none of the {seen.runs} runs in the window of {incident_id} failed, so there is nothing to "
             f"make a case of: name runs with --run, or `lastgood incident close {incident_id} --reason ...`"
         )
-    groups = tuple(Group(str(group.signature), group.runs) for group in seen.groups)
+    groups = tuple(
+        Group(str(group.signature), group.runs, lost=group.signature.merely_lost) for group in seen.groups
+    )
     return Wanted(
         incident.agent, incident.environment, bad or incident.bad, good or incident.good or "", groups,
         incident.id, incident.culprits, replay,

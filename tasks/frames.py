@@ -11,6 +11,7 @@ from evaluators.referees import DIGEST, SAMPLED, Sampler
 from evaluators.rules import Guardrail, Kind, Rules
 from evaluators.scoring import INFRA
 from lastgood.store.connection import Row
+from lastgood.triggers import is_lost
 
 #: events: a run that reported without naming them had none
 _EVENTS = {"escalated": False, "incidents": 0, "infra_failure": False}
@@ -75,8 +76,7 @@ def counts_on(guardrail: Guardrail, column: str) -> bool:
 
 
 def _record(row: dict[str, Any], late: list[Row], asked: _Asked) -> dict[str, Any]:
-    received = row["received_us"]
-    lost = received is None or received > row["assigned_us"] + asked.lost_after_us
+    lost = is_lost(row["assigned_us"], row["received_us"], asked.lost_after_us)
     known: dict[str, Any] = {**row, "lost": lost}
     # a metric may carry any name: it is read only where a guardrail of the policy asks for it, and never
     # instead of what the control point wrote about the run

@@ -28,8 +28,9 @@ run.agent = :agent AND run.environment = :environment AND run.bundle_id = :bad_b
   AND run.assigned_us >= :from_us AND run.assigned_us <= :to_us
 """
 WINDOW_RUNS = f"""
-SELECT run.id, run.seq, run.unit, run.task_type, run.arm, run.assigned_us, outcome.run_id AS ended,
-  outcome.status, outcome.completed, outcome.validated, outcome.escalated, outcome.infra_failure,
+SELECT run.id, run.seq, run.unit, run.task_type, run.arm, run.assigned_us, run.reason,
+  outcome.run_id AS ended, outcome.received_us, outcome.status, outcome.completed,
+  outcome.validated, outcome.escalated, outcome.infra_failure,
   outcome.incidents, outcome.operator_edits, outcome.cost_usd, outcome.latency_s, outcome.error,
   outcome.error_text, outcome.parts_read, outcome.usage, outcome.metrics
 FROM run LEFT JOIN outcome ON outcome.run_id = run.id

@@ -111,6 +111,12 @@ def test_a_run_that_never_reported_is_lost_once_its_time_is_over():
     assert signature_of(told(None, lost=True)).bad == ("lost",)
 
 
+def test_a_run_that_reported_after_its_time_is_lost_and_what_it_told_counts():
+    fine, failed = (signature_of(told(outcome, lost=True)) for outcome in (FINE, FAILED))
+    assert (fine.bad, fine.merely_lost) == (("lost",), True)
+    assert (failed.bad, failed.merely_lost) == (("completion", "lost"), False)
+
+
 def test_the_tool_whose_call_failed_tells_failures_apart():
     runs = [told(FAILED, f"run_{n}", failed_tools=(tool,)) for n, tool in enumerate(("refund", "send"))]
     assert [group.signature.tool for group in grouped(runs)] == ["refund", "send"]

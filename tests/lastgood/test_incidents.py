@@ -304,6 +304,28 @@ def test_a_silent_run_is_lost_once_its_time_is_over(desk):
     assert (group.runs, group.signature.bad) == ((run_id,), ("lost",))
 
 
+def test_a_run_that_reports_after_its_time_is_lost_as_evidence_and_triggers_have_it(desk):
+    release_id = desk.live()
+    run(desk, "in time", Outcome(completed=True))
+    fine, broken = run(desk, "u1"), run(desk, "u2")
+    desk.clock.advance(11 * MINUTE)
+    record(desk.store, fine, "candidate", Outcome(completed=True), None, None)
+    record(desk.store, broken, "candidate", failed(), None, None)
+    desk.revert(release_id)
+    bad = {group.runs: group.signature.bad for group in view(desk, desk.incidents[0]).groups}
+    assert bad == {(fine,): ("lost",), (broken,): ("completion", "lost")}
+
+
+def test_what_is_known_from_telemetry_alone_is_not_lost_by_coming_late(desk):
+    release_id = desk.live()
+    known = run(desk)
+    desk.clock.advance(11 * MINUTE)
+    record(desk.store, known, "candidate", Outcome(completed=True), None, None)
+    desk.hand("UPDATE run SET reason = 'telemetry'")
+    desk.revert(release_id)
+    assert view(desk, desk.incidents[0]).groups == []
+
+
 def test_only_the_newest_runs_are_grouped_where_there_are_many(desk):
     release_id = desk.live()
     runs = [run(desk, f"u{n}", failed()) for n in range(5)]

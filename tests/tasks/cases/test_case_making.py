@@ -9,7 +9,15 @@ import lastgood
 from evaluators.paired import Rules
 from lastgood import case_store, cases, replaying
 from lastgood.case_store import Review, State
-from lastgood.checks import Contains, Differs, EqualsExpected, NoActionOfKind, NoMalformedCalls, Validates
+from lastgood.checks import (
+    Completes,
+    Contains,
+    Differs,
+    EqualsExpected,
+    NoActionOfKind,
+    NoMalformedCalls,
+    Validates,
+)
 from lastgood.errors import InvalidInput, NotFound
 from tasks import case_making, failing
 from tasks.case_making import Group
@@ -73,6 +81,14 @@ def test_a_wrong_answer_is_known_by_itself_and_a_correction_says_what_is_right(s
     assert [each.draft.state for each in made] == [State.ADMITTED] * 2
     assert kinds(made[0].case) == {Differs}
     assert (kinds(made[1].case), made[1].case.expected) == ({EqualsExpected}, "it was sent")
+
+
+def test_what_a_run_told_that_was_merely_lost_is_not_taken_for_wrong(shop):
+    bad = shop.register(prompt="polite")
+    wanted = shop.wanted(bad, shop.fail(bad))
+    lost = replace(wanted, groups=tuple(replace(group, lost=True) for group in wanted.groups))
+    [made] = case_making.make(shop.store, lost)
+    assert kinds(made.case) == {Completes}
 
 
 def test_an_action_that_was_wrong_is_named_by_its_kind(shop):
