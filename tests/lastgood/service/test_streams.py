@@ -39,7 +39,8 @@ class Stream:
         self._socket.close()
 
     def _listen(self):
-        with self._socket.makefile() as lines:
+        # the service may answer the end of a reader with a reset: an end as well
+        with suppress(ConnectionResetError), self._socket.makefile() as lines:
             for line in lines:
                 if line.startswith("content-type:"):
                     assert "text/event-stream" in line
