@@ -17,6 +17,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 BENCH = ROOT / ".bench" / "venv"
 PYTHON = BENCH / "bin" / "python"
+#: this checkout with what the programs over HTTP need
+OURS = ".[client,service]"
 #: what each program is about, in the order of the page
 PROGRAMS = {
     "routing": "Routing",
@@ -39,13 +41,13 @@ and absolute times on a shared machine are noise. The programs are in tests/benc
 
 def prepare() -> bool:
     """Make the environment of the SDKs where it is missing or old; return whether it is there."""
-    wanted = "".join((path).read_text() for path in (HERE / "peers.txt", ROOT / "pyproject.toml"))
+    wanted = OURS + "".join(path.read_text() for path in (HERE / "peers.txt", ROOT / "pyproject.toml"))
     stamp = BENCH / ".installed"
     if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
         return True
     print("bench: installing the SDKs of tests/benchmarks/peers.txt into .bench/venv", flush=True)
     pip = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-c", "constraints.txt"]
-    commands = [[sys.executable, "-m", "venv", str(BENCH)], [*pip, "-e", ".", "-r", str(HERE / "peers.txt")]]
+    commands = [[sys.executable, "-m", "venv", str(BENCH)], [*pip, "-e", OURS, "-r", str(HERE / "peers.txt")]]
     for command in commands:
         if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
             print("bench: they can't be installed: what needs them is not measured", flush=True)
