@@ -9,8 +9,6 @@ from evaluators.mixture import BoolArray, FloatArray, log_mean_exp
 
 #: how many times the evidence so far is looked ahead
 TIMES = np.geomspace(1.0, 1_000.0, 241)
-
-
 #: how many of them lie between two that are asked first
 COARSE = 16
 
